@@ -1,0 +1,55 @@
+# The one front door. `make` alone lists the targets. Every target sets up what it needs.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup rehearse test lint format types layers docs bench lock wheel
+
+# Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
+export PYTHON
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## create or refresh .venv with everything (uv if it works here, else venv and pip)
+	@tools/setup.sh
+
+rehearse: setup ## see the gate allow and refuse, from a real client, in under a minute
+	@.venv/bin/claiim rehearse
+
+test: setup ## run all tests
+	.venv/bin/python -m pytest
+
+lint: setup ## check style and formatting
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+format: setup ## rewrite the code in the house format
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+types: setup ## check types, strictly
+	.venv/bin/mypy
+	.venv/bin/mypy --config-file sdk/pyproject.toml sdk/src
+
+layers: setup ## check which room imports which
+	.venv/bin/lint-imports
+
+docs: setup ## check links and code blocks of the documentation
+	.venv/bin/python tools/check_docs.py
+
+bench: setup ## measure throughput and latency beside plain mitmproxy
+	.venv/bin/python -m tools.bench
+
+wheel: setup ## build the wheels of the gate and of the SDK into dist/
+	.venv/bin/python -m build --wheel --no-isolation --outdir dist .
+	.venv/bin/python -m build --wheel --no-isolation --outdir dist sdk
+
+lock: ## resolve the versions anew (needs uv)
+	uv lock
+	$(call export,requirements.txt,--no-dev)
+	$(call export,requirements-dev.txt,--all-groups)
+
+# What pip installs where there is no uv: the versions of uv.lock, and no address.
+define export
+	{ echo '# Written by `make lock` from uv.lock, for machines without uv. Do not edit.'; \
+	  uv export --quiet --frozen --no-hashes --no-emit-workspace --no-annotate --no-header $(2); } > $(1)
+endef

@@ -1,0 +1,66 @@
+"""The Chron: what happened, for good.
+
+An append-only, hash-chained SQLite log: a record is on disk before its producer hears of it, and a changed
+record shows. It knows nothing of agents, policies or requests; it writes down flat facts. It never changes,
+drops or reorders a record, never guesses an outcome, and opens no socket.
+
+Writing: `Chron`. Reading: `find`, `tail`, `show`, `open_reader`. Proof: `verify`. Before writing:
+`redacted_path`, `redacted_text`.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from chron.errors import ChronError
+from chron.redact import redacted_path, redacted_text
+
+if TYPE_CHECKING:
+    from chron.batch import Receipt
+    from chron.log import Chron
+    from chron.printable import printable
+    from chron.reading import Record, Shown, TextLine, find, follow, open_reader, show, tail
+    from chron.verification import Verification, verify
+
+_HOMES = {
+    "Chron": "chron.log",
+    "Receipt": "chron.batch",
+    "Record": "chron.reading",
+    "Shown": "chron.reading",
+    "TextLine": "chron.reading",
+    "find": "chron.reading",
+    "follow": "chron.reading",
+    "printable": "chron.printable",
+    "open_reader": "chron.reading",
+    "show": "chron.reading",
+    "tail": "chron.reading",
+    "Verification": "chron.verification",
+    "verify": "chron.verification",
+}
+"""Imported on first use: looking at a log must not cost the start of an event loop and a writer (0.2 s)."""
+
+__all__ = [
+    "Chron",
+    "ChronError",
+    "Receipt",
+    "Record",
+    "Shown",
+    "TextLine",
+    "Verification",
+    "find",
+    "follow",
+    "open_reader",
+    "printable",
+    "redacted_path",
+    "redacted_text",
+    "show",
+    "tail",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f'module "chron" has no name "{name}"')
+    value: object = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,126 @@
+"""The canonical body of a record: exactly the bytes that are hashed and stored.
+
+A body is one flat JSON object after RFC 8785 (JCS), restricted so that every JSON writer agrees on it:
+names are ASCII (`[a-z_][a-z0-9_]*`, so sorting by code point equals JCS's sorting by UTF-16 unit), values are
+strings, integers below 2**53 (RFC 7493 section 2.2: beyond it readers disagree) and booleans.
+A field that is None is left out. Five names belong to the Chron: v, seq, id, ts, kind.
+
+    {"agent":"deploy-bot","id":"chr_01k...","kind":"decision","outcome":"DENY","seq":7,"ts":"2026-...Z","v":1}
+
+    field "cost" is a float; a body holds str, int, bool and None only; write the number in a smaller unit
+    field "seq" is set by the Chron; choose another name
+
+What no reader can be trusted with is replaced by U+FFFD before hashing, never refused: text comes from
+requests, and a request must not be able to make itself unrecordable.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+
+from chron.errors import ChronError
+
+type Value = str | int | bool | None
+type Fields = Mapping[str, Value]
+
+VERSION = 1
+MAX_BODY_BYTES = 64 * 1024
+"""A record is facts about a request, not the request: what is larger is a caller's bug."""
+
+_RESERVED = frozenset({"v", "seq", "id", "ts", "kind"})
+_INTEGER_LIMIT = 2**53
+_TYPES = frozenset({str, int, bool})
+_NAME = re.compile(r"[a-z_][a-z0-9_]*")
+_MOST_NAMES = 4096
+_known_names: set[str] = set()
+"""Names that passed the check before: they come from code, so the set stays small."""
+
+# RFC 8785 section 3.2.2: no white space, "/" and non-ASCII as they are, control characters as \uXXXX.
+_encode = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False, allow_nan=False
+).encode
+
+# A lone surrogate has no UTF-8 form. NUL has one, but SQLite's JSON functions end a string there: the
+# generated column would show less than the hashed bytes say.
+_UNSAFE = re.compile("[\x00\ud800-\udfff]")
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+
+
+def checked(kind: str, fields: Fields) -> dict[str, str | int | bool]:
+    """A copy without the None fields; raises ChronError for what a body cannot hold."""
+    if kind not in _known_names:
+        _learn_names((kind,))
+    if not _known_names.issuperset(fields):
+        _learn_names(fields)
+    copy = {name: value for name, value in fields.items() if value is not None}
+    types = set(map(type, copy.values()))
+    if not types <= _TYPES:
+        raise ChronError(_wrong_type(copy))
+    if int in types:
+        for name, value in copy.items():
+            if type(value) is int and not -_INTEGER_LIMIT < value < _INTEGER_LIMIT:
+                raise ChronError(f'field "{name}" is beyond 2**53, where JSON readers disagree; write it as a string')
+    return copy
+
+
+def _learn_names(names: Iterable[object]) -> None:
+    for name in names:
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ChronError(f"field name {name!r:.80} is not a name; use lower-case ASCII letters, digits and _")
+        if name in _RESERVED:
+            raise ChronError(f'field "{name}" is set by the Chron; choose another name')
+        if len(_known_names) < _MOST_NAMES:
+            _known_names.add(name)
+
+
+def _wrong_type(fields: Mapping[str, object]) -> str:
+    name, value = next((name, value) for name, value in fields.items() if type(value) not in _TYPES)
+    remedy = "write the number in a smaller unit" if isinstance(value, float) else "turn it into one of these"
+    return f'field "{name}" is a {type(value).__name__}; a body holds str, int, bool and None only; {remedy}'
+
+
+def canonical(body: dict[str, str | int | bool]) -> tuple[str, bytes]:
+    """The body's canonical text and its UTF-8 bytes; raises ChronError when it is too large."""
+    text = _encode(body)
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        data = b""
+    if not data or "\\u0000" in text:
+        text = _encode({name: _safe(value) for name, value in body.items()})
+        data = text.encode()
+    if len(data) > MAX_BODY_BYTES:
+        raise ChronError(f"the record is {len(data)} bytes and the limit is {MAX_BODY_BYTES}; shorten its fields")
+    return text, data
+
+
+def _safe(value: str | int | bool) -> str | int | bool:
+    return _UNSAFE.sub(_REPLACEMENT, value) if isinstance(value, str) else value
+
+
+def is_canonical(data: bytes) -> bool:
+    """Whether stored bytes are what `canonical` would write for their own value."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and set(map(type, value.values())) <= _TYPES and _encode(value).encode() == data
+
+
+def stamp(at_ns: int) -> str:
+    """RFC 3339 in UTC with microseconds, fixed width, so that text order is time order."""
+    at_s, rest_ns = divmod(at_ns, 1_000_000_000)
+    return f"{_stamp_of_second(at_s)}.{rest_ns // 1000:06d}Z"
+
+
+@lru_cache(maxsize=16)
+def _stamp_of_second(at_s: int) -> str:
+    return datetime.fromtimestamp(at_s, UTC).replace(tzinfo=None).isoformat()
+
+
+def stamp_ns(text: str) -> int:
+    """The time of a `stamp`, in nanoseconds since the epoch."""
+    at = datetime.fromisoformat(text)
+    return int(at.replace(microsecond=0).timestamp()) * 1_000_000_000 + at.microsecond * 1000

@@ -1,0 +1,204 @@
+"""The open Chron: what the gate holds to write down what happens.
+
+    chron = Chron.open(Path("state/chron.db"))
+    receipt = await chron.append("decision", {"agent": "deploy-bot", "outcome": "DENY", ...})   # durable now
+    chron.close()
+
+    ChronError: chron "state/chron.db" is open in another process (pid 4711); stop that gate first, ...
+    ChronError: cannot record in "state/chron.db": disk full (SQLITE_FULL: ...); free some space, ...
+
+`append` checks and returns at once; awaiting its future is waiting for the disk. Whoever gets ChronError
+instead
+of a receipt must act as if nothing was recorded.
+"""
+
+import asyncio
+import concurrent.futures
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Self
+
+from chron.batch import Draft, Entry, KeptText, Receipt
+from chron.body import Fields, stamp_ns
+from chron.errors import ChronError
+from chron.ledger import Ledger, Storage, explained
+from chron.lock import WriterLock
+from chron.recovery import Left, left_behind
+from chron.writer import Writer
+
+LOW_WATER_BYTES = 64 * 1024 * 1024
+
+type Text = tuple[str, str, str | int, str, str]
+"""kind, id, version, digest, text; the version "" where texts have none."""
+
+
+class Chron:
+    """An open Chron; append from any running loop, close when done. Only one can be open for a file."""
+
+    def __init__(self, path: Path, writer: Writer, lock: WriterLock, kept: Sequence[tuple[str, str, str, str]]) -> None:
+        self.path = path
+        self._writer = writer
+        self._lock = lock
+        self._kept = dict.fromkeys(kept)
+        """(kind, id, version, digest) of every text, oldest first."""
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        *,
+        origin: str = "claiim",
+        session: str = "",
+        clock_ns: Callable[[], int] = time.time_ns,
+        low_water_bytes: int = LOW_WATER_BYTES,
+    ) -> Self:
+        """Open or create the Chron, verify its end, and write down what the last run left; blocks."""
+        path = Path(path).resolve()
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise ChronError(explained(path, error)) from error
+        lock = WriterLock.take(path)
+        try:
+            return cls._opened(path, lock, origin, session, clock_ns, low_water_bytes)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _opened(
+        cls,
+        path: Path,
+        lock: WriterLock,
+        origin: str,
+        session: str,
+        clock_ns: Callable[[], int],
+        low_water_bytes: int,
+    ) -> Self:
+        ledger = Ledger.open(path, origin)
+        try:
+            kept, left, last_ns = _kept(ledger), left_behind(ledger.connection, ledger.seq), _last_ns(ledger)
+        except sqlite3.Error as error:
+            ledger.abandon()
+            raise ChronError(explained(path, error)) from error
+        opening = _opening(ledger, origin, session, left)
+        storage = Storage(path, lock.path, low_water_bytes)
+        chron = cls(path, Writer(path, origin, ledger, storage, clock_ns, last_ns), lock, kept)
+        try:
+            chron._begin(opening, left.in_doubt)
+        except BaseException:
+            with suppress(ChronError):
+                chron.close()
+            raise
+        return chron
+
+    def _begin(self, opening: Fields, in_doubt: Sequence[str]) -> None:
+        draft = self._writer.draft
+        reason = "the gate stopped before the outcome was known"
+        outcomes = [draft("outcome", {"ref": id_, "result": "in_doubt", "error": reason}) for id_ in in_doubt]
+        self._wait(Entry([draft("lifecycle", opening), *outcomes]), limited=False)
+
+    def append(self, kind: str, fields: Fields) -> asyncio.Future[Receipt]:
+        """Hand in one record; the future resolves when it is on disk. A bad record raises at once."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Receipt] = loop.create_future()
+        self._writer.offer(Entry((self._writer.draft(kind, fields),), future, loop, one=True))
+        return future
+
+    def append_many(self, records: Sequence[tuple[str, Fields]]) -> asyncio.Future[tuple[Receipt, ...]]:
+        """Hand in records that stand next to each other in the log, all of them or none."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[tuple[Receipt, ...]] = loop.create_future()
+        drafts: list[Draft] = [self._writer.draft(kind, fields) for kind, fields in records]
+        if drafts:
+            self._writer.offer(Entry(drafts, future, loop))
+        else:
+            future.set_result(())
+        return future
+
+    def keep(self, texts: Iterable[Text]) -> None:
+        """Keep texts by digest, each with a record in the chain, once. Blocks until they are on disk."""
+        new: dict[tuple[str, str, str, str], KeptText] = {}
+        for kind, id_, version, digest, text in texts:
+            key = (kind, id_, str(version), digest)
+            if key not in self._kept:
+                new[key] = (*key, text)
+        if new:
+            drafts = [self._writer.draft("text", _text_fields(*text)) for text in new.values()]
+            self._wait(Entry(drafts, texts=tuple(new.values())))
+            self._kept |= dict.fromkeys(new)
+
+    def seen(self) -> dict[tuple[str, str, int], str]:
+        """The digest under which each (kind, id, version) was first kept; not texts without a version."""
+        digests: dict[tuple[str, str, int], str] = {}
+        for kind, id_, version, digest in self._kept:
+            if version.isdecimal():
+                digests.setdefault((kind, id_, int(version)), digest)
+        return digests
+
+    def faults(self) -> str | None:
+        """Why a decision could not be recorded now, None when it could."""
+        return self._writer.fault() or None
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Write what waits and a close record, and give the lock up; raises ChronError when that fails."""
+        try:
+            self._writer.stop(timeout_s)
+        finally:
+            if self._writer.finished():
+                self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wait(self, entry: Entry, *, limited: bool = True) -> None:
+        future: concurrent.futures.Future[object] = concurrent.futures.Future()
+        entry.future = future
+        self._writer.offer(entry, limited=limited)
+        future.result()
+
+
+def _opening(ledger: Ledger, origin: str, session: str, left: Left) -> Fields:
+    return {
+        "event": "open",
+        "origin": origin,
+        "session": session or None,
+        "pid": os.getpid(),
+        "clean": left.clean,
+        "in_doubt": len(left.in_doubt),
+        "resolved_to": ledger.seq,
+        "guards_restored": " ".join(ledger.restored) or None,
+    }
+
+
+def _text_fields(kind: str, id_: str, version: str, digest: str, text: str) -> Fields:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as error:
+        raise ChronError(f'{kind} "{id_}" is not Unicode text; write the file as UTF-8') from error
+    return {
+        "text_kind": kind,
+        "text_id": id_,
+        "text_version": version,
+        "digest": digest,
+        "sha256": sha256(data).hexdigest(),
+        "bytes": len(data),
+    }
+
+
+def _kept(ledger: Ledger) -> list[tuple[str, str, str, str]]:
+    with closing(ledger.connection.execute("SELECT kind, id, version, digest FROM artefact ORDER BY seq")) as rows:
+        return rows.fetchall()
+
+
+def _last_ns(ledger: Ledger) -> int:
+    row = ledger.connection.execute("SELECT ts FROM chron WHERE seq = ?", (ledger.seq,)).fetchone()
+    return stamp_ns(row[0]) if row else 0

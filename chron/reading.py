@@ -1,0 +1,231 @@
+"""Reading a Chron, while it is written or long after: records, their outcomes, the texts that decided.
+
+Always a connection of its own, read-only, with short transactions: a reader neither writes nor holds the
+writer up.
+
+    for record in find(path, agent="deploy-bot", outcome="DENY", since=yesterday): ...
+    show(path, "chr_01k...").outcomes
+
+    ChronError: there is no Chron at "state/chron.db"; start "claiim serve" first, or give its path
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chron import schema
+from chron.errors import ChronError
+
+if TYPE_CHECKING:
+    import sqlite_utils
+
+_ROWS_PER_READ = 500
+_TEXT_AROUND_LINES = 2
+
+type FieldValue = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as it stands in the log."""
+
+    seq: int
+    id: str
+    fields: Mapping[str, FieldValue]
+    """The whole body, with v, seq, id, ts and kind."""
+    hash: bytes
+
+    @property
+    def kind(self) -> str:
+        """What sort of record it is."""
+        return self.text("kind")
+
+    def text(self, name: str) -> str:
+        """A field as text, "" when the record does not have it."""
+        value = self.fields.get(name, "")
+        return value if isinstance(value, str) else json.dumps(value)
+
+
+@dataclass(frozen=True, slots=True)
+class TextLine:
+    """Where in a kept text the decision came from."""
+
+    kind: str
+    id: str
+    version: str
+    digest: str
+    place: str
+    """As the record names it, e.g. "policies/no-prod.yaml:7:5"; "" when no single line decided."""
+    line: int
+    """Counted from 1; 0 when no single line decided."""
+    lines: tuple[tuple[int, str], ...]
+    """The deciding line with its neighbours, or the whole text when it is not one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A record, what came of it, and the texts that decided it."""
+
+    record: Record
+    outcomes: tuple[Record, ...]
+    texts: tuple[TextLine, ...]
+
+
+def connect(path: Path | str) -> sqlite3.Connection:
+    """Open a Chron read-only; raises ChronError when there is none at the path."""
+    path = Path(path)
+    if not path.is_file():
+        raise ChronError(f'there is no Chron at "{path}"; start "claiim serve" first, or give its path')
+    try:
+        return _connected(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        # On a read-only disk SQLite cannot make the -shm file that readers of a write-ahead log need.
+        wal = path.with_name(path.name + "-wal")
+        unshared = error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY"))
+        if not unshared or (wal.exists() and wal.stat().st_size):
+            raise ChronError(f'cannot read chron "{path}": {error}; make it readable for you') from error
+    except sqlite3.DatabaseError as error:
+        raise ChronError(f'"{path}" is not a Chron ({error}); give another path') from error
+    try:
+        return _connected(path, "immutable=1")
+    except sqlite3.DatabaseError as error:
+        raise ChronError(f'cannot read chron "{path}": {error}; make it readable for you') from error
+
+
+def _connected(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, isolation_level=None)
+    try:
+        connection.execute("PRAGMA busy_timeout = 5000").close()
+        if reason := schema.foreign(connection):
+            raise ChronError(f'"{path}" {reason}')
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def open_reader(path: Path | str) -> "sqlite_utils.Database":
+    """The Chron as a read-only sqlite-utils database, for queries of your own; close it after use."""
+    import sqlite_utils  # costs 0.2 s, and only this needs it
+
+    return sqlite_utils.Database(connect(path))
+
+
+def find(
+    path: Path | str,
+    *,
+    kind: str = "",
+    agent: str = "",
+    anchor: str = "",
+    action: str = "",
+    outcome: str = "",
+    host: str = "",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    after_seq: int = 0,
+    newest: int = 0,
+) -> Iterator[Record]:
+    """Records that match all that is given, oldest first; `*` in `action` matches anything.
+
+    `since` is included, `until` is not. With `newest`, only that many of the newest ones.
+    """
+    same = {"kind": kind, "agent": agent, "anchor": anchor, "outcome": outcome, "host": host}
+    conditions = [f"{name} = ?" for name, value in same.items() if value]
+    values: list[str | int] = [value for value in same.values() if value]
+    if action:
+        conditions.append("action GLOB ?" if "*" in action else "action = ?")
+        values.append(action.replace("[", "[[]").replace("?", "[?]") if "*" in action else action)
+    for operator, at in ((">=", since), ("<", until)):
+        if at is not None:
+            conditions.append(f"ts {operator} ?")
+            values.append(at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+    connection = connect(path)
+    try:
+        where = " AND ".join(["seq > ?", *conditions])
+        if newest:
+            after_seq = _before_newest(connection, where, [after_seq, *values], newest)
+        yield from _pages(connection, where, after_seq, values)
+    except sqlite3.Error as error:
+        raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
+    finally:
+        connection.close()
+
+
+def _before_newest(connection: sqlite3.Connection, where: str, values: list[str | int], newest: int) -> int:
+    # The texts in `where` are our own; all values are bound.
+    inner = f"SELECT seq FROM chron WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
+    row = connection.execute(f"SELECT min(seq) FROM ({inner})", [*values, newest]).fetchone()  # noqa: S608
+    return (row[0] or 1) - 1
+
+
+def _pages(connection: sqlite3.Connection, where: str, after_seq: int, values: list[str | int]) -> Iterator[Record]:
+    statement = f"SELECT seq, id, body, hash FROM chron WHERE {where} ORDER BY seq LIMIT ?"  # noqa: S608
+    while rows := connection.execute(statement, [after_seq, *values, _ROWS_PER_READ]).fetchall():
+        for row in rows:
+            yield _record(*row)
+        after_seq = rows[-1][0]
+
+
+def tail(path: Path | str, count: int = 50, **filters: str) -> list[Record]:
+    """The newest records that match, oldest of them first; filters as in `find`."""
+    return list(find(path, newest=count, **filters)) if count else []  # type: ignore[arg-type]
+
+
+def follow(path: Path | str, after_seq: int, wait: Callable[[], bool], **filters: str) -> Iterator[Record]:
+    """Records as they arrive behind `after_seq`; `wait` sleeps between looks and returns False to end."""
+    while True:
+        for record in find(path, after_seq=after_seq, **filters):  # type: ignore[arg-type]
+            after_seq = record.seq
+            yield record
+        if not wait():
+            return
+
+
+def show(path: Path | str, id_: str) -> Shown | None:
+    """A record with its outcomes and deciding texts; None when the Chron does not have it."""
+    connection = connect(path)
+    try:
+        row = connection.execute("SELECT seq, id, body, hash FROM chron WHERE id = ?", (id_,)).fetchone()
+        if row is None:
+            return None
+        record = _record(*row)
+        statement = "SELECT seq, id, body, hash FROM chron WHERE ref = ? ORDER BY seq"
+        outcomes = tuple(_record(*other) for other in connection.execute(statement, (id_,)))
+        return Shown(record, outcomes, tuple(_texts(connection, record)))
+    except sqlite3.Error as error:
+        raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
+    finally:
+        connection.close()
+
+
+def _texts(connection: sqlite3.Connection, record: Record) -> Iterator[TextLine]:
+    rule = record.text("rule")
+    decided_by = "skill" if record.text("code").startswith("skill") or not record.text("policy_digest") else "policy"
+    places = {"policy": "", "skill": "", decided_by: rule, "mapping": record.text("mapping_place")}
+    statement = "SELECT kind, id, version, text FROM artefact WHERE digest = ? ORDER BY seq LIMIT 1"
+    for kind, place in places.items():
+        digest = record.text(f"{kind}_digest")
+        row = connection.execute(statement, (digest,)).fetchone() if digest else None
+        if row is not None:
+            line = _line_of(place)
+            yield TextLine(row[0], row[1], row[2], digest, place, line, _lines(row[3], line))
+
+
+def _line_of(place: str) -> int:
+    parts = place.rsplit(":", 2)
+    return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else 0
+
+
+def _lines(text: str, line: int) -> tuple[tuple[int, str], ...]:
+    numbered = tuple(enumerate(text.split("\n"), start=1))
+    if not line:
+        return numbered
+    return numbered[max(0, line - 1 - _TEXT_AROUND_LINES) : line + _TEXT_AROUND_LINES]
+
+
+def _record(seq: int, id_: str, body: str | None, hash_: bytes) -> Record:
+    return Record(seq, id_, json.loads(body) if body else {}, hash_)

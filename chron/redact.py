@@ -1,0 +1,109 @@
+"""What looks like a credential is masked before it is hashed: what is chained stays for good.
+
+The mark is always `[redacted]`. Masked are: tokens with a known shape (below, each with its source), values
+after `Basic`/`Bearer`, after names such as `password=` or `token:`, passwords in URLs, private keys, and
+long random-looking words. Left alone are hexadecimal digests and commit ids, UUIDs and ordinary names,
+however long.
+
+    redacted_path("/repos/acme/api/pulls/7/merge")         -> unchanged
+    redacted_path("/services/T024BE7LD/B024BE7LD/x7Yq...")  -> "/services/[redacted]"
+    redacted_path("/login?user=alice&pw=hunter2")           -> "/login?user&pw"
+    redacted_text("Authorization: Bearer abc.def")          -> "Authorization: Bearer [redacted]"
+
+This is a net, not a proof: a secret that looks like a word passes. The proxy therefore hands in no header
+value, no query value and no body at all.
+"""
+
+import re
+from math import log2
+from urllib.parse import unquote
+
+MARK = "[redacted]"
+
+_TOKEN = re.compile(
+    r"eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)*"  # JWT, RFC 7519 section 3.1: base64url of '{"...'
+    # docs.github.com "About authentication to GitHub", token formats
+    r"|gh[pousr]_\w{16,}|github_pat_\w{16,}"
+    # docs.gitlab.com "Token overview", token prefixes
+    r"|gl(?:pat|dt|rt|cbt|ptt|ft|soat|agent|oas)-[\w.=-]{16,}"
+    r"|xox[a-z]-[\w-]{8,}|xapp-[\w-]{8,}"  # docs.slack.dev "Tokens"
+    r"|(?:AKIA|ASIA)[A-Z2-7]{16}"  # docs.aws.amazon.com IAM "Identifiers", unique ID prefixes
+    r"|sk-[\w-]{16,}|[sr]k_(?:live|test)_\w{16,}"  # OpenAI and Anthropic keys; docs.stripe.com/keys
+    r"|clm_[\w-]{16,}"  # our own agent tokens
+    r"|AIza[\w-]{35}|ya29\.[\w-]{16,}"  # cloud.google.com "API keys", OAuth access tokens
+    r"|npm_\w{30,}|pypi-[\w-]{30,}|hf_\w{20,}|dop_v1_\w{32,}"  # npm, PyPI, Hugging Face, DigitalOcean
+    r"|hv[sbr]\.[\w-]{16,}|\w{14}\.atlasv1\.[\w-]{32,}"  # HashiCorp Vault and HCP Terraform "API tokens"
+    r"|SG\.[\w-]{16,}\.[\w-]{16,}"  # SendGrid "API keys"
+    r"|(?:bot)?\d{6,12}:[A-Za-z0-9_-]{30,}"  # core.telegram.org/bots/api "Authorizing your bot"
+)
+_HOOK = re.compile(
+    r"(?P<kept>/services/)T\w+/B\w+/\w+"  # docs.slack.dev "Incoming webhooks"
+    r"|(?P<hook>/webhooks/\d+/)[\w-]{16,}"  # discord.com/developers "Webhook resource"
+)
+_NAMED = re.compile(
+    r"(?P<kept>\b(?:basic|bearer)[ +]+)[\w.~+/=-]+"  # RFC 7617 section 2, RFC 6750 section 2.1
+    r"|(?P<name>\b(?:[\w-]*(?:password|passwd|secret|token|api[_-]?key|apikey|credential|signature))"
+    r"""["']?[ ]?[=:][ ]?["']?)(?!\[redacted\])(?:(?:basic|bearer|token)[ ])?[^\s"'&,;/\[\])}]+""",
+    re.IGNORECASE,
+)
+_USERINFO = re.compile(r"(?P<kept>://)[^\s/@:]*:[^\s/@]*@")  # RFC 3986 section 3.2.1
+_PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[^-]*(?:-----END [A-Z ]*PRIVATE KEY-----)?")  # RFC 7468
+_WORD = re.compile(r"[A-Za-z0-9_+=-]{33,}")
+_HEX_OR_UUID = re.compile(r"(?:[a-z]+[_-])?(?:[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})", re.IGNORECASE)
+
+# What every pattern but _WORD needs to be somewhere in the text; saves the search in nearly all texts.
+_HINT = re.compile(
+    r"eyJ|gh[pousr]_|github_pat|gl[a-z]+-|xox|xapp|AKIA|ASIA|sk[-_]|rk_|clm_|AIza|ya29|npm_|pypi-|hf_|dop_v1|hv[sbr]\."
+    r"|atlasv1|SG\.|\d:|/services/|/webhooks/|://|PRIVATE"
+    r"|(?i:basic|bearer|passw|secret|token|key|credential|signature)"
+)
+_SHORTEST = 8
+
+
+def redacted_text(text: str) -> str:
+    """Free text with what looks like a credential replaced by the mark."""
+    if len(text) < _SHORTEST:
+        return text
+    if _HINT.search(text):
+        text = _PRIVATE_KEY.sub(MARK, text)
+        text = _USERINFO.sub(lambda match: f"{match['kept']}{MARK}@", text)
+        text = _HOOK.sub(lambda match: f"{match['kept'] or match['hook']}{MARK}", text)
+        text = _TOKEN.sub(MARK, text)
+        text = _NAMED.sub(lambda match: f"{match['kept'] or match['name']}{MARK}", text)
+    return _WORD.sub(_masked_word, text) if len(text) > 32 else text
+
+
+def redacted_path(path: str) -> str:
+    """A path with its credentials masked, also percent-encoded ones; of a query only the names stay."""
+    path, question, query = path.partition("#")[0].partition("?")
+    path = redacted_text(path)
+    if "%" in path:
+        path = "/".join(map(_redacted_segment, path.split("/")))
+    if question:
+        path += "?" + "&".join(redacted_text(pair.partition("=")[0]) for pair in query.split("&"))
+    return path
+
+
+def _redacted_segment(segment: str) -> str:
+    plain = unquote(unquote(segment))
+    return segment if redacted_text(plain) == plain else MARK
+
+
+def _masked_word(match: re.Match[str]) -> str:
+    return MARK if _looks_random(match[0]) else match[0]
+
+
+def _looks_random(word: str) -> bool:
+    """Whether a word of more than 32 characters is more even than names are.
+
+    Measured on 100,000 words each: 32 random bytes in base64url have 4.4 bits a character or more and all
+    three sorts of characters; names joined with dashes, pod names and CamelCase operations stay below one
+    or the other.
+    """
+    if _HEX_OR_UUID.fullmatch(word):
+        return False
+    digits = sum(map(str.isdigit, word))
+    bits = -sum(count / len(word) * log2(count / len(word)) for count in map(word.count, set(word)))
+    if digits and word != word.lower() and word != word.upper():
+        return bits >= 4.2
+    return "-" not in word and digits * 8 >= len(word) and bits >= 3.9

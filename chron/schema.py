@@ -1,0 +1,147 @@
+"""The tables of a Chron file, its guard rails, and the check that they are still the ones we wrote.
+
+Columns besides the first five are computed from the body when read: they cannot disagree with the hashed
+bytes, and cost nothing until asked for. The triggers guard against our own bugs and a stray shell, not
+against the file's owner, who can drop them; that is what the hash chain is for. Measured: without the
+conditions of `chron_only_next`, INSERT OR REPLACE silently rewrites a record, because REPLACE deletes
+without firing delete triggers.
+"""
+
+import sqlite3
+from contextlib import closing
+
+APPLICATION_ID = 0x4348524E  # "CHRN", so that file(1) and other tools can name the file
+USER_VERSION = 1
+
+_COMPUTED = ["ts", "kind", "channel", "outcome", "mode", "agent", "anchor", "org", "action", "target"]
+_COMPUTED += ["environment", "method", "host", "path", "code", "reason", "ref", "result", "status"]
+_COMPUTED += ["policy", "policy_digest", "skill", "skill_digest", "session", "request"]
+
+_TABLE = """CREATE TABLE chron(
+  seq  INTEGER PRIMARY KEY,
+  id   TEXT NOT NULL UNIQUE,
+  body TEXT,
+  leaf BLOB NOT NULL CHECK(length(leaf)=32),
+  hash BLOB NOT NULL CHECK(length(hash)=32),
+{}
+) STRICT""".format(
+    ",\n".join(f"  {name} {'ANY' if name == 'status' else 'TEXT'} AS (body->>'$.{name}') VIRTUAL" for name in _COMPUTED)
+)
+
+_ARTEFACT = """CREATE TABLE artefact(
+  seq     INTEGER PRIMARY KEY REFERENCES chron(seq),
+  kind    TEXT NOT NULL,
+  id      TEXT NOT NULL,
+  version TEXT NOT NULL,
+  digest  TEXT NOT NULL,
+  text    TEXT NOT NULL,
+  UNIQUE(kind, id, version, digest)
+) STRICT"""
+
+_DECISIONS = """CREATE VIEW decisions AS
+SELECT d.seq, d.id, d.ts, d.outcome, d.mode, d.agent, d.anchor, d.action, d.target, d.environment,
+       d.host, d.method, d.path, d.reason, d.code, o.result, o.status
+FROM chron AS d LEFT JOIN chron AS o ON o.ref = d.id AND o.kind = 'outcome'
+WHERE d.kind = 'decision'"""
+
+_ONLY_NEXT = """CREATE TRIGGER chron_only_next BEFORE INSERT ON chron
+WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM chron)
+  OR EXISTS (SELECT 1 FROM chron WHERE id = NEW.id)
+  OR NEW.body->>'$.seq' IS NOT NEW.seq OR NEW.body->>'$.id' IS NOT NEW.id
+BEGIN SELECT RAISE(ABORT, 'chron is append-only: only the next seq with a new id and its own body'); END"""
+
+_ARTEFACT_ONLY_NEW = """CREATE TRIGGER artefact_only_new BEFORE INSERT ON artefact
+WHEN NEW.seq IS NOT (SELECT seq FROM chron WHERE seq = NEW.seq AND kind = 'text')
+  OR EXISTS (SELECT 1 FROM artefact WHERE seq = NEW.seq)
+  OR EXISTS (SELECT 1 FROM artefact
+             WHERE kind = NEW.kind AND id = NEW.id AND version = NEW.version AND digest = NEW.digest)
+BEGIN SELECT RAISE(ABORT, 'chron is append-only: a kept text needs its own record'); END"""
+
+
+def _never(table: str, verb: str) -> str:
+    return (
+        f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table}\n"
+        f"BEGIN SELECT RAISE(ABORT, 'chron is append-only: {verb} refused'); END"
+    )
+
+
+GUARDS: dict[str, str] = {
+    "chron_only_next": _ONLY_NEXT,
+    "chron_no_update": _never("chron", "UPDATE"),
+    "chron_no_delete": _never("chron", "DELETE"),
+    "artefact_only_new": _ARTEFACT_ONLY_NEW,
+    "artefact_no_update": _never("artefact", "UPDATE"),
+    "artefact_no_delete": _never("artefact", "DELETE"),
+}
+
+_OBJECTS: dict[str, str] = {
+    "chron": _TABLE,
+    "artefact": _ARTEFACT,
+    "chron_ts": "CREATE INDEX chron_ts ON chron(ts)",
+    "chron_agent": "CREATE INDEX chron_agent ON chron(agent, seq)",
+    "chron_anchor": "CREATE INDEX chron_anchor ON chron(anchor, seq)",
+    "chron_action": "CREATE INDEX chron_action ON chron(action, seq)",
+    "chron_deny": "CREATE INDEX chron_deny ON chron(seq) WHERE outcome = 'DENY'",
+    "chron_ref": "CREATE INDEX chron_ref ON chron(ref) WHERE ref IS NOT NULL",
+    "chron_lifecycle": "CREATE INDEX chron_lifecycle ON chron(seq) WHERE kind = 'lifecycle'",
+    "chron_text": "CREATE INDEX chron_text ON chron(seq) WHERE kind = 'text'",
+    "decisions": _DECISIONS,
+    **GUARDS,
+}
+
+
+def create(connection: sqlite3.Connection) -> None:
+    """Write the empty schema in one transaction, so that a crash leaves all of it or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in _OBJECTS.values():
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {USER_VERSION}")
+    connection.execute("COMMIT")
+
+
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether the file has no schema at all yet."""
+    return _number(connection, "SELECT count(*) FROM sqlite_master") == 0
+
+
+def foreign(connection: sqlite3.Connection) -> str:
+    """Why the file is not a Chron that this version can use; "" when it is."""
+    application = _number(connection, "PRAGMA application_id")
+    if application != APPLICATION_ID:
+        return f"is not a Chron (application id {application:#x}); give another path"
+    version = _number(connection, "PRAGMA user_version")
+    if version != USER_VERSION:
+        return f"has Chron format {version} and this version knows {USER_VERSION}; use the claiim that wrote it"
+    return ""
+
+
+def faults(connection: sqlite3.Connection) -> list[str]:
+    """What is missing, altered or added in the tables and their guards; own indexes and views are welcome."""
+    with closing(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")) as cursor:
+        found = [tuple(_text(value) for value in row) for row in cursor]
+    texts = {name: text for _, name, _, text in found}
+    wrong = [f'"{name}" is missing' for name in _OBJECTS if name not in texts]
+    wrong += [f'"{name}" was altered' for name, text in _OBJECTS.items() if texts.get(name, text) != text]
+    wrong += [
+        f'trigger "{name}" is not ours'
+        for kind, name, table, _ in found
+        if kind == "trigger" and name not in GUARDS and table in ("chron", "artefact")
+    ]
+    return wrong
+
+
+def missing_guards(connection: sqlite3.Connection) -> list[str]:
+    """The guard triggers that somebody dropped."""
+    with closing(connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'")) as cursor:
+        present = {_text(name) for (name,) in cursor}
+    return [name for name in GUARDS if name not in present]
+
+
+def _number(connection: sqlite3.Connection, statement: str) -> int:
+    with closing(connection.execute(statement)) as cursor:
+        return int(cursor.fetchone()[0])
+
+
+def _text(value: str | bytes | None) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""

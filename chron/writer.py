@@ -1,0 +1,233 @@
+"""The writer: one thread that makes what waits durable in batches.
+
+    entries -> bounded queue -> build and hash -> BEGIN IMMEDIATE, INSERT, COMMIT (fsync) -> futures
+
+There is no linger: while one batch is being synced the next gathers by itself, so a lone record waits for one
+fsync and sixty-four share one (measured: a 2 ms linger gains nothing).
+
+Whatever goes wrong is told to everybody who waits, as ChronError; the connection is thrown away, and before
+the next record is taken the file is opened and verified again. Nothing is ever retried as if it had been
+clean: a wire decision whose producer was told "failed" and that is found in the file after all (the error
+came after the write) gets an outcome `blocked`, because its producer forwarded nothing.
+"""
+
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from chron.batch import Batch, Draft, Entry, tell
+from chron.body import Fields, checked
+from chron.errors import ChronError
+from chron.ids import Ids
+from chron.ledger import Ledger, Storage, explained
+from chron.recovery import MARK_EVERY_RECORDS, Unresolved, decisions_without_outcome
+
+MOST_WAITING = 10_000
+"""Records that may wait; beyond it the disk cannot keep up and waiting would only grow memory."""
+MOST_PER_BATCH = 512
+REOPEN_EVERY_S = 1.0
+CLOCK_STEP_NS = 5_000_000_000
+"""A clock that goes back further than this gets a note; less is NTP at work."""
+
+_FINISHING = frozenset({"outcome", "lifecycle"})
+"""Kinds still recorded below the low-water mark: the reserve is there to finish what was begun."""
+
+_log = logging.getLogger(__name__)
+
+
+class Writer:
+    """Owns the ledger and the thread; `offer` and `stop` may be called from any thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        origin: str,
+        ledger: Ledger,
+        storage: Storage,
+        clock_ns: Callable[[], int],
+        last_ns: int,
+    ) -> None:
+        self._path, self._origin = path, origin
+        self._ledger: Ledger | None = ledger
+        self._storage = storage
+        self._clock_ns, self._last_ns = clock_ns, last_ns
+        self._acknowledged = (ledger.seq, ledger.hash)
+        self._marked_seq = ledger.seq
+        self._unresolved = Unresolved()
+        self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._gate = threading.Lock()
+        self._ids = Ids()
+        self._offered = self._taken = 0
+        self._stopped = ""
+        self._fault = ""
+        self._thread = threading.Thread(target=self._run, name="chron-writer", daemon=True)
+        self._thread.start()
+
+    def draft(self, kind: str, fields: Fields) -> Draft:
+        """Check a record and give it its id and time; raises ChronError for what a body cannot hold."""
+        checked_fields = checked(kind, fields)
+        at_ns = self._clock_ns()
+        with self._gate:
+            return self._ids.next(at_ns), at_ns, kind, checked_fields
+
+    def offer(self, entry: Entry, *, limited: bool = True) -> None:
+        """Queue an entry; raises ChronError when the writer has stopped or too much waits already."""
+        with self._gate:
+            if self._stopped:
+                raise ChronError(self._stopped)
+            waiting = self._offered - self._taken
+            if limited and waiting + len(entry.drafts) > MOST_WAITING:
+                raise ChronError(f"the Chron is overloaded: {waiting} records wait for the disk; slow down or retry")
+            self._offered += len(entry.drafts)
+            self._queue.put(entry)
+
+    def fault(self) -> str:
+        """Why a decision could not be recorded now; "" when it could."""
+        return self._stopped or self._fault or self._storage.moved() or self._storage.low()
+
+    def stop(self, timeout_s: float) -> None:
+        """Write what waits and the close record; raises ChronError when that fails or lasts too long."""
+        with self._gate:
+            if not self._stopped:
+                self._stopped = "the Chron is closed; open it again"
+                self._queue.put(None)
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            raise ChronError(f"the Chron did not close within {timeout_s} s; its last records may be missing")
+        if self._fault:
+            raise ChronError(self._fault)
+
+    def finished(self) -> bool:
+        """Whether the thread has ended and the file is closed."""
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        running = True
+        try:
+            while running:
+                entries, running = self._gather()
+                self._write(entries)
+            self._write([Entry([self._own("close", self._bound())])])
+        finally:
+            with self._gate:
+                self._stopped = self._stopped or "the Chron's writer thread died; restart the gate"
+            tell((entry, ChronError(self._stopped)) for entry in self._drain())
+            if self._ledger is not None:
+                self._ledger.abandon()
+
+    def _gather(self) -> tuple[list[Entry], bool]:
+        """Wait for an entry and take all that wait with it; False when told to stop."""
+        entries: list[Entry] = []
+        taken, running = 0, True
+        # A broken ledger is tried again unasked too, so that a gate taken out of service can return.
+        with suppress(queue.Empty):
+            entry = self._queue.get(timeout=None if self._ledger else REOPEN_EVERY_S)
+            while entry is not None:
+                entries.append(entry)
+                taken += len(entry.drafts)
+                if taken >= MOST_PER_BATCH:
+                    break
+                entry = self._queue.get_nowait()
+            running = entry is not None
+        self._taken += taken
+        return entries, running
+
+    def _drain(self) -> list[Entry]:
+        entries: list[Entry] = []
+        with suppress(queue.Empty):
+            while True:
+                entry = self._queue.get_nowait()
+                if entry is None:
+                    self._queue.put(None)
+                    break
+                entries.append(entry)
+                self._taken += len(entry.drafts)
+        return entries
+
+    def _write(self, entries: list[Entry]) -> None:
+        """Make the entries durable and tell their producers, or fail them all."""
+        try:
+            ledger = self._ready()
+            batch = self._build(ledger, entries)
+            self._commit(ledger, batch)
+        except Exception as error:  # noqa: BLE001 -- a bug must refuse requests, not leave them waiting
+            self._fail(entries + self._drain(), error)
+        else:
+            tell(batch.results)
+
+    def _ready(self) -> Ledger:
+        if self._ledger is not None:
+            if moved := self._storage.moved():
+                raise ChronError(moved)
+            return self._ledger
+        return self._reopen()
+
+    def _build(self, ledger: Ledger, entries: Iterable[Entry]) -> Batch:
+        batch = Batch(ledger.seq, ledger.hash)
+        if ledger.seq - self._marked_seq >= MARK_EVERY_RECORDS:
+            self._marked_seq = ledger.seq
+            batch.add(Entry([self._own("mark", self._bound())]))
+        low = self._storage.low()
+        for entry in entries:
+            if low and not all(draft[2] in _FINISHING for draft in entry.drafts):
+                batch.refuse(entry, low)
+                continue
+            at_ns = entry.drafts[0][1]
+            if at_ns < self._last_ns - CLOCK_STEP_NS:
+                batch.add(Entry([self._own("clock_back", {"back_s": (self._last_ns - at_ns) // 1_000_000_000})]))
+            self._last_ns = at_ns
+            batch.add(entry)
+        return batch
+
+    def _commit(self, ledger: Ledger, batch: Batch) -> None:
+        if not batch.rows:
+            return
+        ledger.commit(batch.rows, batch.texts)
+        self._acknowledged = (ledger.seq, ledger.hash)
+        for row, (id_, _, kind, fields) in zip(batch.rows, batch.drafts, strict=True):
+            self._unresolved.note(row[0], id_, kind, fields)
+
+    def _fail(self, entries: list[Entry], error: Exception) -> None:
+        message = str(error) if isinstance(error, ChronError) else explained(self._path, error)
+        if message != self._fault:
+            expected = isinstance(error, ChronError | sqlite3.Error)  # anything else is a bug: keep its trace
+            _log.error("%s", message, exc_info=None if expected else error)
+        self._fault = message
+        if self._ledger is not None:
+            self._ledger.abandon()
+            self._ledger = None
+            self._storage.release()
+        tell((entry, ChronError(message)) for entry in entries)
+
+    def _reopen(self) -> Ledger:
+        """Open the file anew, make sure nothing acknowledged is lost, and write down what happened."""
+        if moved := self._storage.moved(fresh=True):
+            raise ChronError(moved)
+        ledger = Ledger.open(self._path, self._origin)
+        self._ledger = ledger
+        seq, hash_ = self._acknowledged
+        if seq > ledger.seq or ledger.hash_at(seq) != hash_:
+            raise ChronError(f'chron "{self._path}" lost record {seq}, which was on disk; keep the file and restart')
+        self._storage.adopt()
+        surfaced = [id_ for _, id_ in decisions_without_outcome(ledger.connection, seq)]
+        note = self._own("reopen", {"fault": self._fault, "unacknowledged": ledger.seq - seq})
+        reason = "its record was not acknowledged, so nothing was forwarded"
+        outcomes = [self.draft("outcome", {"ref": id_, "result": "blocked", "error": reason}) for id_ in surfaced]
+        batch = Batch(ledger.seq, ledger.hash)
+        batch.add(Entry([note, *outcomes]))
+        self._commit(ledger, batch)
+        self._fault = ""
+        return ledger
+
+    def _bound(self) -> Fields:
+        return {
+            "resolved_to": self._unresolved.resolved_to(self._acknowledged[0]),
+            "unresolved": len(self._unresolved),
+        }
+
+    def _own(self, event: str, fields: Fields) -> Draft:
+        return self.draft("lifecycle", {"event": event, **fields})

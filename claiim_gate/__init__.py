@@ -1,0 +1,1 @@
+"""Carries the rooms of the gate inside one wheel; holds no logic of its own."""

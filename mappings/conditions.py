@@ -1,0 +1,223 @@
+"""Conditions of a rule, each answering yes, no, or "that cannot be told" (a `Problem`).
+
+The third answer is what makes the room safe: a condition on something that cannot be read does not fail, it
+is in doubt. A match is then false when any part is false whatever the rest says, in doubt when any other
+part is, and true otherwise; ``not`` leaves doubt as it is. What a doubt means is decided where rules are
+compared.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from mappings.bodies import MISSING, Pointer, look_up
+from mappings.globs import compile_glob
+from mappings.paths import PathIndex
+from mappings.reading import Reading
+from mappings.resolution import CONFLICT, Problem
+from mappings.rules import Condition
+
+Answer = bool | Problem
+
+LARGEST_COMMON_INTEGER = 1 << 53
+"""Beyond it, readers that use doubles see another number (RFC 8259 section 6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a rule is compared with: one reading of a request, and one of its calls when a pack knows it."""
+
+    reading: Reading
+    operation: str
+    """Case-folded name of the call; "" when no pack recognised any."""
+    facts: Mapping[str, str]
+
+
+class Predicate(Protocol):
+    """One condition."""
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether the answer hangs on the body."""
+
+    def holds(self, subject: Subject) -> Answer:
+        """Return whether it holds for the subject."""
+
+
+def all_hold(predicates: Sequence[Predicate], subject: Subject) -> Answer:
+    """Return whether all hold; doubt counts only when none is known to fail."""
+    doubt: Problem | None = None
+    for predicate in predicates:
+        answer = predicate.holds(subject)
+        if answer is False:
+            return False
+        if isinstance(answer, Problem):
+            doubt = doubt or answer
+    return doubt or True
+
+
+def _text_matches(condition: Condition, value: str) -> bool:
+    if condition.kind == "glob":
+        return any(compile_glob(str(glob)).fullmatch(value) for glob in condition.values)
+    return value in condition.values
+
+
+@dataclass(frozen=True, slots=True)
+class QueryHolds:
+    """A condition on a query parameter."""
+
+    name: str
+    condition: Condition
+    reads_body: bool = False
+
+    def holds(self, subject: Subject) -> Answer:
+        """Doubt when the parameter stands there with different values, or in another case."""
+        query = subject.reading.query
+        values = query.get(self.name)
+        if values is None:
+            folded = self.name.lower()
+            if any(name.lower() == folded for name in query):
+                return Problem(CONFLICT, f'the query holds "{self.name}" in another case, and servers differ')
+            return self.condition.kind == "exists" and not self.condition.values[0]
+        if self.condition.kind == "exists":
+            return bool(self.condition.values[0])
+        if any(value != values[0] for value in values):
+            return Problem(CONFLICT, f'the query holds "{self.name}" with different values, and servers differ')
+        return _text_matches(self.condition, values[0])
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderHolds:
+    """A condition on a header."""
+
+    name: str
+    condition: Condition
+    reads_body: bool = False
+
+    def holds(self, subject: Subject) -> Answer:
+        """Doubt when it holds for some of the header's values and not for others."""
+        values = subject.reading.headers.get(self.name)
+        if values is None:
+            return self.condition.kind == "exists" and not self.condition.values[0]
+        if self.condition.kind == "exists":
+            return bool(self.condition.values[0])
+        answers = {_text_matches(self.condition, value) for value in values}
+        if len(answers) > 1:
+            return Problem(CONFLICT, f'the header "{self.name}" stands there twice and differs')
+        return answers.pop()
+
+
+@dataclass(frozen=True, slots=True)
+class FactHolds:
+    """A condition on a fact: a capture, or what is known of the host. Case is folded."""
+
+    name: str
+    condition: Condition
+    reads_body: bool = False
+
+    def holds(self, subject: Subject) -> Answer:
+        """Never in doubt: a fact is there or it is not."""
+        value = subject.facts.get(self.name, "")
+        if self.condition.kind == "exists":
+            return bool(value) is self.condition.values[0]
+        return bool(value) and _text_matches(self.condition, value.casefold())
+
+
+@dataclass(frozen=True, slots=True)
+class JsonHolds:
+    """A condition on a field of the body."""
+
+    pointer: Pointer
+    condition: Condition
+    reads_body: bool = True
+
+    def holds(self, subject: Subject) -> Answer:
+        """Doubt when the body cannot be read, or the field is of a kind that servers convert."""
+        body = subject.reading.json()
+        found = body if isinstance(body, Problem) or body is MISSING else look_up(body, self.pointer)
+        if isinstance(found, Problem):
+            return found
+        if self.condition.kind == "exists":
+            return (found is not MISSING) is self.condition.values[0]
+        if found is MISSING:
+            return False
+        # "true", 1 and "1" are true to many servers. The type the rule was written for is the only one with
+        # a single reading.
+        if type(found) not in {type(value) for value in self.condition.values}:
+            return Problem(CONFLICT, f'"{self.pointer.text}" in the body is of another kind than the rule expects')
+        if isinstance(found, int) and abs(found) > LARGEST_COMMON_INTEGER:
+            return Problem(CONFLICT, f'"{self.pointer.text}" in the body is too large a number to be read alike')
+        if self.condition.kind == "glob":
+            return _text_matches(self.condition, str(found))
+        return any(type(value) is type(found) and value == found for value in self.condition.values)
+
+
+@dataclass(frozen=True, slots=True)
+class OperationIs:
+    """The call has one of these names."""
+
+    names: re.Pattern[str]
+    reads_body: bool = False
+
+    def holds(self, subject: Subject) -> Answer:
+        """Never in doubt; false when no pack recognised the request."""
+        return bool(self.names.fullmatch(subject.operation))
+
+
+@dataclass(frozen=True, slots=True)
+class HostIs:
+    """The request goes to one of these hosts."""
+
+    patterns: tuple[str, ...]
+    reads_body: bool = False
+
+    def holds(self, subject: Subject) -> Answer:
+        """Never in doubt; a wildcard covers one label or more."""
+        host = subject.reading.request.host
+        return any(host.endswith(p[1:]) and host != p[2:] if p.startswith("*.") else host == p for p in self.patterns)
+
+
+@dataclass(frozen=True, slots=True)
+class MethodIs:
+    """The request has one of these methods."""
+
+    methods: frozenset[str]
+    reads_body: bool = False
+
+    def holds(self, subject: Subject) -> Answer:
+        """Never in doubt; GET covers HEAD."""
+        method = subject.reading.request.method
+        return method in self.methods or (method == "HEAD" and "GET" in self.methods)
+
+
+@dataclass(frozen=True, slots=True)
+class PathIs:
+    """The path fits one of some templates."""
+
+    index: PathIndex[None]
+    reads_body: bool = False
+
+    def holds(self, subject: Subject) -> Answer:
+        """Never in doubt; what it captures is not used."""
+        segments = subject.reading.segments
+        return segments is not None and bool(self.index.find(segments))
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Not all of these hold."""
+
+    predicates: tuple[Predicate, ...]
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether any of them does."""
+        return any(predicate.reads_body for predicate in self.predicates)
+
+    def holds(self, subject: Subject) -> Answer:
+        """Doubt stays doubt."""
+        answer = all_hold(self.predicates, subject)
+        return answer if isinstance(answer, Problem) else not answer

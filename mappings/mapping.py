@@ -1,0 +1,423 @@
+"""Resolving: one request in, the operations it performs out, or the problem that keeps us from saying.
+
+In order: which packs the host is bound to; which calls they recognise; for each call, and for the request
+as such when there is none, which rule wins; what the winner makes of it. Then everything again for each
+other way to read the request, and a different answer is a conflict. `Mappings.resolve` is pure and total:
+it never raises, and what goes wrong inside is a problem, which is a refusal.
+
+    PATCH k8s.prod/apis/apps/v1/namespaces/production/deployments/web
+        kubernetes:patch:apps/deployments, rule k8s-rollout: deploy:production, k8s/prod-eu/production/web
+    GET evil.test/x                          mapping.unmapped
+    POST app.terraform.io/api/v2/runs, body not read, a rule reads is-destroy        mapping.unreadable
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+from mappings.actions import canonical_action
+from mappings.bodies import MISSING, Pointer, look_up_all
+from mappings.compile import HTTP_PACK, Binding, Compiled, Rule, compile_documents
+from mappings.conditions import Answer, Subject, all_hold
+from mappings.documents import Document, DocumentError, Fault, PackError, Place, read_document
+from mappings.environments import environment
+from mappings.hosts import EXACT
+from mappings.packs import CODE_PACKS
+from mappings.reading import Alternative, Reading, alternatives
+from mappings.recognition import Call, Pack, Recognition
+from mappings.request import Request
+from mappings.resolution import (
+    CONFLICT,
+    TOO_MANY,
+    UNKNOWN_ENVIRONMENT,
+    UNMAPPED,
+    UNREADABLE,
+    Operation,
+    Problem,
+    Resolution,
+    RuleRef,
+)
+from mappings.routes import Candidate, choose, method_rank
+from mappings.templates import plain, printable, render_action, render_target
+
+MAX_OPERATIONS = 200
+
+_NO_RULE = Problem(UNMAPPED, "no rule names this request")
+_UNBOUND = Binding((), {}, "")
+_SHIPPED = Path(__file__).parent / "packs"
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text that answers hang on, kept as evidence by its digest."""
+
+    kind: Literal["mapping"]
+    id: str
+    version: str
+    digest: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Considered:
+    """A rule that was compared with a request, and how it fared."""
+
+    rule: RuleRef
+    verdict: Literal["won", "less specific", "does not hold", "cannot be told"]
+    detail: str
+    operation: str
+    """The call it was compared for; "" when no pack recognised any."""
+
+
+class Mappings:
+    """A loaded set of mappings; immutable."""
+
+    def __init__(self, compiled: Compiled, documents: Sequence[Document]) -> None:
+        self._compiled = compiled
+        self.texts = tuple(
+            Text("mapping", document.source, "", document.digest, document.text) for document in documents
+        )
+        named = "\n".join(sorted(f"{text.id} {text.digest}" for text in self.texts))
+        self.digest: str = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def packs(self) -> tuple[str, ...]:
+        """Names of the packs that hosts can be bound to, but for ``http``."""
+        return tuple(self._compiled.packs)
+
+    def needs_body(self, request: Request) -> bool:
+        """Say whether naming a request with this head takes its body; ``request.body`` is None."""
+        try:
+            every = [request, *(other.request for other in alternatives(request))]
+            return any(self._needs_body(each) for each in every)
+        except Exception:  # noqa: BLE001 - reading a body too many costs time; one too few costs the answer
+            return True
+
+    def resolve(self, request: Request) -> Resolution:
+        """Return the operations of the request, or the problem."""
+        try:
+            first = self._resolve(request)
+            for other in alternatives(request):
+                if not _agree(first, self._resolve(other.request), other):
+                    why = f"two readings of this request differ: {other.why}"
+                    return Resolution((), Problem(CONFLICT, why), first.family)
+            return first
+        except Exception:  # noqa: BLE001 - total: what fails here must refuse, not pass
+            return Resolution((), Problem(UNREADABLE, "the request could not be resolved"), "")
+
+    def explain(self, request: Request) -> tuple[Resolution, tuple[Considered, ...]]:
+        """Return what `resolve` returns, and every rule that came near, winners first."""
+        seen: list[Considered] = []
+        try:
+            self._resolve(request, seen)
+        except Exception:  # noqa: BLE001 - total, as resolve
+            seen.clear()
+        return self.resolve(request), tuple(seen)
+
+    # --- one reading ---
+
+    def _resolve(self, request: Request, seen: list[Considered] | None = None) -> Resolution:
+        binding = self._binding(request.host)
+        calls, problem = self._recognised(binding, request)
+        if problem is None and len(calls) > MAX_OPERATIONS:
+            problem = _too_many()
+        if problem is not None:
+            return Resolution((), problem, binding.family)
+        reading = Reading(request)
+        operations: dict[tuple[str, str, str, str], Operation] = {}
+        for call in calls or (None,):
+            found = self._operations(binding, reading, call, seen)
+            if isinstance(found, Problem):
+                return Resolution((), found, binding.family)
+            for operation in found:
+                # Two winners that say the same are one operation.
+                key = (operation.name, operation.action, operation.target, operation.environment)
+                operations.setdefault(key, operation)
+            if len(operations) > MAX_OPERATIONS:
+                return Resolution((), _too_many(), binding.family)
+        return Resolution(tuple(operations.values()), None, binding.family)
+
+    def _binding(self, host: str) -> Binding:
+        for index in (self._compiled.bound, self._compiled.offered):
+            for _, binding in index.find(host):
+                return binding
+        return _UNBOUND
+
+    def _recognised(self, binding: Binding, request: Request) -> tuple[tuple[Call, ...], Problem | None]:
+        calls: tuple[Call, ...] = ()
+        for name in binding.packs:
+            pack = self._compiled.packs.get(name)
+            if pack is None:
+                continue
+            recognition = _recognise(pack, request)
+            if recognition.problem is not None:
+                return (), recognition.problem
+            calls += recognition.calls
+        return calls, None
+
+    def _operations(
+        self, binding: Binding, reading: Reading, call: Call | None, seen: list[Considered] | None
+    ) -> Sequence[Operation] | Problem:
+        candidates = self._candidates(binding, reading, call)
+        trace: list[tuple[Candidate[Rule], Answer]] | None = None if seen is None else []
+        chosen = choose(candidates, trace)
+        if seen is not None and trace is not None:
+            seen.extend(_considered(chosen, trace))
+        if isinstance(chosen, Problem):
+            return chosen
+        if not chosen:
+            return _NO_RULE if call is None else self._unruled(binding, reading, call)
+        found: list[Operation] = []
+        for candidate in sorted(chosen, key=_rule_id):
+            made = self._made(binding, reading, call, candidate)
+            if isinstance(made, Problem):
+                return made
+            found.extend(made)
+        return found
+
+    def _candidates(self, binding: Binding, reading: Reading, call: Call | None) -> list[Candidate[Rule]]:
+        request = reading.request
+        operation = call.name.casefold() if call else ""
+        told = call.captures if call else {}
+        subject = Subject(reading, operation, {**told, **binding.facts})
+        # One candidate for a rule: the closest of its templates and patterns speaks for it.
+        best: dict[int, Candidate[Rule]] = {}
+
+        def consider(rule: Rule, op: int, literal: int, host: int, captures: dict[str, str]) -> None:
+            method = method_rank(rule.methods, request.method)
+            if method is None or (rule.scope and rule.scope not in binding.packs):
+                return
+            rank = (not rule.scope, rule.json_count, rule.text_count, op, literal, host, method)
+            known = best.get(id(rule))
+            if known is None or rank > known.rank:
+                own = subject
+                if captures:
+                    # The operator's word for a host goes before anything read from the request.
+                    own = replace(subject, facts={**told, **captures, **binding.facts})
+                best[id(rule)] = Candidate(rule, rank, rule.predicates, own, captures)
+
+        bound = binding is not _UNBOUND
+        for found in self._compiled.paths.find(request.host, reading.segments, bound=bound):
+            consider(found.item, 0, found.literal_chars, found.host, found.captures)
+        if operation:
+            for rule, exactness, literal in self._compiled.operations.find(operation):
+                host = _host_rank(rule.hosts, request.host)
+                if host is not None:
+                    consider(rule, exactness, literal, host, {})
+        return list(best.values())
+
+    # --- what the winner makes of it ---
+
+    def _made(
+        self, binding: Binding, reading: Reading, call: Call | None, candidate: Candidate[Rule]
+    ) -> Sequence[Operation] | Problem:
+        rule = candidate.item
+        facts = candidate.subject.facts
+        shown = self._environment(binding, reading, call, candidate.captures)
+        values = {
+            "path": reading.request.path,
+            **facts,
+            "env": shown or UNKNOWN_ENVIRONMENT,
+            "host": reading.request.host,
+            "method": reading.request.method,
+        }
+        values.pop("each", None)
+        elements = _elements(rule.each, reading, call)
+        if isinstance(elements, Problem):
+            return elements
+        name = call.name if call else f"{HTTP_PACK}:{reading.request.method}"
+        found = []
+        for element in elements:
+            if element:
+                values["each"] = element
+            action = render_action(rule.action, values, reading)
+            if isinstance(action, Problem):
+                return action
+            target: str | Problem = _default_target(reading, call)
+            if rule.target is not None:
+                target = render_target(rule.target, values, reading)
+            if isinstance(target, Problem):
+                return target
+            found.append(Operation(name, action, target, shown, rule.ref, facts))
+        return found
+
+    def _unruled(self, binding: Binding, reading: Reading, call: Call) -> Sequence[Operation] | Problem:
+        """Without a rule the operation speaks for itself."""
+        try:
+            action = canonical_action(call.name)
+        except ValueError:
+            return Problem(UNREADABLE, "the request names an operation that no action can be written for")
+        shown = self._environment(binding, reading, call, {})
+        facts = {**call.captures, **binding.facts}
+        return (Operation(call.name, action, _default_target(reading, call), shown, None, facts),)
+
+    def _environment(self, binding: Binding, reading: Reading, call: Call | None, captures: Mapping[str, str]) -> str:
+        trusted = {name: call.captures.get(name, "") for name in call.trusted} if call else {}
+        facts = {**trusted, **captures, **binding.facts, "host": reading.request.host}
+        return environment(self._compiled.classifiers, facts, binding.facts.get("env", ""))
+
+    # --- before the body is there ---
+
+    def _needs_body(self, request: Request) -> bool:
+        binding = self._binding(request.host)
+        packs = [pack for name in binding.packs if (pack := self._compiled.packs.get(name))]
+        if any(pack.needs_body(request) for pack in packs):
+            return True
+        calls, problem = self._recognised(binding, request)
+        if problem is not None:
+            return False
+        reading = Reading(request)
+        for call in calls or (None,):
+            for candidate in self._candidates(binding, reading, call):
+                # With the body unread, a condition on it is in doubt, so only the head can say no.
+                holds = all_hold(candidate.predicates, candidate.subject)
+                if candidate.item.reads_body and holds is not False:
+                    return True
+        return False
+
+
+def _rule_id(candidate: Candidate[Rule]) -> str:
+    return candidate.item.ref.id
+
+
+def _recognise(pack: Pack, request: Request) -> Recognition:
+    try:
+        return pack.recognise(request)
+    except Exception:  # noqa: BLE001 - a pack that fails has recognised nothing, and that must refuse
+        return Recognition((), Problem(UNREADABLE, f'the pack "{pack.name}" could not read this request'))
+
+
+def _too_many() -> Problem:
+    return Problem(TOO_MANY, f"the request performs more than {MAX_OPERATIONS} operations; split it")
+
+
+def _host_rank(patterns: tuple[str, ...], host: str) -> int | None:
+    if not patterns:
+        return 0
+    ranks = [
+        pattern.count(".") if pattern.startswith("*.") else EXACT
+        for pattern in patterns
+        if (host.endswith(pattern[1:]) and len(host) >= len(pattern) if pattern[0] == "*" else host == pattern)
+    ]
+    return max(ranks, default=None)
+
+
+def _elements(each: str | Pointer | None, reading: Reading, call: Call | None) -> Sequence[str] | Problem:
+    """Return what ``${each}`` stands for, one operation for each; never none, which would be no operation."""
+    if each is None:
+        return ("",)
+    if isinstance(each, str):
+        return (call.lists.get(each, ()) if call else ()) or ("",)
+    body = reading.json()
+    found = () if body is MISSING else body if isinstance(body, Problem) else look_up_all(body, each)
+    if isinstance(found, Problem):
+        return found
+    if len(found) > MAX_OPERATIONS:
+        return _too_many()
+    texts: list[str] = []
+    for value in found:
+        text = plain(value, each)
+        if isinstance(text, Problem):
+            return text
+        texts.append(text)
+    return texts or ("",)
+
+
+def _default_target(reading: Reading, call: Call | None) -> str:
+    if call and call.target:
+        return printable(call.target)
+    return printable(reading.request.host + unquote(reading.request.path, errors="replace"))
+
+
+def _agree(first: Resolution, other: Resolution, how: Alternative) -> bool:
+    if how.lenient:
+        if other.problem is not None and other.problem.code == UNMAPPED:
+            return True
+        if first.problem is not None:
+            return True
+    if first.problem is not None or other.problem is not None:
+        return first.problem is not None and other.problem is not None and first.problem.code == other.problem.code
+    return _essence(first, how.lenient) == _essence(other, how.lenient)
+
+
+def _essence(resolution: Resolution, lenient: bool) -> set[tuple[str, ...]]:
+    return {
+        (operation.action, operation.environment, "" if lenient else operation.target)
+        for operation in resolution.operations
+    }
+
+
+def _considered(
+    chosen: list[Candidate[Rule]] | Problem, trace: list[tuple[Candidate[Rule], Answer]]
+) -> Iterable[Considered]:
+    winners = [] if isinstance(chosen, Problem) else chosen
+    for candidate, answer in trace:
+        rule = candidate.item.ref
+        operation = candidate.subject.operation
+        if isinstance(answer, Problem):
+            yield Considered(rule, "cannot be told", answer.message, operation)
+        elif not answer:
+            yield Considered(rule, "does not hold", "", operation)
+        elif any(candidate is winner for winner in winners):
+            yield Considered(rule, "won", "", operation)
+        else:
+            yield Considered(rule, "less specific", "", operation)
+
+
+# --- loading ---
+
+
+def compile_mappings(documents: Sequence[Document]) -> Mappings:
+    """Return the mappings of exactly these documents; raise PackError with every fault. Reads no file."""
+    return Mappings(compile_documents(documents, CODE_PACKS), documents)
+
+
+def load_mappings(paths: Sequence[Path]) -> Mappings:
+    """Return the mappings in files and folders (``*.yaml``, ``*.yml``), with the shipped packs.
+
+    Raises PackError with every fault of every file.
+    """
+    faults: list[Fault] = []
+    documents: list[Document] = list(_shipped())
+    for path in _files(paths, faults):
+        try:
+            text = path.read_bytes().decode("utf-8")
+            documents.append(read_document(text, str(path), error=PackError))
+        except DocumentError as error:
+            faults.extend(error.faults)
+        except UnicodeDecodeError:
+            faults.append(Fault(Place(str(path), 1, 1), "the file is not UTF-8; save it as UTF-8"))
+        except OSError as error:
+            faults.append(Fault(Place(str(path), 1, 1), f"cannot be read: {error.strerror}"))
+    try:
+        mappings = compile_mappings(documents)
+    except PackError as error:
+        faults.extend(error.faults)
+        raise PackError(faults) from None
+    if faults:
+        raise PackError(faults)
+    return mappings
+
+
+def _files(paths: Sequence[Path], faults: list[Fault]) -> Iterable[Path]:
+    for path in paths:
+        if path.is_dir():
+            yield from sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml"))
+        elif path.exists():
+            yield path
+        else:
+            faults.append(Fault(Place(str(path), 1, 1), "there is no such file; create it or remove the path"))
+
+
+@cache
+def _shipped() -> tuple[Document, ...]:
+    return tuple(
+        read_document(path.read_text("utf-8"), f"pack:{path.stem}", error=PackError)
+        for path in sorted(_SHIPPED.glob("*.yaml"))
+    )

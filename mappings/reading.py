@@ -1,0 +1,104 @@
+"""One way to read a request, and what its parts turn out to be when a rule asks.
+
+Most requests have one reading. `readings` lists the others that some server between here and the effect
+could take: a method named in a header or query parameter, ``%2F`` taken for a slash, a format suffix taken
+off. Whoever resolves compares the answers; this module decides nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from mappings.bodies import read_json
+from mappings.paths import split_path
+from mappings.request import Request
+from mappings.resolution import Problem
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}")  # RFC 9110 section 5.6.2, upper case
+# Honoured by Rails, Laravel, Express method-override, Google APIs, ASP.NET Web API and OData.
+_OVERRIDE_HEADERS = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
+_OVERRIDE_PARAMETERS = frozenset({"_method", "$httpmethod"})
+# Rails and its like route "/runs.json" as "/runs".
+_FORMATS = (".json", ".xml")
+MAX_METHODS = 3
+"""Of those a request names beside its own; more is no request of any client."""
+NO_METHOD = "?"
+"""Read in place of what is no method: no rule lists it, so a rule about methods makes the readings differ."""
+
+
+class Reading:
+    """A request as rules see it; parts that cost something are made when first asked for."""
+
+    __slots__ = ("_headers", "_json", "_query", "request", "segments")
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.segments = split_path(request.path)
+        self._query: dict[str, tuple[str, ...]] | None = None
+        self._headers: dict[str, tuple[str, ...]] | None = None
+        self._json: object = self
+
+    @property
+    def query(self) -> dict[str, tuple[str, ...]]:
+        """Values by parameter name, in wire order."""
+        if self._query is None:
+            self._query = _gathered(self.request.query)
+        return self._query
+
+    @property
+    def headers(self) -> dict[str, tuple[str, ...]]:
+        """Values by lower-case header name, in wire order."""
+        if self._headers is None:
+            self._headers = _gathered(self.request.headers)
+        return self._headers
+
+    def json(self) -> object | Problem:
+        """Return the JSON value of the body, or why it cannot be read."""
+        if self._json is self:
+            self._json = read_json(self.request)
+        return self._json
+
+
+def _gathered(pairs: tuple[tuple[str, str], ...]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, value in pairs:
+        found[name] = (*found[name], value) if name in found else (value,)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """Another way to read a request."""
+
+    request: Request
+    why: str
+    lenient: bool
+    """Whether an answer of "nothing known" and another target are no contradiction."""
+
+
+def alternatives(request: Request) -> Iterator[Alternative]:
+    """Yield the other ways to read a request, nothing for an ordinary one."""
+    bases = [request]
+    if "%2F" in request.path:
+        slashes = replace(request, path=request.path.replace("%2F", "/"))
+        yield Alternative(slashes, 'some servers read "%2F" as "/"', lenient=False)
+        bases.append(slashes)
+    for base in bases:
+        for method in _overriding_methods(request):
+            yield Alternative(replace(base, method=method), f'some servers read the method as "{method}"', False)
+    path = request.path.removesuffix("/")
+    for suffix in _FORMATS:
+        if path.endswith(suffix) and not path.endswith("/" + suffix):
+            shorter = replace(request, path=path.removesuffix(suffix))
+            yield Alternative(shorter, f'some servers read "{suffix}" as a format, not a name', lenient=True)
+
+
+def _overriding_methods(request: Request) -> list[str]:
+    named = [value for name, value in request.headers if name in _OVERRIDE_HEADERS]
+    named += [value for name, value in request.query if name.lower() in _OVERRIDE_PARAMETERS]
+    methods = {method: None for value in named if (method := value.strip().upper()) != request.method}
+    if len(methods) > MAX_METHODS:
+        return [NO_METHOD]
+    return [method if _TOKEN.fullmatch(method) else NO_METHOD for method in methods]

@@ -1,0 +1,91 @@
+"""What a pack says about a request: which calls of its API the request makes.
+
+A code pack is an object with the attributes of `Pack`; `mappings.packs.CODE_PACKS` lists them. A pack reads
+one API's wire form and nothing else: it names calls (``kubernetes:delete:apps/deployments``) and decides
+neither action nor environment nor whether anything is allowed. It is pure, keeps no state between requests
+and raises nothing; should it raise all the same, the request is refused.
+
+Three answers, never mixed up:
+
+    Recognition((Call(...),))            these calls; all of them are judged
+    NOT_RECOGNISED                       no request of this API that the pack knows
+    unreadable("..."), conflict("...")   cannot be told: unreadable body, two readings
+
+Captures are facts for rules, templates and environment classifiers. A classifier reads only the captures
+named in `Call.trusted` (none unless the pack says so). A pack names there what decides *where* the call takes
+effect: parts of the path and the host, an account from a signature; never headers, labels, free text or body
+fields that the agent may vary while the effect stays in the same place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol, runtime_checkable
+
+from mappings.request import Request
+from mappings.resolution import CONFLICT, UNREADABLE, Problem
+
+_NO_LISTS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of an API."""
+
+    name: str
+    """The canonical operation, in the grammar of `mappings.actions` and the API's own case:
+    ``aws:ec2:TerminateInstances``. Compared case-folded; a name outside the grammar is refused."""
+    captures: Mapping[str, str]
+    """Facts by name; a name is letters, digits and "_". Empty text counts as missing."""
+    lists: Mapping[str, tuple[str, ...]] = field(default=_NO_LISTS)
+    """Facts that hold several values, for ``each:``, such as the instance ids of one AWS call."""
+    trusted: frozenset[str] = frozenset()
+    """The captures that environment classifiers may read."""
+    target: str = ""
+    """The target when no rule gives one; "" lets the core write host and path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recognition:
+    """The calls of one request, or a problem; neither means that the pack does not know the request."""
+
+    calls: tuple[Call, ...]
+    problem: Problem | None = None
+
+
+NOT_RECOGNISED = Recognition(())
+
+
+def unreadable(message: str) -> Recognition:
+    """Return the answer for a request whose meaning hangs on something that cannot be read."""
+    return Recognition((), Problem(UNREADABLE, message))
+
+
+def conflict(message: str) -> Recognition:
+    """Return the answer for a request that two parsers would read differently."""
+    return Recognition((), Problem(CONFLICT, message))
+
+
+@runtime_checkable
+class Pack(Protocol):
+    """What a code pack offers."""
+
+    @property
+    def name(self) -> str:
+        """The word operators bind hosts to: ``kubernetes``."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Host patterns bound to the pack without being asked; () when the operator must bind."""
+
+    @property
+    def family(self) -> str:
+        """The shape callers expect a refusal in: ``kubernetes``, ``aws``, ``github``, ``git``, ``http``..."""
+
+    def needs_body(self, request: Request) -> bool:
+        """Say whether naming a request with this head takes its body; ``request.body`` is None."""
+
+    def recognise(self, request: Request) -> Recognition:
+        """Return the calls the request makes."""

@@ -1,0 +1,103 @@
+"""A YAML pack at work: the route table of `mappings.packformat` as something that recognises requests.
+
+It reads method, host, path and query and never the body. A query condition that servers would judge
+differently (a parameter given twice, in another case) leaves the choice between routes open: a conflict,
+not a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mappings.conditions import QueryHolds, Subject
+from mappings.hosts import host_pattern
+from mappings.paths import Template, read_template
+from mappings.reading import Reading
+from mappings.recognition import NOT_RECOGNISED, Call, Recognition
+from mappings.request import Request
+from mappings.resolution import Problem
+from mappings.routes import Candidate, RouteIndex, choose, method_rank
+from mappings.rules import Condition
+
+_NO_FACTS: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One line of a route table."""
+
+    operation: str
+    methods: frozenset[str]
+    host: str
+    """Canonical pattern, or "" for every host bound to the pack."""
+    templates: tuple[Template, ...]
+    query: tuple[QueryHolds, ...]
+
+
+def read_route(operation: str, text: str) -> Route:
+    """Return the route written as ``METHOD [host]/path[?query]``; ValueError with the remedy otherwise."""
+    method_text, blank, place = text.partition(" ")
+    host, slash, rest = place.partition("/")
+    if not blank or not slash or " " in place:
+        raise ValueError(f'route "{text}" is not "METHOD /path" or "METHOD host/path"')
+    path, _, query_text = rest.partition("?")
+    query = tuple(_query_condition(part, text) for part in query_text.split("&")) if query_text else ()
+    pattern = host_pattern(host) if host else ""
+    return Route(operation, read_methods(method_text.split("|")), pattern, read_template("/" + path), query)
+
+
+def read_methods(words: Sequence[str]) -> frozenset[str]:
+    """Return the methods, which are written in upper case."""
+    for word in words:
+        # RFC 9110 section 9.1: methods are case-sensitive; all registered ones are upper case.
+        if not word.isascii() or not word.replace("-", "").isalpha() or word != word.upper():
+            raise ValueError(f'method "{word}" is no method; write for example GET')
+    return frozenset(words)
+
+
+def _query_condition(part: str, text: str) -> QueryHolds:
+    name, equals, value = part.partition("=")
+    if not name:
+        raise ValueError(f'route "{text}" has an empty query parameter; remove it')
+    return QueryHolds(name, Condition("in", (value,)) if equals else Condition("exists", (True,)))
+
+
+class RoutePack:
+    """A pack made of routes."""
+
+    def __init__(self, name: str, family: str, hosts: tuple[str, ...], routes: Sequence[Route]) -> None:
+        self.name = name
+        self.family = family
+        self.hosts = hosts
+        self.operations = frozenset(f"{name}:{route.operation}" for route in routes)
+        self._index: RouteIndex[Route] = RouteIndex()
+        for route in routes:
+            self._index.add(route, (route.host,) if route.host else (), route.templates)
+
+    def needs_body(self, request: Request) -> bool:  # noqa: ARG002 - the protocol's shape
+        """Return False: routes never read the body."""
+        return False
+
+    def recognise(self, request: Request) -> Recognition:
+        """Return the operations of the most specific routes that fit."""
+        reading = Reading(request)
+        subject = Subject(reading, "", _NO_FACTS)
+        candidates = []
+        for found in self._index.find(request.host, reading.segments, bound=True):
+            route = found.item
+            method = method_rank(route.methods, request.method)
+            if method is not None:
+                rank = (len(route.query), found.literal_chars, found.host, method)
+                candidates.append(Candidate(route, rank, route.query, subject, found.captures))
+        chosen = choose(candidates)
+        if isinstance(chosen, Problem):
+            return Recognition((), chosen)
+        if not chosen:
+            return NOT_RECOGNISED
+        calls = {route.item.operation: self._call(route) for route in chosen}
+        return Recognition(tuple(calls.values()))
+
+    def _call(self, chosen: Candidate[Route]) -> Call:
+        name = f"{self.name}:{chosen.item.operation}"
+        return Call(name, chosen.captures, trusted=frozenset(chosen.captures))

@@ -1,0 +1,195 @@
+"""What an agent gets instead of a target's answer: a refusal it can read and act on.
+
+The plain form is `application/problem+json` (RFC 9457). Callers that parse an error shape of their own
+get that shape, so that the reason reaches the person or the model behind the tool:
+
+    kubernetes   Status object        kubectl prints: Error from server (Forbidden): <reason> ...
+    aws          JSON, Query or EC2   aws prints: An error occurred (AccessDenied) ...: <reason> ...
+    github       {"message": ...}     gh and octokit print the message
+    git          text/plain           git prints: remote: <reason> ...
+
+An answer names the rule's reason and the record; it never holds a path, a trace or another agent's name.
+"""
+
+import json
+from dataclasses import dataclass
+from http import HTTPStatus
+from xml.sax.saxutils import escape
+
+from mappings import Request
+
+CHRON_ID_FIELD = b"X-Chron-Id"
+
+_AUTHENTICATE = frozenset({"agent.no-credentials", "agent.unknown", "agent.wrong-token"})
+_UNAVAILABLE = frozenset({"gate.error", "gate.audit-unavailable", "gate.stopping"})
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete HTTP response of our own."""
+
+    status: int
+    fields: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request was not forwarded, in the words of the record."""
+
+    outcome: str
+    reason: str
+    code: str
+    action: str
+    target: str
+    agent: str
+    anchor: str
+    chron_id: str
+    """"" when not even the refusal could be recorded."""
+
+    @property
+    def status(self) -> int:
+        """The status that tells the caller what kind of refusal this is."""
+        if self.code in _AUTHENTICATE:
+            return 407
+        if self.code in _UNAVAILABLE:
+            return 503
+        if self.code == "upstream.timeout":
+            return 504
+        if self.code.startswith("upstream."):
+            return 502
+        return 400 if self.code.startswith("wire.") else 403
+
+    @property
+    def advice(self) -> str:
+        """What a person can do next, one sentence."""
+        match self.status:
+            case 407:
+                return "set the proxy URL to http://AGENT:TOKEN@host:port with the token the agent was given"
+            case 503:
+                return "the gate refuses what it cannot judge or record; tell its operator, then try again"
+            case 502 | 504:
+                return "the call was allowed but the target did not answer; check the target, then try again"
+            case 400:
+                return "send the request in its plain form"
+        if self.code == "mapping.unmapped":
+            return 'the operator can name this request with a rule; "claiim map METHOD URL" shows what is missing'
+        if self.anchor:
+            return f"{self.anchor} answers for {self.agent} and can ask for this to be allowed"
+        return "ask the person who answers for this agent"
+
+    @property
+    def sentence(self) -> str:
+        """Reason, record and advice for callers that show one line."""
+        recorded = f" [{self.chron_id}]" if self.chron_id else ""
+        return f"{self.reason}{recorded}; {self.advice}"
+
+
+def answer(refusal: Refusal, request: Request | None = None, family: str = "") -> Answer:
+    """The refusal in the shape the caller of `family` parses; problem+json when there is no such shape."""
+    if request is not None and refusal.status == 403:
+        match family:
+            case "kubernetes":
+                return _made(refusal, 403, "application/json", _kubernetes(refusal))
+            case "aws":
+                return _aws(refusal, request)
+            case "github":
+                return _made(refusal, 403, "application/json; charset=utf-8", _github(refusal))
+            case "git":
+                return _made(refusal, 403, "text/plain; charset=utf-8", f"{refusal.sentence}\n".encode())
+    return problem(refusal)
+
+
+def problem(refusal: Refusal) -> Answer:
+    """The refusal as RFC 9457 problem details."""
+    status = refusal.status
+    body = {
+        "type": f"urn:claiim:{refusal.code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": refusal.advice,
+        "outcome": refusal.outcome,
+        "reason": refusal.reason,
+        "code": refusal.code,
+        "action": refusal.action,
+        "target": refusal.target,
+        "agent": refusal.agent,
+        "chron_id": refusal.chron_id,
+    }
+    extra: tuple[tuple[bytes, bytes], ...] = ()
+    if status == 407:
+        extra = ((b"Proxy-Authenticate", b'Basic realm="claiim"'),)  # RFC 9110, 11.7.1: required with 407
+    if status == 503:
+        extra = ((b"Retry-After", b"5"),)
+    return _made(refusal, status, "application/problem+json", _json(body), extra)
+
+
+def _kubernetes(refusal: Refusal) -> bytes:
+    # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
+    return _json(
+        {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": refusal.sentence,
+            "reason": "Forbidden",
+            "details": {"causes": [{"reason": refusal.code, "message": refusal.reason}]},
+            "code": 403,
+        }
+    )
+
+
+def _github(refusal: Refusal) -> bytes:
+    # https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
+    return _json(
+        {
+            "message": refusal.sentence,
+            "documentation_url": "",
+            "status": "403",
+            "code": refusal.code,
+            "chron_id": refusal.chron_id,
+        }
+    )
+
+
+def _aws(refusal: Refusal, request: Request) -> Answer:
+    message = refusal.sentence
+    if request.header("x-amz-target") is not None:
+        # https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#operation-error-serialization
+        body = _json({"__type": "AccessDeniedException", "message": message, "Message": message})
+        media = request.header("content-type") or "application/x-amz-json-1.1"
+        extra = ((b"x-amzn-errortype", b"AccessDeniedException"),)
+        return _made(refusal, 403, media.split(";")[0].strip()[:64], body, extra)
+    request_id = escape(refusal.chron_id)
+    if "/ec2/aws4_request" in (request.header("authorization") or "") or request.host.startswith("ec2."):
+        # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-error-codes.html
+        body = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<Response><Errors><Error><Code>UnauthorizedOperation</Code>'
+            f"<Message>{escape(message)}</Message></Error></Errors><RequestID>{request_id}</RequestID></Response>"
+        ).encode()
+    else:
+        # https://smithy.io/2.0/aws/protocols/aws-query-protocol.html#operation-error-serialization
+        body = (
+            '<?xml version="1.0" encoding="UTF-8"?>\n<ErrorResponse><Error><Type>Sender</Type>'
+            f"<Code>AccessDenied</Code><Message>{escape(message)}</Message></Error>"
+            f"<RequestId>{request_id}</RequestId></ErrorResponse>"
+        ).encode()
+    return _made(refusal, 403, "text/xml", body)
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _made(
+    refusal: Refusal, status: int, media: str, body: bytes, extra: tuple[tuple[bytes, bytes], ...] = ()
+) -> Answer:
+    fields = [
+        (b"Content-Type", media.encode("latin-1", "replace")),
+        (b"Content-Length", str(len(body)).encode("ascii")),
+        (b"Cache-Control", b"no-store"),
+    ]
+    if refusal.chron_id:
+        fields.append((CHRON_ID_FIELD, refusal.chron_id.encode("ascii")))
+    return Answer(status, (*fields, *extra), body)

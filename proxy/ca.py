@@ -1,0 +1,189 @@
+"""The gate's own certificate authority: made on first start or supplied, and the leaves it mints.
+
+The authority's key signs leaves and does nothing else: the leaves have a key of their own that lives
+only in this process, so that no TLS handshake with an agent ever touches the authority's key.
+Key files are created 0600; a key that others can read is refused.
+
+    ca-key.pem: others can read this key (mode 0644); run "chmod 600 ca-key.pem"
+    ca.pem: expired on 2026-01-01; remove ca.pem and ca-key.pem to have a new one made
+"""
+
+import datetime
+import ipaddress
+import os
+import stat
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from proxy.config import ConfigError
+
+_AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
+_LEAF_LIFETIME = datetime.timedelta(days=30)
+_LEAF_RENEWAL = datetime.timedelta(days=15)
+_CLOCK_SKEW = datetime.timedelta(days=2)
+"""Leaves and authorities begin this long ago, for agents whose clock is behind ours."""
+_CACHED_LEAVES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A certificate for one host and the key that proves it."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    made_at: datetime.datetime
+
+
+class Authority:
+    """Signs a leaf for each host the gate answers for."""
+
+    def __init__(self, certificate: x509.Certificate, key: CertificateIssuerPrivateKeyTypes) -> None:
+        self.certificate = certificate
+        self._key = key
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())
+        self._leaves: OrderedDict[str, Leaf] = OrderedDict()
+
+    @property
+    def pem(self) -> bytes:
+        """The public certificate, for trust stores."""
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    def leaf(self, host: str, now: datetime.datetime) -> Leaf:
+        """A leaf for `host` (canonical name or IP), made anew when it is half through its life."""
+        leaf = self._leaves.get(host)
+        if leaf is None or now - leaf.made_at > _LEAF_RENEWAL:
+            leaf = self._leaves[host] = Leaf(self._sign(host, now), self._leaf_key, now)
+        self._leaves.move_to_end(host)
+        if len(self._leaves) > _CACHED_LEAVES:
+            self._leaves.popitem(last=False)
+        return leaf
+
+    def _sign(self, host: str, now: datetime.datetime) -> x509.Certificate:
+        # RFC 5280, appendix A: a common name holds at most 64 characters; the SAN is what counts.
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
+        usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+        issuer_key = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.certificate.subject)
+            .public_key(self._leaf_key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _CLOCK_SKEW)
+            .not_valid_after(min(now + _LEAF_LIFETIME, self.certificate.not_valid_after_utc))
+            .add_extension(x509.SubjectAlternativeName([_alternative_name(host)]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(usage, critical=False)
+            .add_extension(issuer_key, critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+def _alternative_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def create_authority(certificate_path: Path, key_path: Path, now: datetime.datetime) -> None:
+    """Make a new authority in two files; the key 0600 and never over an existing one."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "claiim"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"claiim gate CA {os.urandom(4).hex()}"),
+        ]
+    )
+    usage = x509.KeyUsage(
+        digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+        key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _CLOCK_SKEW)
+        .not_valid_after(now + _AUTHORITY_LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    try:
+        key_path.parent.mkdir(parents=True, exist_ok=True)
+        _write_new(key_path, pem, 0o600)
+        _write_new(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+    except OSError as error:
+        raise ConfigError.plain(f"{error.filename}: cannot create the CA: {error.strerror}") from None
+
+
+def _write_new(path: Path, content: bytes, mode: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def load_authority(certificate_path: Path, key_path: Path, now: datetime.datetime) -> Authority:
+    """Read an authority and check that it can sign; raises ConfigError with the remedy."""
+    certificate = _read_certificate(certificate_path)
+    mode = _stat(key_path).st_mode
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError.plain(
+            f'{key_path}: others can read this key (mode {stat.S_IMODE(mode):04o}); run "chmod 600 {key_path}"'
+        )
+    try:
+        key = serialization.load_pem_private_key(_read(key_path), password=None)
+    except (ValueError, TypeError):
+        raise ConfigError.plain(f"{key_path}: not an unencrypted PEM private key") from None
+    if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+        raise ConfigError.plain(f"{key_path}: neither an EC nor an RSA key; supply one of these")
+    if key.public_key() != certificate.public_key():
+        raise ConfigError.plain(f"{key_path}: does not belong to {certificate_path}; supply the matching key")
+    _check_usable(certificate, certificate_path, now)
+    return Authority(certificate, key)
+
+
+def _check_usable(certificate: x509.Certificate, path: Path, now: datetime.datetime) -> None:
+    if certificate.not_valid_after_utc <= now:
+        day = certificate.not_valid_after_utc.date()
+        raise ConfigError.plain(
+            f"{path}: expired on {day}; remove it and its key to have a new one made, or supply another"
+        )
+    try:
+        authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        authority = False
+    if not authority:
+        raise ConfigError.plain(f"{path}: not a CA certificate (basicConstraints CA:TRUE is missing)")
+
+
+def _read_certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(_read(path))
+    except ValueError:
+        raise ConfigError.plain(f"{path}: not a PEM certificate") from None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError.plain(f"{path}: cannot read: {error.strerror}") from None
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise ConfigError.plain(f"{path}: cannot read: {error.strerror}") from None

@@ -1,0 +1,53 @@
+"""`claiim check`: validate everything the configuration names, and say every fault at once.
+
+Exit 0 when the gate would start with these files, 1 when it would not. It does not read the Chron, so a text
+that changed under a version already seen is refused later, by `claiim serve` or a reload.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from mappings import DocumentError, load_mappings
+from policies import Policies, load_policies
+from proxy.cli.options import EXIT_DENY, config_option, json_option, print_json
+from proxy.config import Config, load_config
+
+
+@click.command()
+@json_option
+@config_option
+def check(as_json: bool, config_path: Path | None) -> None:
+    """Validate configuration, agents, policies and mappings."""
+    faults: list[str] = []
+    policies: Policies | None = None
+    config = _tried(lambda: load_config(config_path), faults)
+    if config is not None:
+        policies = _load_rules(config, faults)
+    if as_json:
+        print_json({"ok": not faults, "faults": faults})
+    for fault in [] if as_json else faults:
+        click.echo(fault)
+    if faults:
+        if not as_json:
+            click.echo(f"{len(faults)} fault{'s' if len(faults) > 1 else ''}", err=True)
+        raise SystemExit(EXIT_DENY)
+    if policies is not None and not as_json:
+        kinds = [text.kind for text in policies.texts]
+        counted = f"{len(policies.agents)} agents, {kinds.count('skill')} skills, {kinds.count('policy')} policies"
+        click.echo(f"ok: {counted}", err=True)
+
+
+def _load_rules(config: Config, faults: list[str]) -> Policies | None:
+    policies = _tried(lambda: load_policies(config.agents, config.policies), faults)
+    _tried(lambda: load_mappings(config.mappings), faults)
+    return policies
+
+
+def _tried[T](load: Callable[[], T], faults: list[str]) -> T | None:
+    try:
+        return load()
+    except DocumentError as wrong:
+        faults.extend(str(wrong).splitlines())
+        return None

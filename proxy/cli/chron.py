@@ -1,0 +1,280 @@
+"""`claiim chron`: look at the log of decisions and prove it unchanged. Nothing here writes.
+
+    claiim chron tail -f --outcome DENY
+    claiim chron query --agent deploy-bot --since 24h --json
+    claiim chron show chr_01k...
+    claiim chron verify state/chron.db
+
+Which Chron: the path given, else `--chron`, else the configuration's. JSON is one object per line. Exit codes:
+0 ok, 1 tampered or not found, 2 usage or no readable Chron, 78 bad configuration.
+"""
+
+import csv
+import functools
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chron import ChronError, Record, Shown, TextLine, find, follow, printable, show, tail, verify
+from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, json_option, located_errors
+
+_LOOK_EVERY_S = 0.3
+_DEFAULT_LIMIT = 1000
+_COLUMNS = ("ts", "outcome", "agent", "anchor", "action", "target", "host", "reason", "id")
+_COLOURS = {"ALLOW": "green", "DENY": "red"}
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def _when(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    """`24h`, `7d` (before now), or an ISO 8601 time; without a zone it is UTC."""
+    if value is None:
+        return None
+    if match := re.fullmatch(r"(\d{1,6})([smhdw])", value):
+        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError:
+        remedy = f'"{value}" is not a time; write "24h", "7d" or "2026-01-31T12:00:00Z"'
+        raise click.BadParameter(remedy, ctx, param) from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _log_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --chron and -c, hand the command the path they lead to, and end it with one line on an error."""
+
+    @functools.wraps(command)
+    def wrapper(config_path: Path | None, chron_path: Path | None, path: Path | None = None, **rest: Any) -> None:
+        try:
+            command(path=path or chron_path or _configured(config_path), **rest)
+        except ChronError as error:
+            fail(printable(str(error)), EXIT_USAGE)
+
+    option = click.option(
+        "--chron", "chron_path", type=click.Path(dir_okay=False, path_type=Path), help="The Chron's file."
+    )
+    return config_option(option(located_errors(wrapper)))
+
+
+def _configured(config_path: Path | None) -> Path:
+    from proxy.config import load_config  # needs the YAML reader and pydantic: not for a look at a file
+
+    return Path(load_config(config_path).chron)
+
+
+_path_argument = click.argument("path", required=False, type=click.Path(path_type=Path))
+_outcome_option = click.option("--outcome", type=click.Choice(["ALLOW", "DENY"], case_sensitive=False), default="")
+_kind_option = click.option(
+    "--kind", default="decision", show_default=True, help='Kind of record; "all" for every kind.'
+)
+
+
+@click.group()
+def chron() -> None:
+    """Read and verify the log of decisions."""
+
+
+@chron.command("tail")
+@_path_argument
+@click.option("-f", "--follow", "following", is_flag=True, help="Wait for more, until interrupted.")
+@click.option("-n", "count", type=click.IntRange(0), default=50, show_default=True, help="How many to start with.")
+@click.option("--agent", default="")
+@_outcome_option
+@_kind_option
+@json_option
+@_log_options
+def tail_command(path: Path, following: bool, count: int, agent: str, outcome: str, kind: str, as_json: bool) -> None:
+    """Show the newest decisions; -f waits for more."""
+    filters = {"agent": agent, "outcome": outcome.upper(), "kind": "" if kind == "all" else kind}
+    head = tail(path, 1)
+    last_seq = head[0].seq if head else 0
+    records = tail(path, count, **filters)
+    if not records and not following:
+        click.echo("no record matches; --kind all shows every kind", err=True)
+    for record in records:
+        _print(record, as_json)
+    if following:
+        _follow(path, max(last_seq, records[-1].seq if records else 0), filters, as_json)
+
+
+def _follow(path: Path, after_seq: int, filters: dict[str, str], as_json: bool) -> None:
+    def wait() -> bool:
+        time.sleep(_LOOK_EVERY_S)
+        return True
+
+    try:
+        for record in follow(path, after_seq, wait, **filters):
+            _print(record, as_json)
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return
+
+
+@chron.command("query")
+@_path_argument
+@click.option("--agent", default="")
+@click.option("--anchor", default="")
+@click.option("--action", default="", help="An action; * matches anything.")
+@_outcome_option
+@click.option("--host", default="")
+@click.option("--since", callback=_when, help='"24h", "7d" or an ISO 8601 time.')
+@click.option("--until", callback=_when, help="As --since; not included.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=_DEFAULT_LIMIT, show_default=True, help="The newest N; 0 = all."
+)
+@_kind_option
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@_log_options
+def query_command(path: Path, limit: int, kind: str, as_json: bool, as_csv: bool, outcome: str, **filters: Any) -> None:
+    """Find decisions by agent, anchor, action, outcome, host and time."""
+    filters |= {"kind": "" if kind == "all" else kind, "outcome": outcome.upper()}
+    records = find(path, newest=limit, **filters)
+    if as_csv:
+        shown = _print_csv(records)
+    elif not as_json and _for_people():
+        shown = _print_table(records)
+    else:
+        shown = sum(1 for record in records if _print(record, as_json))
+    if limit and shown == limit:
+        click.echo(f"these are the newest {limit}; --limit 0 shows all", err=True)
+
+
+@chron.command("show")
+@click.argument("record_id")
+@json_option
+@_log_options
+def show_command(path: Path, record_id: str, as_json: bool) -> None:
+    """Show one record, what came of it, and the lines of policy that decided it."""
+    shown = show(path, record_id.lower())
+    if shown is None:
+        fail(
+            f'no record "{printable(record_id)}" in chron "{path}"; ids look like chr_01k..., see "claiim chron tail"',
+            1,
+        )
+    if as_json:
+        click.echo(json.dumps(_as_json(shown), indent=2))
+        return
+    _print_fields("record", shown.record)
+    for outcome in shown.outcomes:
+        _print_fields("outcome", outcome)
+    for text in shown.texts:
+        _print_text(text)
+
+
+@chron.command("verify")
+@_path_argument
+@click.option("--lint", is_flag=True, help="Also check that every body is canonical JSON (slower).")
+@json_option
+@_log_options
+def verify_command(path: Path, lint: bool, as_json: bool) -> None:
+    """Prove that no record was changed; exit 0 when all is well, 1 when not."""
+    found = verify(path, lint=lint)
+    if as_json:
+        names = ("ok", "records", "first_bad_seq", "fault", "head_hash")
+        click.echo(json.dumps({"path": str(path), **{name: getattr(found, name) for name in names}}, indent=2))
+    elif found.ok:
+        click.echo(f"ok: {found.records} records verify, head {found.head_hash}")
+        click.echo("note the head elsewhere: records cut off at the end show only against it", err=True)
+    else:
+        place = f"record {found.first_bad_seq}: " if found.first_bad_seq else ""
+        click.echo(f"tampered: {place}{printable(found.fault)}; {found.records} records before it verify")
+        click.echo("keep the file as evidence, start a new Chron, and compare with a copy", err=True)
+    sys.exit(0 if found.ok else EXIT_DENY)
+
+
+def _print(record: Record, as_json: bool) -> bool:
+    click.echo(json.dumps(dict(record.fields)) if as_json else _line(record), color=_colour())
+    return True
+
+
+def _line(record: Record) -> str:
+    text = {name: printable(record.text(name)) for name in (*_COLUMNS, "ref", "result", "event", "mode")}
+    at = text["ts"][:19].replace("T", " ") + "Z"
+    if record.kind != "decision":
+        about = text["event"] or f"{text['result']} {text['ref']}".strip() or text["action"]
+        return f"{at}  {printable(record.kind):<9} {about}  {text['id']}"
+    word = click.style(f"{text['outcome']:<5}", fg=_COLOURS.get(text["outcome"]))
+    observed = " (observed)" if text["mode"] == "observe" else ""
+    who = f"{text['agent'] or '-'} <- {text['anchor'] or '-'}"
+    where = " on ".join(filter(None, (text["action"], text["host"] or text["target"])))
+    return f"{at}  {word}{observed}  {who}  {where}  {text['reason']}  {text['id']}"
+
+
+def _print_csv(records: Iterable[Record]) -> int:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(("seq", "kind", *_COLUMNS))
+    shown = 0
+    for shown, record in enumerate(records, start=1):  # noqa: B007 -- the count is the result
+        writer.writerow((record.seq, record.kind, *(_cell(record.text(name)) for name in _COLUMNS)))
+    return shown
+
+
+def _cell(text: str) -> str:
+    """A cell that a spreadsheet shows and does not calculate (OWASP, "CSV Injection")."""
+    text = printable(text)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+
+
+def _print_table(records: Iterable[Record]) -> int:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("time", "outcome", "agent", "anchor", "action", "target", "reason", "id", box=None)
+    for record in records:
+        text = {name: printable(record.text(name)) for name in _COLUMNS}
+        outcome = Text(text["outcome"] or printable(record.kind), style=_COLOURS.get(text["outcome"], ""))
+        cells = [Text(text[name]) for name in ("agent", "anchor", "action", "target", "reason")]
+        table.add_row(text["ts"][:19] + "Z", outcome, *cells, Text(text["id"], no_wrap=True))
+    Console(no_color=not _colour()).print(table)
+    return table.row_count
+
+
+def _print_fields(title: str, record: Record) -> None:
+    click.echo(f"{title} {record.id}")
+    for name in sorted(record.fields):
+        if name != "id":
+            click.echo(f"  {name:<18} {printable(record.text(name))}")
+    click.echo(f"  {'hash':<18} {record.hash.hex()}")
+
+
+def _print_text(text: TextLine) -> None:
+    version = f"@{text.version}" if text.version else ""
+    place = f", {text.place}" if text.place else ""
+    click.echo(printable(f"{text.kind} {text.id}{version}{place}"))
+    for number, line in text.lines:
+        mark = ">" if number == text.line else " "
+        click.echo(f" {mark}{number:>4} | {printable(line)}")
+
+
+def _as_json(shown: Shown) -> Mapping[str, object]:
+    texts = [
+        {
+            "kind": t.kind,
+            "id": t.id,
+            "version": t.version,
+            "digest": t.digest,
+            "place": t.place,
+            "line": t.line,
+            "lines": [{"line": number, "text": line} for number, line in t.lines],
+        }
+        for t in shown.texts
+    ]
+    record = {**shown.record.fields, "hash": shown.record.hash.hex()}
+    return {"record": record, "outcomes": [dict(outcome.fields) for outcome in shown.outcomes], "texts": texts}
+
+
+def _for_people() -> bool:
+    return sys.stdout.isatty()
+
+
+def _colour() -> bool:
+    return _for_people() and not os.environ.get("NO_COLOR")  # no-color.org

@@ -1,0 +1,83 @@
+"""The `claiim` command: a table from names to the modules that hold them.
+
+A command's module is imported only when it is called, so that look-ups answer at once although
+`serve` needs a whole proxy engine.
+"""
+
+import importlib
+import importlib.metadata
+
+import click
+
+COMMANDS = {
+    "rehearse": (
+        "proxy.cli.rehearse:rehearse",
+        "Fire an ALLOW and a DENY through a real gate and verify the Chron.",
+    ),
+    "init": ("proxy.cli.init:init", "Write a commented configuration to start from."),
+    "serve": ("proxy.cli.serve:serve", "Run the proxy and the control API."),
+    "run": ("proxy.cli.run:run", "Run a command behind a private gate."),
+    "env": ("proxy.cli.env:env", "Print the environment that routes a shell through the gate."),
+    "agent": ("proxy.cli.agent:agent", "Add, list, suspend and revoke agents."),
+    "check": ("proxy.cli.check:check", "Validate configuration, agents, policies and mappings."),
+    "map": ("proxy.cli.map:map_request", "Show which action a request is, and by which rule."),
+    "explain": ("proxy.cli.explain:explain", "Show every stage of a decision."),
+    "chron": ("proxy.cli.chron:chron", "Read and verify the log of decisions."),
+    "healthcheck": (
+        "proxy.cli.healthcheck:healthcheck",
+        "Ask a running gate whether it is well (for containers).",
+    ),
+}
+
+
+class _Commands(click.Group):
+    """Looks commands up in the table and imports them on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted:
+        return
+    import platform
+    import ssl
+
+    versions = {"claiim-gate": _version("claiim-gate"), "mitmproxy": _version("mitmproxy")}
+    click.echo("  ".join(f"{name} {version}" for name, version in versions.items()))
+    click.echo(f"Python {platform.python_version()}  {ssl.OPENSSL_VERSION}")
+    ctx.exit()
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "(not installed)"
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print versions and exit.",
+)
+def main() -> None:
+    """The gate between AI agents and the APIs that run infrastructure.
+
+    Start with "claiim rehearse"; then "claiim init" and "claiim serve".
+    """

@@ -1,0 +1,83 @@
+"""What every command shares: the configuration option, output rules, and how errors end a command.
+
+Exit codes: 0 ok or allowed, 1 denied or faults found, 2 usage, 4 authentication, 69 gate unreachable,
+78 bad configuration. Data goes to stdout, talk to stderr.
+"""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from mappings import DocumentError
+
+EXIT_DENY = 1
+EXIT_USAGE = 2
+EXIT_AUTHENTICATION = 4
+EXIT_UNREACHABLE = 69  # sysexits.h EX_UNAVAILABLE
+EXIT_CONFIGURATION = 78  # sysexits.h EX_CONFIG
+
+config_option = click.option(
+    "-c",
+    "--config",
+    "config_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The configuration file [default: ./claiim.yaml, then XDG, then /etc/claiim].",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def fail(message: str, code: int = EXIT_CONFIGURATION) -> NoReturn:
+    """End the command with a message on stderr and an exit code."""
+    click.echo(message, err=True)
+    raise SystemExit(code)
+
+
+def print_json(value: object) -> None:
+    """Print one JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def refuse_gated_caller(verb: str) -> None:
+    """End the command when a gated agent calls it: an agent must not govern itself.
+
+    The variable only stops honest mistakes; what holds is that the agent cannot write these files.
+    """
+    if os.environ.get("CLAIIM_RUN_ID"):
+        fail(
+            f'"{verb}" is refused inside "claiim run": a gated agent cannot change what governs it',
+            EXIT_USAGE,
+        )
+
+
+def located_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
+    """Turn every located fault into its one-line message and exit code 78."""
+    import functools
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except DocumentError as error:
+            fail(str(error))
+
+    return wrapper
+
+
+__all__ = [
+    "EXIT_AUTHENTICATION",
+    "EXIT_CONFIGURATION",
+    "EXIT_DENY",
+    "EXIT_UNREACHABLE",
+    "EXIT_USAGE",
+    "Any",
+    "config_option",
+    "fail",
+    "json_option",
+    "located_errors",
+    "print_json",
+    "refuse_gated_caller",
+]

@@ -1,0 +1,71 @@
+"""`claiim serve`: the proxy and the control API in the foreground, until TERM or INT."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+
+import click
+
+from mappings import DocumentError
+from proxy.cli.options import config_option, located_errors
+from proxy.config import Config, load_config
+
+_log = logging.getLogger(__name__)
+
+
+@click.command()
+@config_option
+@located_errors
+def serve(config_path: Path | None) -> None:
+    """Run the proxy and the control API.
+
+    TERM or INT drains and stops, a second INT stops at once; HUP reads rules and agents anew.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    for noisy in ("mitmproxy", "asyncio", "hpack"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    asyncio.run(_serve(load_config(config_path)))
+
+
+async def _serve(config: Config) -> None:
+    from proxy.serve import Service
+
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    async with Service(config) as service:
+        _on_signals(loop, stopping)
+        loop.add_signal_handler(signal.SIGHUP, lambda: _reload(service.reload()))
+        click.echo(f"proxy on {service.proxy_address}, control API on {service.api_address}", err=True)
+        click.echo(f"agents trust {config.ca_certificate}; the log is {config.chron}", err=True)
+        await stopping.wait()
+        click.echo("stopping: open exchanges drain; press Ctrl-C again to stop now", err=True)
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    def stop(number: signal.Signals) -> None:
+        if stopping.is_set() and number is signal.SIGINT:
+            # The Chron is safe at any instant; what is cut off here is in doubt at the next start.
+            os._exit(130)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop, number)
+
+
+_reloads: set["asyncio.Task[None]"] = set()
+
+
+def _reload(reloading: Coroutine[None, None, str]) -> None:
+    async def run() -> None:
+        try:
+            digest = await reloading
+            _log.info("reloaded: rules %s are in force", digest[:12])
+        except DocumentError as error:
+            _log.error("reload refused, the rules in force stay:\n%s", error)
+
+    task = asyncio.get_running_loop().create_task(run())
+    _reloads.add(task)
+    task.add_done_callback(_reloads.discard)

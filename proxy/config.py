@@ -1,0 +1,274 @@
+"""Read `claiim.yaml` into one frozen value.
+
+Where the file comes from, first hit wins: `--config`, `CLAIIM_CONFIG`, `./claiim.yaml`,
+`$XDG_CONFIG_HOME/claiim/claiim.yaml`, `/etc/claiim/claiim.yaml`. Single settings come from
+`CLAIIM_PROXY_LISTEN`, `CLAIIM_API_LISTEN`, `CLAIIM_STATE` and `CLAIIM_CHRON` before the file.
+Relative paths are relative to the file's folder. Nothing here opens a socket or creates a file.
+
+    version: 1
+    proxy: {listen: "127.0.0.1:8080", allowed_ports: [443, 80]}
+    resolve: {api.k8s.test: {address: "127.0.0.1:6443", ca: k8s-ca.pem}}
+
+    claiim.yaml:3:10: unknown key "listn"; did you mean "listen"?
+    claiim.yaml:4:11: "8181" is not an address; write "host:port", e.g. "127.0.0.1:8181"
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from mappings import CanonicalError, DocumentError, canonical_host, parse, read_document
+
+FILE_NAME = "claiim.yaml"
+
+
+class ConfigError(DocumentError):
+    """The configuration cannot be used; every fault has its place, where it has one."""
+
+    @classmethod
+    def plain(cls, message: str) -> "ConfigError":
+        """A fault that stands in no document: a missing file, a busy port, an expired certificate."""
+        error = cls(())
+        error.args = (message,)
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen or to connect: an IP address or name and a port (0 = any free one)."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """`127.0.0.1:8080` or `[::1]:8080`; raises ValueError with the remedy."""
+    host, _, port = text.rpartition(":")
+    remedy = f'"{text}" is not an address; write "host:port", e.g. "127.0.0.1:8181"'
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(remedy)
+    host = host.removeprefix("[").removesuffix("]")
+    if ":" in host:
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            raise ValueError(remedy) from None
+    return Address(host, int(port))
+
+
+def _is_address(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def _is_network(text: str) -> str:
+    ipaddress.ip_network(text)
+    return text
+
+
+def _is_host(text: str) -> str:
+    try:
+        return canonical_host(text)
+    except CanonicalError as error:
+        raise ValueError(str(error)) from None
+
+
+type AddressText = Annotated[str, AfterValidator(_is_address)]
+type NetworkText = Annotated[str, AfterValidator(_is_network)]
+type HostText = Annotated[str, AfterValidator(_is_host)]
+type Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _ProxySection(_Section):
+    listen: AddressText = "127.0.0.1:8080"
+    allowed_ports: list[Port] = [443, 80]
+    max_body_bytes: Annotated[int, Field(ge=0, le=64 * 2**20)] = 2**20
+    drain_timeout_s: Annotated[int, Field(ge=0, le=600)] = 25
+
+
+class _ApiSection(_Section):
+    listen: AddressText = "127.0.0.1:8181"
+
+
+class _CaSection(_Section):
+    certificate: str
+    key: str
+
+
+class _UpstreamSection(_Section):
+    ca_bundle: str | None = None
+    connect_timeout_s: Annotated[int, Field(ge=1, le=300)] = 10
+    response_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
+    allow_private: list[NetworkText] = []
+    unverified_hosts: list[HostText] = []
+
+
+class _ResolveEntry(_Section):
+    address: AddressText
+    ca: str | None = None
+
+
+class _File(_Section):
+    version: Annotated[int, Field(ge=1, le=1)]
+    proxy: _ProxySection = _ProxySection()
+    api: _ApiSection = _ApiSection()
+    state: str = "state"
+    chron: str | None = None
+    agents: str = "agents.yaml"
+    policies: list[str] = ["policies"]
+    mappings: list[str] = ["mappings"]
+    ca: _CaSection | None = None
+    upstream: _UpstreamSection = _UpstreamSection()
+    resolve: dict[HostText, _ResolveEntry] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyConfig:
+    """The listener that agents are routed through."""
+
+    listen: Address
+    allowed_ports: frozenset[int]
+    """Ports a CONNECT or an absolute URI may name; others are refused before any connection."""
+    max_body_bytes: int
+    """The most of a request body that is read to name the request; above it the body is unreadable."""
+    drain_timeout_s: int
+    """How long open exchanges may go on after a stop was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiConfig:
+    """The control API; never reachable through the proxy."""
+
+    listen: Address
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamConfig:
+    """How targets are reached and verified."""
+
+    ca_bundle: Path | None
+    """Extra roots, added to the system's."""
+    connect_timeout_s: int
+    response_timeout_s: int
+    """How long a target may take to begin its answer."""
+    allow_private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
+    unverified_hosts: frozenset[str]
+    """Hosts whose certificate is not verified; each use stands in the record."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolveEntry:
+    """An operator's own answer to "where is this host": an address, and the CA that vouches for it."""
+
+    address: Address
+    ca: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything the gate is told; built once, never changed."""
+
+    path: Path | None
+    """The file it was read from; None when built in memory."""
+    proxy: ProxyConfig
+    api: ApiConfig
+    state: Path
+    chron: Path
+    agents: Path
+    policies: tuple[Path, ...]
+    mappings: tuple[Path, ...]
+    ca_certificate: Path
+    ca_key: Path
+    ca_supplied: bool
+    """Whether the operator brought the CA; then it is never created."""
+    upstream: UpstreamConfig
+    resolve: Mapping[str, ResolveEntry] = field(default_factory=dict)
+
+    @property
+    def operator_token(self) -> Path:
+        """The file that holds the token for reloads and suspensions, 0600, made by `serve`."""
+        return self.state / "operator.token"
+
+
+def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The configuration file to read, or None when there is none anywhere."""
+    if flag is not None:
+        return flag
+    if named := environ.get("CLAIIM_CONFIG"):
+        return Path(named)
+    xdg = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    places = [Path(FILE_NAME), xdg / "claiim" / FILE_NAME, Path("/etc/claiim") / FILE_NAME]
+    return next((place for place in places if place.is_file()), None)
+
+
+def load_config(flag: Path | None = None, *, environ: Mapping[str, str] = os.environ, required: bool = True) -> Config:
+    """Find and read the configuration; raises ConfigError.
+
+    Without `required`, a machine with no file gets the defaults, so that look-ups work anywhere.
+    """
+    path = find_config(flag, environ)
+    if path is None:
+        if required:
+            raise ConfigError.plain(f'no {FILE_NAME} found; run "claiim init" here, or give --config PATH')
+        return compile_config("version: 1\nmappings: []\npolicies: []\n", FILE_NAME, Path.cwd(), None, environ)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError.plain(f"{path}: cannot read: {why}; give --config PATH") from None
+    return compile_config(text, str(path), path.resolve().parent, path.resolve(), environ)
+
+
+def compile_config(text: str, source: str, folder: Path, path: Path | None, environ: Mapping[str, str]) -> Config:
+    """The configuration that `text` means for files in `folder`; raises ConfigError with every fault."""
+    file = parse(read_document(text, source, error=ConfigError), _File, error=ConfigError)
+    state = folder / environ.get("CLAIIM_STATE", file.state)
+    chron = environ.get("CLAIIM_CHRON", file.chron)
+    return Config(
+        path=path,
+        proxy=ProxyConfig(
+            listen=_address(environ, "CLAIIM_PROXY_LISTEN", file.proxy.listen),
+            allowed_ports=frozenset(file.proxy.allowed_ports),
+            max_body_bytes=file.proxy.max_body_bytes,
+            drain_timeout_s=file.proxy.drain_timeout_s,
+        ),
+        api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
+        state=state,
+        chron=folder / chron if chron else state / "chron.db",
+        agents=folder / file.agents,
+        policies=tuple(folder / name for name in file.policies),
+        mappings=tuple(folder / name for name in file.mappings),
+        ca_certificate=folder / file.ca.certificate if file.ca else state / "ca.pem",
+        ca_key=folder / file.ca.key if file.ca else state / "ca-key.pem",
+        ca_supplied=file.ca is not None,
+        upstream=UpstreamConfig(
+            ca_bundle=folder / file.upstream.ca_bundle if file.upstream.ca_bundle else None,
+            connect_timeout_s=file.upstream.connect_timeout_s,
+            response_timeout_s=file.upstream.response_timeout_s,
+            allow_private=tuple(ipaddress.ip_network(text) for text in file.upstream.allow_private),
+            unverified_hosts=frozenset(file.upstream.unverified_hosts),
+        ),
+        resolve={
+            host: ResolveEntry(parse_address(entry.address), folder / entry.ca if entry.ca else None)
+            for host, entry in file.resolve.items()
+        },
+    )
+
+
+def _address(environ: Mapping[str, str], name: str, text: str) -> Address:
+    try:
+        return parse_address(environ.get(name, text))
+    except ValueError as error:
+        raise ConfigError.plain(f"{name}: {error}") from None

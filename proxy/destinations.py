@@ -1,0 +1,165 @@
+"""Decide where a request may go and pin it to one checked address.
+
+A name is resolved once; every address it has is checked; the connection is then made to the address
+that was checked and to no other, so that a second DNS answer cannot move an allowed request.
+Nothing private is reachable unless the operator says so: by an entry in `resolve:` or a range in
+`upstream.allow_private`. The gate's own listeners are reachable for nobody.
+
+    api.k8s.test  with  resolve: {api.k8s.test: {address: "127.0.0.1:6443"}}  -> 127.0.0.1:6443
+    db.internal   -> 10.0.0.7          refused, destination.private
+    localhost:8181 (the control API)   refused, destination.own-listener
+"""
+
+import asyncio
+import ipaddress
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.config import ResolveEntry, UpstreamConfig
+
+type IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+type Lookup = Callable[[str], Awaitable[tuple[str, ...]]]
+
+_CACHE_LIFETIME_S = 30.0
+_CACHED_NAMES = 4096
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, 2.1
+
+
+class DestinationRefused(Exception):
+    """This destination may not be reached; `code` is for machines."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class DestinationUnknown(Exception):
+    """The name cannot be resolved now; nothing was refused and nothing can be sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One checked address and how to verify who answers there."""
+
+    host: str
+    """The name the certificate must carry."""
+    address: tuple[str, int]
+    """IP address and port to connect to."""
+    ca: Path | None
+    """The only CA trusted for this host; None means the system's roots and the configured bundle."""
+    verify: bool
+
+
+async def look_up(host: str) -> tuple[str, ...]:
+    """All addresses of a name, by the system's resolver; raises DestinationUnknown."""
+    try:
+        answers = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise DestinationUnknown(f'"{host}" cannot be resolved') from error
+    return tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
+
+
+class Destinations:
+    """Resolves, checks and pins. One per gate; its table and ranges never change."""
+
+    def __init__(
+        self,
+        resolve: Mapping[str, ResolveEntry],
+        upstream: UpstreamConfig,
+        allowed_ports: frozenset[int],
+        *,
+        lookup: Lookup = look_up,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._resolve = resolve
+        self._upstream = upstream
+        self._allowed_ports = allowed_ports
+        self._lookup = lookup
+        self._monotonic_s = monotonic_s
+        self._own_ports: frozenset[int] = frozenset()
+        self._answers: dict[str, tuple[float, tuple[str, ...]]] = {}
+
+    def guard_own_ports(self, ports: frozenset[int]) -> None:
+        """Tell which ports of this machine are ours; called once the listeners are up."""
+        self._own_ports = ports
+
+    def check_port(self, port: int) -> None:
+        """Raise DestinationRefused unless requests may name this port."""
+        if port not in self._allowed_ports:
+            raise DestinationRefused(
+                "destination.port", f"port {port} is not in proxy.allowed_ports of the gate's configuration"
+            )
+
+    async def route(self, host: str, port: int) -> Route:
+        """The checked address for a canonical host; raises DestinationRefused or DestinationUnknown."""
+        self.check_port(port)
+        verify = host not in self._upstream.unverified_hosts
+        if entry := self._resolve.get(host):
+            addresses = await self._addresses(entry.address.host)
+            self._refuse_own(addresses[0], entry.address.port)
+            return Route(host, (addresses[0], entry.address.port), entry.ca, verify)
+        addresses = await self._addresses(host)
+        for address in addresses:
+            # All of them, not the first: a name with one private address among several is a trap.
+            self._refuse_own(address, port)
+            self._refuse_private(host, address)
+        return Route(host, (addresses[0], port), None, verify)
+
+    async def _addresses(self, host: str) -> tuple[str, ...]:
+        try:
+            return (str(ipaddress.ip_address(host)),)
+        except ValueError:
+            pass
+        now = self._monotonic_s()
+        cached = self._answers.get(host)
+        if cached and cached[0] > now:
+            return cached[1]
+        answers = await self._lookup(host)
+        if not answers:
+            raise DestinationUnknown(f'"{host}" has no address')
+        if len(self._answers) >= _CACHED_NAMES:
+            self._answers.clear()
+        self._answers[host] = (now + _CACHE_LIFETIME_S, answers)
+        return answers
+
+    def _refuse_own(self, address: str, port: int) -> None:
+        if port in self._own_ports and _is_this_machine(_embedded(ipaddress.ip_address(address))):
+            raise DestinationRefused("destination.own-listener", "the gate does not forward to itself")
+
+    def _refuse_private(self, host: str, address: str) -> None:
+        ip = _embedded(ipaddress.ip_address(address))
+        if ip.is_global and not ip.is_multicast:
+            return
+        if any(ip in network for network in self._upstream.allow_private if network.version == ip.version):
+            return
+        raise DestinationRefused(
+            "destination.private",
+            f'"{host}" is at an address that is not public; the operator can name it under "resolve:"',
+        )
+
+
+def _embedded(ip: IPAddress) -> IPAddress:
+    """The IPv4 address inside a mapped, 6to4 or NAT64 one; other addresses unchanged."""
+    if isinstance(ip, ipaddress.IPv6Address):
+        if ip.ipv4_mapped or ip.sixtofour:
+            return ip.ipv4_mapped or ip.sixtofour or ip
+        if ip in _NAT64:
+            return ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
+    return ip
+
+
+def _is_this_machine(ip: IPAddress) -> bool:
+    """Whether a packet to `ip` would stay here; asks the kernel's routing table, sends nothing."""
+    if ip.is_loopback or ip.is_unspecified:
+        return True
+    family = socket.AF_INET6 if ip.version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(ip), 9))
+        except OSError:
+            return False
+        return bool(probe.getsockname()[0] == str(ip))

@@ -1,0 +1,241 @@
+"""Turn one request head, as it came over the wire, into facts that everything downstream shares.
+
+There is one canonical form: rules match it, the record names it, and it alone goes upstream, so that
+no server behind the gate can read a request differently than the gate did. What has no single reading
+is refused here, with a code and a sentence, and never repaired by guessing.
+
+Everything that names the destination must name the same one: the CONNECT authority, the SNI, the
+`Host` header or `:authority`, and the URI.
+
+    CONNECT a.test:443, SNI a.test, Host: a.test      -> host a.test, port 443
+    CONNECT a.test:443, SNI a.test, Host: b.test      -> refused, wire.authority-mismatch
+    GET http://a.test/x, Host: b.test                 -> refused, wire.authority-mismatch
+
+This module knows no engine and no policy.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+
+from mappings import CanonicalError, Request, canonical_host, canonical_target, split_authority
+
+type Fields = tuple[tuple[bytes, bytes], ...]
+"""Header fields in wire order: name and value as received."""
+
+_METHOD = re.compile(r"[A-Z](?:[A-Z-]{0,30}[A-Z])?")
+"""RFC 9110, 9.1: methods are case-sensitive; every registered one is upper case, and a lower-case
+look-alike is read as the plain method by some servers only."""
+_REFUSED_METHODS = frozenset({"CONNECT", "TRACE", "TRACK"})
+"""CONNECT inside a tunnel opens a second one; TRACE echoes credentials (RFC 9110, 9.3.8)."""
+_FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2: token
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: CTLs but HTAB have no place
+_SINGLE = frozenset(
+    b"authorization content-encoding content-length content-type expect host range transfer-encoding "
+    b"upgrade x-amz-target x-amz-date x-http-method x-http-method-override x-method-override".split()
+)
+"""Two of these have no defined meaning: one server takes the first, the next takes the last."""
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade", b"te"})
+_HOP_BY_HOP = frozenset({b"keep-alive", b"te", b"http2-settings", b"connection", b"upgrade"})
+"""RFC 9110, 7.6.1: these concern one connection only; they are rebuilt, not forwarded."""
+_KEPT_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
+_DEFAULT_PORT = {"http": 80, "https": 443}
+
+
+class FactsError(Exception):
+    """The request has no single reading; `code` is for machines, the text for people."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """One request head, uninterpreted, as any engine can give it."""
+
+    method: str
+    scheme: str
+    """How the bytes came: "https" inside intercepted TLS, else "http"."""
+    target: str
+    """Origin-form target as received, escapes and all."""
+    fields: Fields
+    client: str
+    """The peer's IP address."""
+    tunnel: tuple[str, int] | None = None
+    """The canonical CONNECT authority this request came through; None for a plain proxied request."""
+    sni: str | None = None
+    """The server name of the agent's TLS hello, when there was one."""
+    uri_authority: str = ""
+    """The authority of an absolute-form URI or of `:authority`; "" when there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a request is, once and for all."""
+
+    request: Request
+    wire_target: str
+    """The canonical origin-form target that goes upstream."""
+    wire_fields: Fields
+    """The canonical header fields that go upstream, in the order received."""
+    wire_authority: str
+    """Canonical authority for `Host` or `:authority`."""
+    upgrade: str
+    """"websocket" when the request asks for it, else ""."""
+
+
+def read_facts(inbound: Inbound, body: bytes | None) -> Facts:
+    """The one reading of a request; raises FactsError when there is none or more than one.
+
+    `body` is b"" when there is none and None when it was not read.
+    """
+    method = _method(inbound.method)
+    host, port = _destination(inbound)
+    try:
+        target = canonical_target(inbound.target)
+    except CanonicalError as error:
+        raise FactsError(f"wire.{error.code}", str(error)) from None
+    authority = _authority(host, port, inbound.scheme)
+    fields, upgrade = _canonical_fields(inbound.fields, authority)
+    request = Request(
+        method=method,
+        scheme=inbound.scheme,
+        host=host,
+        port=port,
+        path=target.path,
+        query=target.query,
+        headers=tuple((name.lower().decode("ascii"), value.decode("latin-1")) for name, value in fields),
+        body=body,
+    )
+    return Facts(request, target.wire, fields, authority, upgrade)
+
+
+def request_digest(facts: Facts) -> str:
+    """SHA-256 over the canonical head and, where it was read, the body."""
+    request = facts.request
+    head = f"{request.method} {request.scheme}://{facts.wire_authority}{facts.wire_target}\n"
+    return hashlib.sha256(head.encode() + (request.body or b"")).hexdigest()
+
+
+def connect_authority(text: str, fields: Fields) -> tuple[str, int]:
+    """The canonical host and port of a CONNECT; a Host field must agree. Raises FactsError."""
+    hosts = [value.decode("latin-1") for name, value in fields if name.lower() == b"host"]
+    try:
+        # RFC 9110, 9.3.6: a CONNECT target has a port; there is no default.
+        host, port = split_authority(text, 0)
+        named = {split_authority(other, port)[0] for other in hosts}
+    except CanonicalError as error:
+        raise FactsError(f"wire.{error.code}", str(error)) from None
+    if port == 0:
+        raise FactsError("wire.authority", f'"{text}" names no port')
+    if named - {host} or len(hosts) > 1:
+        raise FactsError("wire.authority-mismatch", "CONNECT and its Host field name several destinations")
+    return host, port
+
+
+def _method(text: str) -> str:
+    if not _METHOD.fullmatch(text):
+        raise FactsError("wire.method", "the method is not an upper-case token")
+    if text in _REFUSED_METHODS:
+        raise FactsError("wire.method", f"{text} is not forwarded")
+    return text
+
+
+def _destination(inbound: Inbound) -> tuple[str, int]:
+    """The host and port that every part of the request agrees on."""
+    default_port = _DEFAULT_PORT[inbound.scheme]
+    named = [value.decode("latin-1") for name, value in inbound.fields if name.lower() == b"host"]
+    if len(named) > 1:
+        raise FactsError("wire.host-repeated", "more than one Host field")
+    if inbound.uri_authority:
+        named.append(inbound.uri_authority)
+    try:
+        places = {split_authority(text, default_port) for text in named}
+        if inbound.sni:
+            # RFC 6066, 3: the SNI is a name without a port.
+            places.add((canonical_host(inbound.sni), inbound.tunnel[1] if inbound.tunnel else default_port))
+    except CanonicalError as error:
+        raise FactsError(f"wire.{error.code}", str(error)) from None
+    if inbound.tunnel:
+        places.add(inbound.tunnel)
+    if not named:
+        raise FactsError("wire.host-missing", "neither the URI nor a Host field names the destination")
+    if len(places) > 1:
+        listed = ", ".join(sorted(f"{host}:{port}" for host, port in places))
+        raise FactsError("wire.authority-mismatch", f"the request names several destinations: {listed}")
+    return places.pop()
+
+
+def _authority(host: str, port: int, scheme: str) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    return shown if port == _DEFAULT_PORT[scheme] else f"{shown}:{port}"
+
+
+def _canonical_fields(fields: Fields, authority: str) -> tuple[Fields, str]:
+    """The fields that go upstream, and the upgrade that is asked for."""
+    lowered = _check_fields(fields)
+    options = {
+        option.strip().lower()
+        for name, value in lowered
+        if name == b"connection"
+        for option in value.split(b",")
+        if option.strip()
+    }
+    upgrade = _upgrade(lowered, options)
+    # A field named in Connection is for this hop only: it is dropped before anything is matched on it,
+    # else an agent could show us a field that the target never sees.
+    dropped = _HOP_BY_HOP | (options - _KEPT_CONNECTION_OPTIONS)
+    kept: list[tuple[bytes, bytes]] = []
+    has_host = False
+    for (name, value), (lower, _) in zip(fields, lowered, strict=True):
+        if lower == b"host":
+            has_host = True
+            kept.append((name, authority.encode("ascii")))
+        elif lower not in dropped and not lower.startswith(b"proxy-"):
+            kept.append((name, value))
+    if not has_host:
+        kept.insert(0, (b"Host", authority.encode("ascii")))
+    if any(name == b"te" and b"trailers" in value.lower() for name, value in lowered):
+        kept.append((b"TE", b"trailers"))  # gRPC needs it; no other TE is ours to promise
+    if upgrade:
+        kept += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.encode("ascii"))]
+    elif b"close" in options:
+        kept.append((b"Connection", b"close"))
+    return tuple(kept), upgrade
+
+
+def _check_fields(fields: Fields) -> Fields:
+    seen: set[bytes] = set()
+    lowered = []
+    for name, value in fields:
+        lower = name.lower()
+        if not _FIELD_NAME.fullmatch(name):
+            raise FactsError("wire.field-name", "a header field name is not a token")
+        if _BAD_VALUE.search(value):
+            raise FactsError("wire.field-value", "a header field value holds a control byte")
+        if b"_" in lower and lower.replace(b"_", b"-") in _FRAMING:
+            # Many application servers fold "_" into "-" and would see a second framing field.
+            raise FactsError("wire.field-name", "a header field name imitates a framing field")
+        if lower in _SINGLE and lower in seen:
+            raise FactsError("wire.field-repeated", f"more than one {lower.decode('ascii')} field")
+        seen.add(lower)
+        lowered.append((lower, value.strip(b" \t")))
+    return tuple(lowered)
+
+
+def _upgrade(lowered: Fields, options: set[bytes]) -> str:
+    """The protocol asked for: "" or "websocket"; h2c is dropped, anything else refused."""
+    asked = [value.lower() for name, value in lowered if name == b"upgrade"]
+    if not asked or b"upgrade" not in options:
+        return ""
+    match asked[0]:
+        case b"websocket":
+            return "websocket"
+        case b"h2c":
+            # A server may ignore it (RFC 9110, 7.8), so dropping it is a correct answer; going along
+            # would move the connection to a protocol nothing here reads.
+            return ""
+        case _:
+            raise FactsError("wire.upgrade", "this upgrade is not one the gate can decide on")

@@ -1,0 +1,60 @@
+"""Counters for dashboards. No agent, human, host or path is a label: those are unbounded and are in the Chron.
+
+Label rules: https://prometheus.io/docs/practices/naming/#labels
+"""
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from policies import Decision
+
+if TYPE_CHECKING:
+    from proxy.pipeline import Ending
+
+_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+
+class Metrics:
+    """One registry per gate, so that two gates in one process do not add up."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._decisions = Counter(
+            "claiim_decisions", "Decisions made.", ("outcome", "mode", "code"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "claiim_decision_seconds",
+            "From request head to durable record.",
+            buckets=_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._outcomes = Counter(
+            "claiim_outcomes", "What became of judged requests.", ("result",), registry=self._registry
+        )
+        self._bytes = Counter(
+            "claiim_forwarded_bytes", "Body bytes forwarded.", ("direction",), registry=self._registry
+        )
+        self._reloads = Counter("claiim_reloads", "Reloads of rules and agents.", ("result",), registry=self._registry)
+        self.open_exchanges = Gauge(
+            "claiim_open_exchanges", "Requests forwarded and not finished.", registry=self._registry
+        )
+
+    def decided(self, decision: Decision, duration_ns: int) -> None:
+        """Count one recorded decision."""
+        self._decisions.labels(decision.outcome.value, decision.mode.value, decision.code).inc()
+        self._seconds.observe(duration_ns / 1e9)
+
+    def finished(self, ending: "Ending") -> None:
+        """Count one ending and the bytes it moved."""
+        self._outcomes.labels(ending.result).inc()
+        self._bytes.labels("up").inc(ending.request_bytes)
+        self._bytes.labels("down").inc(ending.response_bytes)
+
+    def reloaded(self, result: str) -> None:
+        """Count one reload: `loaded` or `refused`."""
+        self._reloads.labels(result).inc()
+
+    def text(self) -> bytes:
+        """The metrics in Prometheus text format."""
+        return generate_latest(self._registry)

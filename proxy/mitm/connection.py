@@ -1,0 +1,306 @@
+"""One agent's connection: every engine hook ends here, and every exception in one is a refusal.
+
+mitmproxy's add-on manager logs what a hook raises and lets the request through; this dispatcher replaces
+it. `handle_hook` is the catch-all: whatever happens inside a hook, a flow leaves it with a permit, with an
+answer, or killed.
+
+Order of hooks for one intercepted request:
+
+    http_connect -> next_layer -> tls_clienthello -> tls_start_client -> next_layer
+    -> requestheaders [-> request, when the body is read] -> server_connect -> tls_start_server
+    -> responseheaders -> response | error
+"""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from mitmproxy import http, tls
+from mitmproxy.connection import Server
+from mitmproxy.proxy import commands, layer, mode_specs, server, server_hooks
+from mitmproxy.proxy.layers.http import HTTPMode
+
+from mappings import Problem
+from policies import Credential
+from proxy.answers import Answer, Refusal, answer
+from proxy.destinations import Route
+from proxy.facts import Inbound
+from proxy.mitm import flows, layers
+from proxy.mitm.flows import Exchange, Tunnel
+from proxy.mitm.tls import agent_side, target_side
+from proxy.pipeline import NOBODY, Ending, Verdict, read_credential
+
+if TYPE_CHECKING:
+    from proxy.mitm.engine import Engine
+
+_log = logging.getLogger(__name__)
+
+_EXCHANGE = "claiim.exchange"
+_MODE = mode_specs.ProxyMode.parse("regular")
+
+
+class AgentConnection(server.LiveConnectionHandler):
+    """Judges everything that happens on one client connection."""
+
+    def __init__(self, engine: "Engine", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        super().__init__(reader, writer, engine.options, _MODE)
+        self._engine = engine
+        self._gate = engine.gate
+        self._client_ip = str(self.client.peername[0])
+        self._tunnel: Tunnel | None = None
+        self._sni: str | None = None
+        self._routes: dict[tuple[str, int], Route] = {}
+        """Addresses that a verdict has permitted on this connection; others are not dialled."""
+        self._dialling: dict[str, asyncio.TimerHandle] = {}
+        context = self.layer.context
+        context.layers.clear()
+        self.layer = layers.GateHttpLayer(context, HTTPMode.regular)
+
+    # --- the catch-all -------------------------------------------------------------------------------
+
+    async def handle_hook(self, hook: commands.StartHook) -> None:
+        """Run the hook; an exception, of whatever kind, refuses."""
+        with self.timeout_watchdog.disarm():
+            (subject,) = hook.args()
+            method = getattr(self, f"_on_{hook.name}", None)
+            if method is None:
+                return
+            try:
+                pending = method(subject)
+                if pending is not None:
+                    await pending
+            except BaseException as error:
+                if not isinstance(error, asyncio.CancelledError):
+                    _log.exception("the hook %s failed; its request is refused", hook.name)
+                self._fail_closed(hook.name, subject)
+                task = asyncio.current_task()
+                if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
+                    raise
+
+    def _fail_closed(self, name: str, subject: Any) -> None:
+        """Leave nothing behind that could be forwarded."""
+        match subject:
+            case http.HTTPFlow():
+                subject.metadata.pop(layers.PERMIT, None)
+                self._finish(subject, "failed", error=f"the gate failed in {name}")
+                if subject.response is None or name in ("requestheaders", "request", "http_connect"):
+                    refusal = _internal_error()
+                    flows.respond(subject, answer(refusal))
+                    subject.request.stream = True
+                else:
+                    subject.kill()
+            case server_hooks.ServerConnectionHookData():
+                subject.server.error = "refused by the gate"
+            case layer.NextLayer():
+                self._close_client()
+            case tls.TlsData():
+                subject.ssl_conn = None  # the engine closes a connection that has no TLS context
+
+    def _close_client(self) -> None:
+        handler = self.transports[self.client].handler
+        if handler is not None:
+            handler.cancel("refused by the gate")
+
+    # --- tunnels and TLS -----------------------------------------------------------------------------
+
+    async def _on_http_connect(self, flow: http.HTTPFlow) -> None:
+        flow.response = None
+        who = _presented(flow)
+        authority = flow.request.data.authority.decode("latin-1")
+        request = Inbound(
+            method="CONNECT",
+            scheme="http",
+            target="/",
+            fields=flow.request.headers.fields,
+            client=self._client_ip,
+            uri_authority=authority,
+        )
+        opened = await self._gate.open_tunnel(request, who, authority)
+        if isinstance(opened, Verdict):
+            assert opened.answer is not None
+            flows.respond(flow, opened.answer)
+            return
+        host, port = opened
+        assert isinstance(who, Credential)
+        self._tunnel = Tunnel(host, port, who)
+
+    def _on_next_layer(self, nextlayer: layer.NextLayer) -> None:
+        if self._tunnel is None:
+            # Only an accepted CONNECT has something behind it.
+            raise RuntimeError("a layer was asked for outside a tunnel")
+        nextlayer.layer = layers.next_layer(nextlayer)
+
+    def _on_tls_clienthello(self, hello: tls.ClientHelloData) -> None:
+        self._sni = hello.client_hello.sni
+
+    def _on_tls_start_client(self, start: tls.TlsData) -> None:
+        assert self._tunnel is not None
+        start.ssl_conn = agent_side(self._engine.authority, self._tunnel.host, self._engine.now())
+
+    def _on_tls_start_server(self, start: tls.TlsData) -> None:
+        assert isinstance(start.conn, Server)
+        address = start.conn.address
+        assert address is not None
+        route = self._routes[address[0], address[1]]
+        start.conn.sni = route.host
+        offered = tuple(start.context.client.alpn_offers)
+        start.ssl_conn = target_side(route, self._engine.roots, offered)
+
+    # --- requests ------------------------------------------------------------------------------------
+
+    async def _on_requestheaders(self, flow: http.HTTPFlow) -> None:
+        flow.response = None
+        tunnel = self._tunnel
+        who = tunnel.credential if tunnel else _presented(flow)
+        inbound = flows.inbound(flow, self._client_ip, tunnel, self._sni)
+        if isinstance(who, Problem):
+            head = self._gate.malformed_head(inbound, NOBODY, who)
+        elif reason := flow.metadata.get(layers.MALFORMED):
+            head = self._gate.malformed_head(inbound, who, Problem("wire.malformed", reason))
+        elif tunnel is None and inbound.scheme != "http":
+            problem = Problem("wire.scheme", "use CONNECT for https; a plain proxied request is for http")
+            head = self._gate.malformed_head(inbound, who, problem)
+        else:
+            head = self._gate.read_head(inbound, who)
+        exchange = Exchange(flow, head)
+        flow.metadata[_EXCHANGE] = exchange
+        if not head.needs_body or (flows.declared_length(flow) or 0) > self._engine.max_body_bytes:
+            await self._judge(exchange, None)
+        else:
+            flow.metadata[layers.BODY_LIMIT] = self._engine.max_body_bytes
+
+    async def _on_request(self, flow: http.HTTPFlow) -> None:
+        exchange: Exchange = flow.metadata[_EXCHANGE]
+        if exchange.verdict is None:
+            unread = layers.BODY_UNREAD in flow.metadata
+            await self._judge(exchange, None if unread else flows.body(flow))
+
+    async def _judge(self, exchange: Exchange, body: bytes | None) -> None:
+        verdict = await self._gate.judge(exchange.head, body)
+        flow = exchange.flow
+        exchange.verdict = verdict
+        flow.request.stream = exchange.count_request
+        if verdict.answer is not None:
+            flows.respond(flow, verdict.answer)
+            return
+        assert verdict.route is not None
+        flows.forward(flow, verdict)
+        exchange.request_bytes = len(body or b"")
+        self._routes[verdict.route.address] = verdict.route
+        self._engine.opened(flow.id, exchange, self)
+        flow.metadata[layers.PERMIT] = verdict
+
+    # --- upstream ------------------------------------------------------------------------------------
+
+    def _on_server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
+        address = data.server.address
+        assert address is not None
+        if (address[0], address[1]) not in self._routes:
+            raise RuntimeError("the engine asked for an address that no verdict has permitted")
+        task = asyncio.current_task()
+        assert task is not None
+        self._dialling[data.server.id] = asyncio.get_running_loop().call_later(
+            self._engine.connect_timeout_s, task.cancel, "connect timeout"
+        )
+
+    def _on_server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        self._dialling.pop(data.server.id).cancel()
+
+    def _on_server_connect_error(self, data: server_hooks.ServerConnectionHookData) -> None:
+        if timer := self._dialling.pop(data.server.id, None):
+            timer.cancel()
+
+    def give_up(self, exchange: Exchange) -> None:
+        """End an exchange whose target has not begun to answer in time."""
+        exchange.timed_out = True
+        self.close_connection(exchange.flow.server_conn)
+
+    def abort(self) -> None:
+        """Close the agent's connection now; what is open on it ends as failed."""
+        if self.client in self.transports:
+            self._close_client()
+
+    # --- responses -----------------------------------------------------------------------------------
+
+    def _on_responseheaders(self, flow: http.HTTPFlow) -> None:
+        exchange: Exchange = flow.metadata[_EXCHANGE]
+        if layers.PERMIT not in flow.metadata:
+            return  # our own answer
+        assert exchange.verdict is not None
+        assert flow.response is not None
+        self._engine.answered(flow.id)
+        flows.mark_response(flow, exchange.verdict.chron_id)
+        flow.response.stream = exchange.count_response
+
+    def _on_response(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket is None:
+            self._finish(flow, "sent")
+
+    def _on_websocket_message(self, flow: http.HTTPFlow) -> None:
+        assert flow.websocket is not None
+        exchange: Exchange = flow.metadata[_EXCHANGE]
+        message = flow.websocket.messages[-1]
+        if message.from_client:
+            exchange.request_bytes += len(message.content)
+        else:
+            exchange.response_bytes += len(message.content)
+        # The engine keeps every message for its user interface; a gate that runs for weeks must not.
+        flow.websocket.messages.clear()
+
+    def _on_websocket_end(self, flow: http.HTTPFlow) -> None:
+        self._finish(flow, "sent")
+
+    def _on_error(self, flow: http.HTTPFlow) -> None:
+        exchange: Exchange | None = flow.metadata.get(_EXCHANGE)
+        message = flow.error.msg if flow.error else "unknown error"
+        self._finish(flow, "failed", error=message)
+        if flow.response is not None:
+            return
+        verdict = exchange.verdict if exchange else None
+        if exchange is None or verdict is None or verdict.refusal is None:
+            flows.respond(flow, answer(_internal_error()))
+        else:
+            flows.respond(flow, _upstream_failure(verdict.refusal, message, exchange.timed_out))
+
+    def _finish(self, flow: http.HTTPFlow, result: str, *, error: str = "") -> None:
+        """Record the ending of a forwarded flow, once."""
+        exchange = self._engine.closed(flow.id)
+        if exchange is None or exchange.verdict is None:
+            return
+        status = flow.response.status_code if flow.response and not error else None
+        ending = Ending(result, status, exchange.request_bytes, exchange.response_bytes, error)
+        self._gate.finish(exchange.verdict, ending)
+
+    # --- heads that are no HTTP ----------------------------------------------------------------------
+
+    async def _on_malformed_head(self, head: layers.UnreadableHead) -> None:
+        tunnel = self._tunnel
+        who = tunnel.credential if tunnel else NOBODY
+        authority = f"{tunnel.host}:{tunnel.port}" if tunnel else ""
+        inbound = Inbound(
+            method="",
+            scheme="http",
+            target="",
+            fields=(),
+            client=self._client_ip,
+            tunnel=(tunnel.host, tunnel.port) if tunnel else None,
+            uri_authority=authority,
+        )
+        problem = Problem("wire.malformed", head.reason)
+        verdict = await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
+        assert verdict.answer is not None
+        head.answer = flows.serialise(verdict.answer)
+
+
+def _presented(flow: http.HTTPFlow) -> Credential | Problem:
+    return read_credential(flow.request.headers.get_all("proxy-authorization"))
+
+
+def _internal_error() -> Refusal:
+    return Refusal("DENY", "gate -- internal error", "gate.error", "", "", "", "", "")
+
+
+def _upstream_failure(permitted: Refusal, message: str, timed_out: bool) -> Answer:
+    code = "upstream.timeout" if timed_out or "connect timeout" in message else "upstream.failed"
+    return answer(replace(permitted, code=code, reason=f"upstream -- {message[:200]}"))

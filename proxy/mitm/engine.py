@@ -1,0 +1,146 @@
+"""Listen, hand connections to `AgentConnection`, and stop without losing an ending."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mitmproxy import options as mitmproxy_options
+from mitmproxy import version
+
+from proxy.ca import Authority
+from proxy.config import Address
+from proxy.mitm import tls
+from proxy.mitm.connection import AgentConnection
+from proxy.mitm.flows import Exchange
+from proxy.pipeline import Ending, Gate
+
+_log = logging.getLogger(__name__)
+
+NAME = "mitmproxy"
+VERSION = version.VERSION
+
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    # Options that mitmproxy's layers read but its add-ons define, at the values a gate needs.
+    "connection_strategy": (str, "lazy"),  # no upstream connection before the verdict
+    "stream_large_bodies": (str | None, None),  # streaming is decided per request, by the rules
+    "body_size_limit": (str | None, None),
+    "store_streamed_bodies": (bool, False),
+    "keep_host_header": (bool, False),
+    "proxy_debug": (bool, False),
+    "normalize_outbound_headers": (bool, True),
+    "validate_inbound_headers": (bool, True),
+}
+
+
+class Engine:
+    """mitmproxy's layers behind one listening socket."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        authority: Authority,
+        roots: Path,
+        *,
+        now: Callable[[], datetime],
+        max_body_bytes: int,
+        connect_timeout_s: float,
+        response_timeout_s: float,
+    ) -> None:
+        self.gate = gate
+        self.authority = authority
+        self.roots = roots
+        self.now = now
+        self.max_body_bytes = max_body_bytes
+        self.connect_timeout_s = connect_timeout_s
+        self._response_timeout_s = response_timeout_s
+        self.options = mitmproxy_options.Options()
+        for name, (kind, value) in _OPTIONS.items():
+            self.options.add_option(name, kind, value, "")
+        self.options.update(rawtcp=False, http2=True, websocket=True)
+        self._server: asyncio.Server | None = None
+        self._connections: dict[AgentConnection, asyncio.Task[None]] = {}
+        self._open: dict[str, tuple[Exchange, asyncio.TimerHandle]] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def start(self, listen: Address) -> Address:
+        """Open the listening socket; returns where it is. Raises OSError when it cannot."""
+        self._server = await asyncio.start_server(self._accept, listen.host, listen.port, backlog=1024)
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return Address(host, port)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = AgentConnection(self, reader, writer)
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[connection] = task
+        try:
+            await connection.handle_client()
+        except asyncio.CancelledError:
+            # We stop: nobody awaits this task, and a cancelled stream callback would only be logged.
+            pass
+        except Exception:
+            _log.exception("a connection ended unexpectedly")
+        finally:
+            del self._connections[connection]
+
+    def opened(self, flow_id: str, exchange: Exchange, connection: AgentConnection) -> None:
+        """A verdict forwards: from now on this exchange needs an ending."""
+        timer = asyncio.get_running_loop().call_later(self._response_timeout_s, connection.give_up, exchange)
+        self._open[flow_id] = (exchange, timer)
+        self._idle.clear()
+        self.gate.metrics.open_exchanges.set(len(self._open))
+
+    def answered(self, flow_id: str) -> None:
+        """The target has begun to answer; how long that takes is its own affair."""
+        if entry := self._open.get(flow_id):
+            entry[1].cancel()
+
+    def closed(self, flow_id: str) -> Exchange | None:
+        """Take an exchange off the list; None when its ending is already written."""
+        entry = self._open.pop(flow_id, None)
+        if not self._open:
+            self._idle.set()
+        if entry is None:
+            return None
+        entry[1].cancel()
+        self.gate.metrics.open_exchanges.set(len(self._open))
+        return entry[0]
+
+    async def idle(self) -> None:
+        """Return once no exchange is open."""
+        await self._idle.wait()
+
+    async def stop(self, drain_timeout_s: float) -> None:
+        """Accept nothing more, let open exchanges end up to a limit, then close what is left."""
+        if self._server is not None:
+            self._server.close()
+        try:
+            await asyncio.wait_for(self.idle(), drain_timeout_s)
+        except TimeoutError:
+            _log.warning("%d exchanges were still open after %s s", len(self._open), drain_timeout_s)
+        # Closing a connection ends its exchanges through the error hook, which writes their outcome.
+        tasks = list(self._connections.values())
+        for connection in list(self._connections):
+            connection.abort()
+        if tasks:
+            await asyncio.wait(tasks, timeout=5)
+        for task in list(self._connections.values()):
+            task.cancel()
+        await asyncio.sleep(0)
+        self._end_what_is_left()
+
+    def _end_what_is_left(self) -> None:
+        """No decision without its outcome, even where the engine never told the end."""
+        for flow_id in list(self._open):
+            exchange = self.closed(flow_id)
+            if exchange is not None and exchange.verdict is not None:
+                ending = Ending("failed", None, exchange.request_bytes, exchange.response_bytes, "the gate stopped")
+                self.gate.finish(exchange.verdict, ending)
+
+    def reload(self) -> None:
+        """Forget cached TLS contexts, so that changed CA files count."""
+        tls.forget_contexts()

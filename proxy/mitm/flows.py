@@ -1,0 +1,131 @@
+"""Between mitmproxy's flows and plain values: the only place that knows both.
+
+Reading: `inbound` and `body`. Writing: `forward` puts the canonical form and the pinned address into a
+flow, `respond` puts one of our answers. Nothing here decides.
+"""
+
+from dataclasses import dataclass
+
+from mitmproxy import http
+
+from policies import Credential
+from proxy.answers import CHRON_ID_FIELD, Answer
+from proxy.facts import Inbound
+from proxy.pipeline import Head, Verdict
+
+_NOT_FROM_TARGETS = frozenset({CHRON_ID_FIELD.lower(), b"alt-svc", b"proxy-authenticate", b"proxy-connection"})
+"""Response fields that do not pass: a target must not forge our record id, send agents to HTTP/3, which
+goes around the gate (RFC 7838), or ask them for the gate's own credentials."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """An accepted CONNECT: where it leads and who asked. Rules are asked again for each request in it."""
+
+    host: str
+    port: int
+    credential: Credential
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request on its way: what was judged, and what has been moved since."""
+
+    flow: http.HTTPFlow
+    head: Head
+    verdict: Verdict | None = None
+    request_bytes: int = 0
+    response_bytes: int = 0
+    timed_out: bool = False
+
+    def count_request(self, chunk: bytes) -> bytes:
+        """Pass a chunk of the request body on, counted."""
+        self.request_bytes += len(chunk)
+        return chunk
+
+    def count_response(self, chunk: bytes) -> bytes:
+        """Pass a chunk of the response body on, counted."""
+        self.response_bytes += len(chunk)
+        return chunk
+
+
+def inbound(flow: http.HTTPFlow, client: str, tunnel: Tunnel | None, sni: str | None) -> Inbound:
+    """The request head of a flow as uninterpreted values."""
+    request = flow.request
+    data = request.data
+    if tunnel is not None:
+        # mitmproxy has overwritten the host with the tunnel's; what the request said is the authority.
+        authority = data.authority.decode("latin-1")
+        scheme = "https" if flow.client_conn.tls else "http"
+    else:
+        authority = f"[{data.host}]:{data.port}" if ":" in data.host else f"{data.host}:{data.port}"
+        scheme = data.scheme.decode("latin-1") or "http"
+    return Inbound(
+        method=data.method.decode("latin-1"),
+        scheme=scheme if scheme in ("http", "https") else "http",
+        target=data.path.decode("latin-1"),
+        fields=data.headers.fields,
+        client=client,
+        tunnel=(tunnel.host, tunnel.port) if tunnel else None,
+        sni=sni,
+        uri_authority=authority,
+    )
+
+
+def body(flow: http.HTTPFlow) -> bytes:
+    """The body as it was received, still content-encoded."""
+    return flow.request.raw_content or b""
+
+
+def declared_length(flow: http.HTTPFlow) -> int | None:
+    """What Content-Length says; None when absent. The engine has refused invalid ones."""
+    text = flow.request.headers.get("content-length")
+    return int(text) if text is not None and text.isdecimal() else None
+
+
+def forward(flow: http.HTTPFlow, verdict: Verdict) -> None:
+    """Make the flow the canonical request to the pinned address."""
+    facts, route = verdict.facts, verdict.route
+    assert facts is not None
+    assert route is not None
+    data = flow.request.data
+    data.method = facts.request.method.encode("ascii")
+    data.path = facts.wire_target.encode("ascii")
+    data.host, data.port = route.address
+    if flow.request.is_http2:
+        data.authority = facts.wire_authority.encode("ascii")
+        # RFC 9113, 8.2.2 and 8.3.1: no connection fields, and the host stands in :authority alone.
+        kept = [f for f in facts.wire_fields if f[0].lower() not in (b"host", b"connection", b"upgrade")]
+        data.headers = http.Headers([(name.lower(), value) for name, value in kept])
+    else:
+        data.authority = b""
+        data.headers = http.Headers(facts.wire_fields)
+
+
+def respond(flow: http.HTTPFlow, answer: Answer) -> None:
+    """Make the flow's response ours; nothing will be forwarded."""
+    version = flow.request.data.http_version
+    fields = [(name.lower() if flow.request.is_http2 else name, value) for name, value in answer.fields]
+    flow.response = http.Response.make(answer.status, answer.body, http.Headers(fields))
+    flow.response.data.http_version = version if flow.request.is_http2 else b"HTTP/1.1"
+    # The agent must not be asked to upload what nobody will read.
+    flow.request.headers.pop("expect", None)
+
+
+def mark_response(flow: http.HTTPFlow, chron_id: str) -> None:
+    """Drop what targets may not say and name the record to the agent."""
+    assert flow.response is not None
+    headers = flow.response.data.headers
+    name = CHRON_ID_FIELD.lower() if flow.response.is_http2 else CHRON_ID_FIELD
+    kept = tuple(f for f in headers.fields if f[0].lower() not in _NOT_FROM_TARGETS)
+    headers.fields = (*kept, (name, chron_id.encode("ascii")))
+
+
+def serialise(answer: Answer) -> bytes:
+    """An answer as HTTP/1.1 bytes that close the connection, for a client whose request was none."""
+    lines = [
+        b"HTTP/1.1 %d " % answer.status,
+        *(b"%s: %s" % field for field in answer.fields),
+        b"Connection: close",
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + answer.body

@@ -1,0 +1,315 @@
+"""mitmproxy's HTTP layers, changed where a gate must differ from a debugging proxy.
+
+- A stream opens or uses an upstream connection only with a permit, set by a verdict that forwards.
+- A refusal is sent at once; the rest of the refused body is discarded, bounded, never buffered.
+- A body that must be read is buffered up to a limit; beyond it the request is judged as unreadable.
+- What the engine would answer itself (HTML that names the engine) is answered in our form.
+- A 101 that the decision did not cover never reaches the agent, and nothing is relayed after it.
+- A head that cannot be parsed is recorded, answered with 400, and its connection closed.
+
+The layers are sans-IO: they yield commands and get events, as mitmproxy's do.
+"""
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+from mitmproxy import flow, http
+from mitmproxy.net.http.validate import validate_headers
+from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.layers import ClientTLSLayer, ServerTLSLayer
+from mitmproxy.proxy.layers.http import (
+    DropStream,
+    HttpLayer,
+    HTTPMode,
+    HttpStream,
+    SendHttp,
+    validate_request,
+)
+from mitmproxy.proxy.layers.http._events import (
+    ErrorCode,
+    HttpEvent,
+    RequestData,
+    RequestEndOfMessage,
+    RequestHeaders,
+    RequestProtocolError,
+    ResponseData,
+    ResponseEndOfMessage,
+    ResponseHeaders,
+    ResponseProtocolError,
+)
+from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook, HttpRequestHook
+from mitmproxy.proxy.layers.http._http1 import Http1Server
+from mitmproxy.proxy.layers.http._http2 import Http2Server
+
+type Commands[T] = Generator[commands.Command, Any, T]
+
+PERMIT = "claiim.permit"
+"""Flow metadata: the verdict that forwards this flow. Absent = nothing may go upstream."""
+MALFORMED = "claiim.malformed"
+"""Flow metadata: why the engine's header validation refused this request."""
+BODY_LIMIT = "claiim.body_limit"
+"""Flow metadata: how many bytes of the body to buffer before judging without it."""
+BODY_UNREAD = "claiim.body_unread"
+"""Flow metadata: the body was longer than the limit."""
+
+MAX_HEAD_BYTES = 64 * 1024
+"""The longest request head; nginx and Node allow 8 to 32 KiB, cloud tokens make long ones."""
+_MAX_DISCARDED_BYTES = 4 * 2**20
+"""How much of a refused body is read and thrown away so that the client gets to read the answer."""
+
+
+@dataclass
+class UnreadableHead:
+    """A request head that is no HTTP; the hook fills in the answer, complete with framing."""
+
+    reason: str
+    answer: bytes = field(default=b"")
+
+
+@dataclass
+class MalformedHeadHook(commands.StartHook):
+    """A client sent a head that cannot be parsed."""
+
+    head: UnreadableHead
+
+
+class GateHttpLayer(HttpLayer):
+    """An HTTP layer whose client side and streams are ours."""
+
+    def _handle_event(self, event: events.Event) -> Commands[None]:
+        if isinstance(event, events.Start):
+            http2 = self.context.client.alpn == b"h2"
+            server = GateHttp2Server if http2 else GateHttp1Server
+            self.connections[self.context.client] = server(self.context.fork())
+        yield from super()._handle_event(event)
+
+    def make_stream(self, stream_id: int) -> Commands[None]:
+        self.streams[stream_id] = GateStream(self.context.fork(), stream_id)
+        yield from self.event_to_child(self.streams[stream_id], events.Start())
+
+
+class GateStream(HttpStream):
+    """One request and its response, forwarded only with a permit."""
+
+    _discarded_bytes = 0
+
+    def make_server_connection(self) -> Commands[bool]:
+        # The last lock. Every upstream byte of a stream begins here, whatever hooks did or failed to do.
+        if PERMIT not in self.flow.metadata:
+            unjudged = ResponseProtocolError(self.stream_id, "no verdict", ErrorCode.CONNECT_FAILED)
+            yield from self.handle_protocol_error(unjudged)
+            return False
+        return (yield from super().make_server_connection())
+
+    def state_wait_for_request_headers(self, event: RequestHeaders) -> Commands[None]:
+        if self.mode is HTTPMode.regular and not event.request.host:
+            # Origin-form: somebody speaks to the gate as to a web server. Guessing from Host is not for a gate.
+            self.flow = http.HTTPFlow(self.context.client, self.context.server)
+            self.flow.request = event.request
+            yield from self._refuse_malformed("a request to a proxy names its target by an absolute URI")
+            return
+        yield from super().state_wait_for_request_headers(event)
+
+    def check_invalid(self, request: bool) -> Commands[bool]:
+        if request:
+            reason = validate_request(self.mode, self.flow.request, validate_inbound_headers=True)
+            if reason is None:
+                return False
+            yield from self._refuse_malformed(reason)
+            return True
+        assert self.flow.response is not None
+        try:
+            validate_headers(self.flow.response)
+        except ValueError as error:
+            self.flow.response = None
+            yield commands.CloseConnection(self.context.server)
+            invalid = ResponseProtocolError(
+                self.stream_id, f"invalid response: {error}", ErrorCode.GENERIC_SERVER_ERROR
+            )
+            yield from self.handle_protocol_error(invalid)
+            return True
+        return False
+
+    def _refuse_malformed(self, reason: str) -> Commands[None]:
+        self.flow.metadata[MALFORMED] = reason
+        yield HttpRequestHeadersHook(self.flow)
+        yield from self._send_answer()
+
+    def start_request_stream(self) -> Commands[None]:
+        if self.flow.response is not None:  # refused at the head
+            yield from self._send_answer()
+            return
+        if not (yield from self.make_server_connection()):
+            return
+        yield SendHttp(RequestHeaders(self.stream_id, self.flow.request, end_stream=False), self.context.server)
+        self.client_state = self.state_stream_request_body
+
+    def state_consume_request_body(self, event: events.Event) -> Commands[None]:
+        limit = self.flow.metadata.get(BODY_LIMIT)
+        if (
+            isinstance(event, RequestData)
+            and limit is not None
+            and len(self.request_body_buf) + len(event.data) > limit
+        ):
+            yield from self._judge_without_body(event)
+            return
+        yield from super().state_consume_request_body(event)
+
+    def _judge_without_body(self, event: RequestData) -> Commands[None]:
+        """The body is longer than what is read: judge now, and forward or discard what there is."""
+        self.flow.metadata[BODY_UNREAD] = True
+        buffered = bytes(self.request_body_buf) + event.data
+        self.request_body_buf.clear()
+        yield HttpRequestHook(self.flow)
+        if (yield from self.check_killed(True)):
+            return
+        yield from self.start_request_stream()
+        if self.client_state == self.state_stream_request_body:
+            yield from self.state_stream_request_body(RequestData(self.stream_id, buffered))
+
+    def state_wait_for_response_headers(self, event: ResponseHeaders) -> Commands[None]:
+        if event.response.status_code == 101 and not self._covers_upgrade(event.response):
+            yield commands.CloseConnection(self.context.server)
+            unasked = ResponseProtocolError(
+                self.stream_id, "unsolicited protocol upgrade", ErrorCode.GENERIC_SERVER_ERROR
+            )
+            yield from self.handle_protocol_error(unasked)
+            return
+        yield from super().state_wait_for_response_headers(event)
+
+    def _covers_upgrade(self, response: http.Response) -> bool:
+        """Whether the verdict was on a WebSocket and this is one; anything else would be a raw relay."""
+        verdict = self.flow.metadata.get(PERMIT)
+        return (
+            verdict is not None
+            and verdict.facts.upgrade == "websocket"
+            and response.headers.get("upgrade", "").lower() == "websocket"
+            and self.flow.request.headers.get("sec-websocket-version") == "13"  # RFC 6455, 4.1
+        )
+
+    def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> Commands[None]:
+        unanswered = (
+            isinstance(event, ResponseProtocolError)
+            and self.flow.response is None
+            and self.client_state != self.state_errored
+        )
+        if not unanswered:
+            yield from super().handle_protocol_error(event)
+            return
+        self.flow.error = flow.Error(event.message)
+        yield HttpErrorHook(self.flow)
+        if (yield from self.check_killed(False)):
+            return
+        yield from self._send_answer()
+
+    def _send_answer(self) -> Commands[None]:
+        """Send the answer a hook has set and be done with the stream, whether or not its body has ended."""
+        response = self.flow.response
+        if response is None:
+            # Not even a refusal could be made: close without a word.
+            yield commands.CloseConnection(self.context.client)
+            self.client_state = self.server_state = self.state_errored
+            return
+        response.timestamp_start = response.timestamp_end = time.time()
+        request_ended = self.client_state == self.state_done
+        if not request_ended and not self.flow.request.is_http2:
+            response.headers["connection"] = "close"
+        content = response.raw_content or b""
+        self.flow.live = False
+        self.server_state = self.state_errored
+        self.client_state = self.state_discard_request_body
+        yield SendHttp(ResponseHeaders(self.stream_id, response, end_stream=not content), self.context.client)
+        if content:
+            yield SendHttp(ResponseData(self.stream_id, content), self.context.client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+        if request_ended:
+            yield DropStream(self.stream_id)
+
+    def state_discard_request_body(self, event: events.Event) -> Commands[None]:
+        """Read what an answered client still sends, so that it gets to the answer; then close on it."""
+        if isinstance(event, RequestEndOfMessage):
+            yield DropStream(self.stream_id)
+        elif isinstance(event, RequestData):
+            self._discarded_bytes += len(event.data)
+            if self._discarded_bytes > _MAX_DISCARDED_BYTES:
+                self.client_state = self.state_errored
+                yield commands.CloseConnection(self.context.client)
+
+
+class GateHttp1Server(Http1Server):
+    """The HTTP/1 side towards agents: bounded heads, our own errors."""
+
+    def _handle_event(self, event: events.Event) -> Commands[None]:
+        try:
+            yield from super()._handle_event(event)
+        except NotImplementedError:
+            # The engine cannot carry trailers of a chunked request; left alone it would stall for ever.
+            yield from self._refuse_head("trailers in a request are not supported")
+
+    def send(self, event: HttpEvent) -> Commands[None]:
+        if not isinstance(event, ResponseProtocolError):
+            yield from super().send(event)
+            return
+        status = event.code.http_status_code()
+        if not self.response and status is not None:
+            yield commands.SendData(self.conn, bare_answer(status))
+        yield commands.CloseConnection(self.conn)
+
+    def read_headers(self, event: events.ConnectionEvent) -> Commands[None]:
+        too_long = len(self.buf) > MAX_HEAD_BYTES and b"\r\n\r\n" not in bytes(self.buf)[:MAX_HEAD_BYTES]
+        if isinstance(event, events.DataReceived) and too_long:
+            yield from self._refuse_head("the request head is too long")
+            return
+        for command in super().read_headers(event):
+            if isinstance(command, commands.SendData):
+                # The only bytes the engine sends from here are its own error page. What it would do next
+                # (hand the broken request on, to be shown) must not happen: a streamed one would leave.
+                yield from self._refuse_head("the request head is not valid HTTP/1")
+                return
+            yield command
+
+    def _refuse_head(self, reason: str) -> Commands[None]:
+        self.state = self.done
+        head = UnreadableHead(reason)
+        yield MalformedHeadHook(head)
+        yield commands.SendData(self.conn, head.answer or bare_answer(400))
+        yield commands.CloseConnection(self.conn)
+
+
+class GateHttp2Server(Http2Server):
+    """The HTTP/2 side towards agents: our own errors."""
+
+    def _handle_event(self, event: events.Event) -> Commands[None]:
+        if not isinstance(event, ResponseProtocolError) or self.is_closed(event.stream_id):
+            yield from super()._handle_event(event)
+            return
+        status = event.code.http_status_code()
+        started = self.h2_conn.streams[event.stream_id].state_machine.headers_sent
+        if status is None or started or not self.is_open_for_us(event.stream_id):
+            yield from super()._handle_event(event)
+            return
+        self.h2_conn.send_headers(event.stream_id, [(b":status", b"%d" % status)], end_stream=True)
+        yield commands.SendData(self.conn, self.h2_conn.data_to_send())
+
+
+def bare_answer(status: int) -> bytes:
+    """The last resort: a status and nothing else, for when no answer could be made."""
+    return b"HTTP/1.1 %d \r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status
+
+
+def next_layer(nextlayer: layer.NextLayer) -> layer.Layer | None:
+    """What follows an accepted CONNECT: TLS, which is intercepted, or plain HTTP. Never a raw relay."""
+    context = nextlayer.context
+    first = nextlayer.data_client()
+    inside_tls = any(isinstance(above, ClientTLSLayer) for above in context.layers)
+    if inside_tls:
+        return GateHttpLayer(context, HTTPMode.transparent)
+    if len(first) < 3:
+        return None
+    if first[0] == 0x16 and first[1] == 0x03:  # RFC 8446, 5.1: handshake record
+        upstream_tls = ServerTLSLayer(context)
+        upstream_tls.child_layer = ClientTLSLayer(context)
+        return upstream_tls
+    return GateHttpLayer(context, HTTPMode.transparent)

@@ -1,0 +1,409 @@
+"""The decision pipeline: who, facts, resolve, decide, record, answer, outcome.
+
+`Gate.read_head` takes the first three steps that need no body, `Gate.judge` the rest, `Gate.finish`
+writes what became of it. The pipeline knows no engine: it is called with plain values, by the wire and
+by tests alike, and what it returns says either "forward this canonical form to this address" or "send
+this answer".
+
+Promises, each held by tests:
+
+- every unknown and every exception ends in a refusal; there is one catch-all, in `judge`;
+- a `Verdict` that forwards exists only after its records are durable;
+- if nothing can be recorded the answer is 503 and nothing is forwarded.
+"""
+
+import asyncio
+import base64
+import binascii
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from ulid import ULID
+
+from chron import Chron, ChronError, Receipt, redacted_text
+from mappings import Mappings, Operation, Problem, Resolution, canonical_action
+from policies import Credential, Decision, Outcome, Policies, Question, credential
+from proxy.answers import Answer, Refusal, answer
+from proxy.destinations import DestinationRefused, Destinations, DestinationUnknown, Route
+from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts
+from proxy.metrics import Metrics
+from proxy.records import FieldValues, Origin, decision_fields, operation_fields, wire_fields
+
+_log = logging.getLogger(__name__)
+
+NOBODY = Credential("", "")
+"""The credential of a request that brought none; no agent has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """The rules in force; swapped as a whole on reload."""
+
+    mappings: Mappings
+    policies: Policies
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A request as far as its head tells, and whether its body must be read to name it."""
+
+    inbound: Inbound
+    credential: Credential
+    facts: Facts | None
+    problem: Problem | None
+    """Why there are no facts."""
+    needs_body: bool
+    book: Book
+    """The rules the head was read by; the body is judged by the same ones."""
+    started_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do with a request. It forwards exactly when `route` is set and `answer` is not."""
+
+    answer: Answer | None
+    facts: Facts | None
+    route: Route | None
+    chron_id: str
+    record_ids: tuple[str, ...]
+    refusal: Refusal | None
+    """The words for an answer: of the refusal, or of the permission should the target fail."""
+    started_ns: int
+    error: str = ""
+    """Why an allowed request could not be sent at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What became of a forwarded request."""
+
+    result: str
+    """`sent`, `failed` or `blocked`."""
+    status: int | None = None
+    request_bytes: int = 0
+    response_bytes: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The answer to an agent that asked first."""
+
+    decision: Decision
+    action: str
+    target: str
+    chron_id: str
+
+
+def read_credential(values: Sequence[str]) -> Credential | Problem:
+    """The credential in the `Proxy-Authorization` fields of a request (RFC 7617), or why there is none."""
+    if not values:
+        return NOBODY
+    if len(values) > 1:
+        return Problem("wire.field-repeated", "more than one Proxy-Authorization field")
+    scheme, _, encoded = values[0].strip().partition(" ")
+    if scheme.lower() != "basic":
+        return NOBODY
+    try:
+        agent, colon, token = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return NOBODY
+    return credential(agent, token) if colon and agent and token else NOBODY
+
+
+class Gate:
+    """Judges requests by the rules in force. One per process; used from one event loop."""
+
+    def __init__(
+        self,
+        book: Book,
+        chron: Chron,
+        destinations: Destinations,
+        *,
+        origin: Origin,
+        now: Callable[[], datetime],
+        metrics: Metrics,
+    ) -> None:
+        self.book = book
+        self.destinations = destinations
+        self.metrics = metrics
+        self._chron = chron
+        self._origin = origin
+        self._now = now
+        self._stopping = False
+
+    def stop(self) -> None:
+        """From now on refuse every request; what is under way goes on."""
+        self._stopping = True
+
+    def read_head(self, inbound: Inbound, who: Credential) -> Head:
+        """Steps 1 to 3 as far as they need no body. Never raises."""
+        book, started_ns = self.book, time.perf_counter_ns()
+        try:
+            facts = read_facts(inbound, None)
+            needs_body = book.policies.identify(who) is None and book.mappings.needs_body(facts.request)
+            return Head(inbound, who, facts, None, needs_body, book, started_ns)
+        except FactsError as error:
+            return Head(inbound, who, None, Problem(error.code, error.message), False, book, started_ns)
+        except Exception:  # noqa: BLE001 -- every unknown is a deny
+            _log.exception("reading a request head failed; it is refused")
+            problem = Problem("gate.error", "internal error")
+            return Head(inbound, who, None, problem, False, book, started_ns)
+
+    def malformed_head(self, inbound: Inbound, who: Credential, problem: Problem) -> Head:
+        """The head of a request that the engine could not read; judging it records a refusal."""
+        return Head(inbound, who, None, problem, False, self.book, time.perf_counter_ns())
+
+    async def open_tunnel(
+        self, inbound: Inbound, who: Credential | Problem, authority: str
+    ) -> tuple[str, int] | Verdict:
+        """Where a CONNECT leads, or the recorded refusal. Nothing is resolved or dialled yet.
+
+        An accepted CONNECT is no decision: each request inside the tunnel is judged, and none has left.
+        """
+        if isinstance(who, Problem):
+            return await self.judge(self.malformed_head(inbound, NOBODY, who), None)
+        problem: Problem | None = None
+        try:
+            place = connect_authority(authority, inbound.fields)
+            self.destinations.check_port(place[1])
+            admitted = who is not NOBODY and self.book.policies.identify(who) is None
+            if admitted and not self._stopping:
+                return place
+        except (FactsError, DestinationRefused) as error:
+            problem = Problem(error.code, error.message)
+        except Exception:  # noqa: BLE001 -- every unknown is a deny
+            _log.exception("reading a CONNECT failed; it is refused")
+        problem = problem or Problem("gate.error", "internal error")
+        return await self.judge(self.malformed_head(inbound, who, problem), None)
+
+    async def judge(self, head: Head, body: bytes | None) -> Verdict:
+        """The verdict on a request, recorded. Never raises but for cancellation; every exception refuses.
+
+        `body` is b"" when there is none, None when it was not or could not be read. A verdict that does
+        not forward already has its outcome written; one that does needs a `finish`.
+        """
+        verdict = await self._judge_or_refuse(head, body)
+        if verdict.answer is not None and verdict.refusal is not None:
+            result = "blocked" if verdict.refusal.outcome == Outcome.DENY.value else "failed"
+            self.finish(verdict, Ending(result, verdict.answer.status, error=verdict.error))
+        return verdict
+
+    async def _judge_or_refuse(self, head: Head, body: bytes | None) -> Verdict:
+        try:
+            return await self._judge(head, body)
+        except ChronError as error:
+            _log.error("cannot record a decision, so nothing is forwarded: %s", error)
+            return self._unrecorded(head, "gate.audit-unavailable", "gate -- the decision cannot be recorded")
+        except Exception:  # noqa: BLE001 -- the catch-all: without it an exception would decide
+            _log.exception("judging a request failed; it is refused")
+            return await self._refuse_by_error(head)
+
+    async def _judge(self, head: Head, body: bytes | None) -> Verdict:
+        facts = head.facts
+        if facts is not None:
+            facts = replace(facts, request=replace(facts.request, body=body))
+        resolution, decisions = self._decide(head, facts)
+        route: Route | None = None
+        unreachable = ""
+        if facts is not None and all(decision.forwards for decision in decisions):
+            try:
+                route = await self.destinations.route(facts.request.host, facts.request.port)
+            except DestinationRefused as error:
+                # Where it goes is refused whatever the operation is, so every operation is.
+                reason = f"destination -- {error.message}"
+                refused = head.book.policies.refuse(head.credential, error.code, reason)
+                decisions = [refused] * len(decisions)
+            except DestinationUnknown as error:
+                unreachable = str(error)
+        ids = await self._record(head, facts, route, resolution, decisions)
+        return self._verdict(head, facts, route, resolution, decisions, ids, unreachable)
+
+    def _decide(self, head: Head, facts: Facts | None) -> tuple[Resolution, list[Decision]]:
+        """Who, resolve and decide: one decision for each operation, at least one."""
+        policies, who = head.book.policies, head.credential
+        nothing = Resolution((), None, "")
+        if self._stopping:
+            return nothing, [policies.refuse(who, "gate.stopping", "gate -- stopping")]
+        if who is NOBODY:
+            return nothing, [policies.refuse(who, "agent.no-credentials", "agent -- no credentials")]
+        if denied := policies.identify(who):
+            return nothing, [denied]
+        if facts is None:
+            problem = head.problem or Problem("gate.error", "internal error")
+            area = problem.code.partition(".")[0]
+            return nothing, [policies.refuse(who, problem.code, f"{area} -- {problem.message}")]
+        resolution = head.book.mappings.resolve(facts.request)
+        if resolution.problem or not resolution.operations:
+            problem = resolution.problem or Problem("mapping.unmapped", "no rule names this request")
+            # Only a request that nothing names may pass an agent under observation; one that could not
+            # be read, or that has two readings, is refused even then.
+            refused = policies.refuse(
+                who,
+                problem.code,
+                f"mapping -- {problem.message}",
+                observable=problem.code == "mapping.unmapped",
+            )
+            return resolution, [refused]
+        return resolution, [
+            policies.decide(
+                Question(
+                    credential=who,
+                    action=operation.action,
+                    target=operation.target,
+                    environment=operation.environment,
+                    at=self._now(),
+                    client=head.inbound.client,
+                )
+            )
+            for operation in resolution.operations
+        ]
+
+    async def _record(
+        self,
+        head: Head,
+        facts: Facts | None,
+        route: Route | None,
+        resolution: Resolution,
+        decisions: list[Decision],
+    ) -> tuple[str, ...]:
+        """Make one record for each decision durable, adjacent and all or none; their ids."""
+        shared = wire_fields(self._origin, str(ULID()).lower(), head.inbound, facts, route, head.book.digest)
+        operations: Sequence[Operation | None] = resolution.operations or (None,)
+        records: list[tuple[str, FieldValues]] = [
+            ("decision", {**shared, **operation_fields(operation), **decision_fields(decision)})
+            for operation, decision in zip(operations, decisions, strict=True)
+        ]
+        receipts = await self._chron.append_many(records)
+        for decision in decisions:
+            self.metrics.decided(decision, time.perf_counter_ns() - head.started_ns)
+        return tuple(receipt.id for receipt in receipts)
+
+    def _verdict(
+        self,
+        head: Head,
+        facts: Facts | None,
+        route: Route | None,
+        resolution: Resolution,
+        decisions: list[Decision],
+        ids: tuple[str, ...],
+        unreachable: str,
+    ) -> Verdict:
+        """The answer of the first refused operation, or permission to forward."""
+        operations: Sequence[Operation | None] = resolution.operations or (None,)
+        for operation, decision, chron_id in zip(operations, decisions, ids, strict=True):
+            if not decision.forwards:
+                refusal = _refusal(operation, decision, chron_id)
+                request = facts.request if facts else None
+                reply = answer(refusal, request, resolution.family)
+                return Verdict(reply, facts, None, chron_id, ids, refusal, head.started_ns)
+        if route is None or facts is None:
+            refusal = replace(
+                _refusal(operations[0], decisions[0], ids[0]),
+                code="upstream.unresolved",
+                reason=f"upstream -- {unreachable}",
+            )
+            return Verdict(answer(refusal), facts, None, ids[0], ids, refusal, head.started_ns, unreachable)
+        permitted = _refusal(operations[0], decisions[0], ids[0])
+        return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns)
+
+    async def _refuse_by_error(self, head: Head) -> Verdict:
+        """The catch-all's verdict: a recorded refusal, or an unrecorded one where even that fails."""
+        code, reason = "gate.error", "gate -- internal error"
+        try:
+            decision = head.book.policies.refuse(head.credential, code, reason)
+            ids = await self._record(head, None, None, Resolution((), None, ""), [decision])
+            refusal = _refusal(None, decision, ids[0])
+            return Verdict(answer(refusal), None, None, ids[0], ids, refusal, head.started_ns)
+        except Exception:  # noqa: BLE001 -- the last resort refuses without a record
+            _log.exception("the refusal could not be recorded either")
+            return self._unrecorded(head, code, reason)
+
+    def _unrecorded(self, head: Head, code: str, reason: str) -> Verdict:
+        """A refusal with no record: the last resort, 503, nothing forwarded."""
+        refusal = Refusal(
+            outcome=Outcome.DENY.value,
+            reason=reason,
+            code=code,
+            action="",
+            target="",
+            agent="",
+            anchor="",
+            chron_id="",
+        )
+        return Verdict(answer(refusal), None, None, "", (), refusal, head.started_ns)
+
+    def finish(self, verdict: Verdict, ending: Ending) -> None:
+        """Record what became of a judged request, off the critical path."""
+        duration_us = (time.perf_counter_ns() - verdict.started_ns) // 1000
+        self.metrics.finished(ending)
+        for record_id in verdict.record_ids:
+            self._append_outcome(
+                {
+                    "channel": "wire",
+                    "ref": record_id,
+                    "result": ending.result,
+                    "status": ending.status,
+                    "request_bytes": ending.request_bytes,
+                    "response_bytes": ending.response_bytes,
+                    "duration_us": duration_us,
+                    "error": redacted_text(ending.error)[:256] or None,
+                }
+            )
+
+    def _append_outcome(self, fields: FieldValues) -> None:
+        try:
+            written = self._chron.append("outcome", fields)
+        except ChronError as error:
+            # The decision stands; the next start writes it down as in doubt.
+            _log.error("an outcome could not be recorded: %s", error)
+            return
+        written.add_done_callback(_log_failure)
+
+    async def check(self, who: Credential, action: str, target: str, environment: str, client: str) -> Checked:
+        """Decide and record a question an agent asks before it acts.
+
+        The same rules, the same Chron. Raises ValueError for an action that is none, ChronError when the
+        answer cannot be recorded.
+        """
+        action = canonical_action(action)
+        book = self.book
+        question = Question(who, action, target, environment, self._now(), client)
+        started_ns = time.perf_counter_ns()
+        decision = book.policies.decide(question)
+        fields: FieldValues = {
+            "channel": "api",
+            "session": self._origin.session,
+            "client": client,
+            "action": action,
+            "target": redacted_text(target)[:512],
+            "environment": environment or None,
+            "rules_digest": book.digest,
+            **decision_fields(decision),
+        }
+        receipt = await self._chron.append("decision", fields)
+        self.metrics.decided(decision, time.perf_counter_ns() - started_ns)
+        return Checked(decision, action, target, receipt.id)
+
+
+def _refusal(operation: Operation | None, decision: Decision, chron_id: str) -> Refusal:
+    return Refusal(
+        outcome=decision.outcome.value,
+        reason=decision.reason,
+        code=decision.code,
+        action=operation.action if operation else "unmapped",
+        target=operation.target if operation else "",
+        agent=decision.agent,
+        anchor=decision.anchor,
+        chron_id=chron_id,
+    )
+
+
+def _log_failure(written: "asyncio.Future[Receipt]") -> None:
+    if not written.cancelled() and (error := written.exception()):
+        _log.error("an outcome could not be recorded: %s", error)

@@ -1,0 +1,28 @@
+"""Wiring: what an unmodified tool is given so that it goes through the gate and trusts its certificates.
+
+It names the environment variables, writes the trust stores they point to, and renders both for a shell.
+It never starts a process, never changes the machine's own trust stores, and never confines: a program that
+opens sockets itself is stopped by the network around it.
+"""
+
+from proxy.wiring.stores import (
+    JAVA_STORE_PASSWORD,
+    Files,
+    system_roots,
+    write_bundle,
+    write_files,
+    write_java_store,
+)
+from proxy.wiring.variables import UNSET, environment, shell_lines
+
+__all__ = [
+    "JAVA_STORE_PASSWORD",
+    "UNSET",
+    "Files",
+    "environment",
+    "shell_lines",
+    "system_roots",
+    "write_bundle",
+    "write_files",
+    "write_java_store",
+]

@@ -1,0 +1,233 @@
+"""The registry: every change whole or not at all, comments and mode kept, no token ever written."""
+
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+import policies.registry
+from policies import Mode, PolicyError, State, credential, load_policies
+from policies.registry import add_agent, new_token, set_state, set_token
+
+COMMENTED = """\
+# top
+version: 1
+
+# people
+humans:
+- id: alice@acme.test  # the boss
+  name: 'Alice'
+  org: acme
+  state: active
+
+# the robots
+# live here
+agents:
+# the first
+- id: deploy-bot
+  anchor: alice@acme.test
+  org: acme   # ours
+  state: active
+  # pinned
+  skill: deploy-v2@1
+  tokens: []  # none yet
+# the end
+"""
+DIGEST = credential("x", "t").token_sha256
+
+
+@pytest.fixture
+def registry(tmp_path: Path, skill_text: str) -> Path:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies/deploy-v2.yaml").write_text(skill_text)
+    path = tmp_path / "agents.yaml"
+    path.write_text(COMMENTED)
+    return path
+
+
+def add(path: Path, agent: str = "new-bot", **changes: object) -> None:
+    given = {
+        "anchor": "alice@acme.test",
+        "org": "",
+        "skill": "deploy-v2",
+        "mode": Mode.ENFORCE,
+        "token_sha256": DIGEST,
+        "created": "2026-01-02T03:04:05Z",
+    }
+    add_agent(path, [path.parent / "policies"], agent=agent, **(given | changes))
+
+
+def folder_of(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.parent.iterdir())
+
+
+def test_add_keeps_what_was_written(registry: Path) -> None:
+    """A new agent is appended; every line that was there is still there, in order."""
+    add(registry)
+    lines = registry.read_text().splitlines()
+    kept = iter(lines)
+    assert all(line in kept for line in COMMENTED.splitlines() if line)
+    loaded = load_policies(registry, [registry.parent / "policies"])
+    added = loaded.agents["new-bot"]
+    assert (added.state, added.anchor, added.org) == (State.ACTIVE, "alice@acme.test", "acme")
+    assert (added.pin, added.mode, added.created) == ("deploy-v2", Mode.ENFORCE, "2026-01-02T03:04:05Z")
+    assert loaded.agent_of_token(DIGEST) == "new-bot"
+
+
+def test_add_with_a_new_human(registry: Path) -> None:
+    """A person is added among the humans, above the comment that begins the next part."""
+    add(registry, anchor="bob@acme.test", org="acme", new_anchor="Bob: the # builder")
+    loaded = load_policies(registry, [registry.parent / "policies"])
+    assert loaded.humans["bob@acme.test"].name == "Bob: the # builder"
+    text = registry.read_text()
+    assert text.index("bob@acme.test") < text.index("# the robots") < text.index("agents:")
+
+
+STYLES = {
+    "flow entries": "version: 1\nhumans:\n- {id: alice@acme.test, org: acme, state: active}  # boss\nagents: []\n",
+    "indented": "version: 1\nhumans:\n  - id: alice@acme.test\n    org: acme\n    state: active\nagents: []\n# end\n",
+    "no agents key": "version: 1\nhumans:\n- {id: alice@acme.test, org: acme, state: active}\n",
+    "windows": "\ufeffversion: 1\r\nhumans:\r\n- {id: alice@acme.test, org: acme, state: active}\r\nagents: []\r\n",
+    "no last newline": "version: 1\nhumans: [{id: alice@acme.test, org: acme, state: active}]",
+}
+
+
+@pytest.mark.parametrize("text", STYLES.values(), ids=STYLES)
+@pytest.mark.parametrize("name", ["no", "123", "1e5", "null", "on"])
+def test_add_in_any_style(registry: Path, text: str, name: str) -> None:
+    """However the file is written and whatever the agent is called, the gate reads what was meant."""
+    registry.write_text(text, newline="")
+    add(registry, name)
+    add(registry, "b", anchor=f"{name}@acme.test", org="acme", new_anchor=name, token_sha256="0" * 64)
+    loaded = load_policies(registry, [registry.parent / "policies"])
+    assert set(loaded.agents) == {name, "b"}
+    assert loaded.humans[f"{name}@acme.test"].name == name
+    assert registry.read_text().count("# ") == text.count("# ")
+
+
+def test_states(registry: Path) -> None:
+    """Suspended, resumed, revoked; revoking forgets the tokens and is final."""
+    rules = [registry.parent / "policies"]
+    set_token(registry, rules, "deploy-bot", DIGEST)
+    assert set_state(registry, rules, "deploy-bot", State.SUSPENDED).agents["deploy-bot"].state is State.SUSPENDED
+    assert set_state(registry, rules, "deploy-bot", State.ACTIVE).agents["deploy-bot"].state is State.ACTIVE
+    revoked = set_state(registry, rules, "deploy-bot", State.REVOKED).agents["deploy-bot"]
+    assert (revoked.state, revoked.tokens) == (State.REVOKED, ())
+    for change in (
+        lambda: set_state(registry, rules, "deploy-bot", State.ACTIVE),
+        lambda: set_token(registry, rules, "deploy-bot", DIGEST),
+    ):
+        with pytest.raises(PolicyError, match=r'agents.yaml:18:10: agent "deploy-bot" is revoked, which is final'):
+            change()
+    before, after = (
+        [" ".join(line.split()) for line in text.splitlines()] for text in (COMMENTED, registry.read_text())
+    )
+    assert [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]] == [
+        ("state: active", "state: revoked")
+    ]
+
+
+def test_rotation(registry: Path) -> None:
+    """A new token ends the old ones, or all but the newest of them."""
+    rules = [registry.parent / "policies"]
+    for number in range(3):
+        kept = set_token(registry, rules, "deploy-bot", f"{number:064x}", keep_newest_old=True)
+    assert kept.agents["deploy-bot"].tokens == (f"{2:064x}", f"{1:064x}")
+    assert set_token(registry, rules, "deploy-bot", DIGEST).agents["deploy-bot"].tokens == (DIGEST,)
+    assert "# the end" in registry.read_text()
+
+
+def test_tokens() -> None:
+    """A token has 256 bits, a prefix that scanners know, and is not made twice."""
+    tokens = {new_token() for _ in range(50)}
+    assert len(tokens) == 50
+    assert all(token.startswith("clm_") and len(token) == 4 + 43 for token in tokens)
+
+
+REFUSED = {
+    "agent exists": ({"agent": "deploy-bot"}, 'agents.yaml:15:7: agent "deploy-bot" exists already'),
+    "unknown human": (
+        {"anchor": "bob@acme.test"},
+        'agents.yaml:6:1: anchor "bob@acme.test" is not among the humans; give --new-anchor "NAME" to add',
+    ),
+    "unknown skill": ({"skill": "deploy-v3"}, 'skill "deploy-v3" does not exist; did you mean "deploy-v2"'),
+    "bad name": ({"agent": "Deploy Bot"}, '"Deploy Bot" is not a name; use up to 64 of a-z'),
+    "injected lines": ({"agent": "a\n- id: b"}, "is not a name; use up to 64 of a-z"),
+    "not a digest": ({"token_sha256": "clm_x"}, "a token stands here as the SHA-256"),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), REFUSED.values(), ids=REFUSED)
+def test_refused_changes_change_nothing(registry: Path, changes: dict[str, str], expected: str) -> None:
+    """A change that the gate would not load is not written, and leaves nothing beside the file."""
+    with pytest.raises(PolicyError) as refused:
+        add(registry, **changes)
+    assert expected in str(refused.value)
+    assert registry.read_text() == COMMENTED
+    assert folder_of(registry) == [".agents.yaml.lock", "agents.yaml", "policies"]
+
+
+@pytest.mark.parametrize("text", ["version: 1\nagents: [\n", "- a\n", "version: 1\nagents: {}\n", "a: *b\n", ""])
+def test_broken_files_stay_as_they_are(registry: Path, text: str) -> None:
+    """A registry that cannot be read is not rewritten."""
+    registry.write_text(text)
+    with pytest.raises(PolicyError, match=r"agents\.yaml:\d+:\d+: "):
+        add(registry)
+    assert registry.read_text() == text
+
+
+def test_unknown_agent(registry: Path) -> None:
+    """A name that is not there is named, with the nearest that is."""
+    with pytest.raises(PolicyError, match='agent "deploy-bo" does not exist; did you mean "deploy-bot"'):
+        set_state(registry, [], "deploy-bo", State.SUSPENDED)
+
+
+def test_file_mode(registry: Path) -> None:
+    """The mode of an existing file stays; a new file is for its owner only."""
+    registry.chmod(0o640)
+    add(registry)
+    assert stat.S_IMODE(registry.stat().st_mode) == 0o640
+    registry.unlink()
+    add(registry, anchor="bob@acme.test", org="acme", new_anchor="Bob")
+    assert stat.S_IMODE(registry.stat().st_mode) == 0o600
+    assert "bob@acme.test" in load_policies(registry, [registry.parent / "policies"]).humans
+
+
+def test_links_stay_links(registry: Path, tmp_path: Path) -> None:
+    """A link to the registry keeps pointing to it, and the registry itself is changed."""
+    link = tmp_path / "elsewhere.yaml"
+    link.symlink_to(registry)
+    add(link)
+    assert link.is_symlink()
+    assert "new-bot" in registry.read_text()
+
+
+@pytest.mark.parametrize("step", ["fsync", "fchmod"])
+def test_a_full_disk_loses_nothing(registry: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """When the disk refuses, the old registry stands and no half file stays behind."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(policies.registry.os, step, full)
+    with pytest.raises(PolicyError, match="cannot be changed: no space left on device; nothing was written"):
+        add(registry)
+    assert registry.read_text() == COMMENTED
+    assert folder_of(registry) == [".agents.yaml.lock", "agents.yaml", "policies"]
+
+
+def test_changes_at_the_same_time(registry: Path) -> None:
+    """Writers wait for each other; none undoes another's change."""
+    names = [f"bot-{number}" for number in range(6)]
+    writers = [
+        threading.Thread(target=add, args=(registry, name), kwargs={"token_sha256": f"{number:064x}"})
+        for number, name in enumerate(names)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    loaded = load_policies(registry, [registry.parent / "policies"])
+    assert set(loaded.agents) == {"deploy-bot", *names}
+    assert folder_of(registry) == [".agents.yaml.lock", "agents.yaml", "policies"]

@@ -1,0 +1,524 @@
+"""Hazards of the engine, M1 to M14: each closed, each held over real sockets."""
+
+import asyncio
+import contextlib
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+import proxy.mitm.connection
+import proxy.mitm.flows
+import proxy.pipeline
+from support.clients import client_of
+from support.gate import AGENTS, LiveGate, running
+from support.raw import authorization, connect, dial, read_all, read_head, status, tunnel
+from support.rules import ORIGIN_MAPPINGS
+from support.targets import Origin
+from support.targets.base import Target
+
+# --- M1: an exception in a hook lets the request through -----------------------------------------------
+
+STAGES: dict[str, Callable[[LiveGate], tuple[Any, str]]] = {
+    "who: reading credentials": lambda gate: (proxy.mitm.connection, "read_credential"),
+    "who: identify": lambda gate: (type(gate.service.gate.book.policies), "identify"),
+    "facts: from the engine": lambda gate: (proxy.mitm.flows, "inbound"),
+    "facts: canonical form": lambda gate: (proxy.pipeline, "read_facts"),
+    "resolve: is a body needed": lambda gate: (type(gate.service.gate.book.mappings), "needs_body"),
+    "resolve": lambda gate: (type(gate.service.gate.book.mappings), "resolve"),
+    "decide": lambda gate: (type(gate.service.gate.book.policies), "decide"),
+    "destination": lambda gate: (type(gate.service.gate.destinations), "route"),
+    "record: fields": lambda gate: (proxy.pipeline, "wire_fields"),
+    "record: append": lambda gate: (type(gate.service._chron), "append_many"),
+    "judge": lambda gate: (type(gate.service.gate), "judge"),
+    "verdict": lambda gate: (type(gate.service.gate), "_verdict"),
+    "forward": lambda gate: (proxy.mitm.flows, "forward"),
+    "dial": lambda gate: (proxy.mitm.connection.AgentConnection, "_on_server_connect"),
+    "verify the target": lambda gate: (proxy.mitm.connection, "target_side"),
+}
+
+
+class Planted(Exception):
+    """The bug."""
+
+
+def _raising(error: BaseException) -> Callable[..., Any]:
+    def bug(*_: Any, **__: Any) -> Any:
+        raise error
+
+    return bug
+
+
+FAULTS: dict[str, Callable[..., Any]] = {
+    "exception": _raising(Planted("planted")),
+    "cancelled": _raising(asyncio.CancelledError()),
+    "base exception": _raising(GeneratorExit()),
+    "wrong type": lambda *_, **__: object(),
+    "none": lambda *_, **__: None,
+}
+
+
+HARMLESS = {
+    ("who: identify", "none"),  # None means there: the agent is in order, which it is
+    ("resolve: is a body needed", "wrong type"),  # reads as yes, and the body is read
+    ("dial", "none"),  # the hook has nothing to return
+    ("dial", "wrong type"),
+}
+"""Where the fault is no fault: what comes back is a correct answer."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_bug_in_any_stage_is_a_refusal(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, stage: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a stage does wrong, nothing reaches the target and the agent is not told 2xx."""
+    gate = LiveGate(tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS)
+    with gate:
+        where, name = STAGES[stage](gate)
+        with monkeypatch.context() as planted, client_of(gate) as client:
+            client.timeout = httpx.Timeout(5)
+            planted.setattr(where, name, FAULTS[fault])
+            try:
+                answered = client.post("https://origin.test/runs", json={"destroy": False}).status_code
+            except httpx.HTTPError:
+                answered = 0
+    if (stage, fault) not in HARMLESS:
+        assert not 200 <= answered < 300
+        assert origin.seen == []
+
+
+def test_a_stream_without_a_permit_reaches_nobody(
+    gate: LiveGate, client: httpx.Client, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last lock: even if every hook were skipped, the stream itself opens no connection."""
+    hook = proxy.mitm.connection.AgentConnection
+    monkeypatch.setattr(hook, "_on_requestheaders", lambda *_: None)
+    monkeypatch.setattr(hook, "_on_request", lambda *_: None)
+    response = client.get("https://origin.test/echo")
+    assert response.status_code == 503
+    assert response.json()["code"] == "gate.error"
+    assert origin.connections == 0
+
+
+# --- M2, M6: several names for the destination ---------------------------------------------------------
+
+DISAGREEMENTS = {
+    "M2 Host differs from CONNECT": (b"GET /echo HTTP/1.1\r\nHost: other.test\r\n\r\n", "origin.test"),
+    "M2 Host port differs": (b"GET /echo HTTP/1.1\r\nHost: origin.test:8443\r\n\r\n", "origin.test"),
+    "M2 two Hosts": (b"GET /echo HTTP/1.1\r\nHost: origin.test\r\nHost: origin.test\r\n\r\n", "origin.test"),
+    "M2 absolute URI for another host": (
+        b"GET https://other.test/echo HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+        "origin.test",
+    ),
+    "M6 SNI differs from CONNECT": (b"GET /echo HTTP/1.1\r\nHost: origin.test\r\n\r\n", "other.test"),
+}
+
+
+@pytest.mark.parametrize("name", DISAGREEMENTS)
+def test_names_that_disagree_are_refused(gate: LiveGate, origin: Origin, name: str) -> None:
+    """CONNECT, SNI, Host and URI name one destination or the request goes nowhere."""
+    request, sni = DISAGREEMENTS[name]
+    with tunnel(gate, sni=sni) as secure:
+        secure.sendall(request)
+        assert status(read_head(secure)) == 400
+    assert origin.connections == 0
+    (record,) = gate.records()
+    assert record["outcome"] == "DENY"
+    assert record["code"] in ("wire.authority-mismatch", "wire.host-repeated")
+
+
+def test_a_hello_without_sni_is_for_the_tunnels_host(gate: LiveGate, origin: Origin) -> None:
+    """No SNI: the CONNECT authority is the destination, and the target is verified under its name."""
+    with tunnel(gate, sni=None) as secure:
+        secure.sendall(b"GET /echo HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n")
+        assert status(read_all(secure)) == 200
+    assert len(origin.seen) == 1
+
+
+# --- M3, M4: raw relays --------------------------------------------------------------------------------
+
+NOT_HTTP = {
+    "SSH": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "binary": bytes(range(1, 200)),
+    "a second TLS hello": None,
+    "PostgreSQL": b"\x00\x00\x00\x08\x04\xd2\x16\x2f" * 4 + b"\r\n\r\n",
+    "HTTP/2 preface in plain text": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", NOT_HTTP)
+@pytest.mark.parametrize("inside_tls", [False, True], ids=["plain", "tls"])
+def test_bytes_that_are_no_http_are_not_relayed(gate: LiveGate, origin: Origin, name: str, inside_tls: bool) -> None:
+    """A tunnel is no raw relay: what is not HTTP ends the connection."""
+    payload = NOT_HTTP[name]
+    raw: socket.socket = tunnel(gate) if inside_tls else connect(gate)
+    with raw:
+        if payload is None:
+            if not inside_tls:
+                payload = b"\x16\x03\x01\x00\x05hello"
+            else:
+                payload = b"\x16\x03\x01\x02\x00" + bytes(40) + b"\r\n\r\n"
+        raw.sendall(payload)
+        with contextlib.suppress(OSError):
+            raw.shutdown(socket.SHUT_WR) if not inside_tls else None
+        if not payload.endswith(b"\r\n\r\n"):
+            raw.sendall(b"\r\n\r\n") if inside_tls else None
+        assert not read_all(raw).startswith(b"HTTP/1.1 2")
+    assert origin.connections == 0
+
+
+class Upgrader(Target):
+    """Answers every request with a 101 nobody asked for and then speaks its own protocol."""
+
+    NAMES = ("origin.test",)
+
+    async def serve(self, stopped: asyncio.Event, ready: Callable[[int], None]) -> None:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.connections += 1
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: own/1\r\n\r\nraw!")
+            await writer.drain()
+            self.relayed = await reader.read(64)
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=self._ssl)
+        ready(server.sockets[0].getsockname()[1])
+        async with server:
+            await stopped.wait()
+
+
+def test_an_unsolicited_upgrade_is_not_relayed(tmp_path: Path, target_ca: Any, target_ca_pem: Path) -> None:
+    """A 101 that the decision did not cover is an upstream failure; nothing passes after it."""
+    with Upgrader(target_ca) as target:
+        gate = LiveGate(tmp_path / "gate", target, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS)
+        with running(gate), tunnel(gate) as secure:
+            secure.sendall(b"GET /x HTTP/1.1\r\nHost: origin.test\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+            answer = read_head(secure)
+            assert status(answer) == 502
+            with contextlib.suppress(OSError):
+                secure.sendall(b"rm -rf /\r\n\r\n")
+            assert b"raw!" not in read_all(secure)
+        (record,) = gate.records()
+        assert record["outcome"] == "ALLOW"
+        assert gate.outcome_of(record)["result"] == "failed"
+
+
+@pytest.mark.parametrize("protocol", ["SPDY/3.1", "own/1", "TLS/1.0"])
+def test_an_upgrade_no_rule_can_decide_is_refused(gate: LiveGate, origin: Origin, protocol: str) -> None:
+    """What comes after an unknown upgrade could not be read, so it is refused at the request."""
+    with tunnel(gate) as secure:
+        head = f"GET /echo HTTP/1.1\r\nHost: origin.test\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\r\n"
+        secure.sendall(head.encode())
+        assert status(read_head(secure)) == 400
+    assert gate.records()[0]["code"] == "wire.upgrade"
+    assert origin.seen == []
+
+
+# --- M5: any port --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("authority", ["origin.test:22", "origin.test:25", "10.0.0.1:6379"])
+def test_a_port_that_is_not_allowed_is_refused_at_connect(gate: LiveGate, authority: str) -> None:
+    """CONNECT to a port outside the list is a recorded 403; nothing is dialled."""
+    with dial(gate) as raw:
+        raw.sendall(f"CONNECT {authority} HTTP/1.1\r\n".encode() + authorization() + b"\r\n")
+        assert status(read_head(raw)) == 403
+    (record,) = gate.records()
+    assert (record["outcome"], record["code"]) == ("DENY", "destination.port")
+
+
+# --- M8: the engine's own error pages ------------------------------------------------------------------
+
+
+def test_a_failing_target_is_our_502(gate: LiveGate, client: httpx.Client) -> None:
+    """A target that breaks off gives our problem answer, names the record and not the engine."""
+    response = client.get("https://origin.test/reset")
+    assert response.status_code == 502
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["code"] == "upstream.failed"
+    assert "mitm" not in (response.text + str(response.headers)).lower()
+    (record,) = gate.records()
+    assert response.json()["chron_id"] == record["id"]
+    assert record["outcome"] == "ALLOW"
+    assert gate.outcome_of(record)["result"] == "failed"
+
+
+def test_an_unverified_target_gets_nothing(tmp_path: Path, origin: Origin) -> None:
+    """A certificate that no trusted root vouches for: 502, an outcome, and not one byte of the request."""
+    gate = LiveGate(tmp_path / "gate", origin, mappings=ORIGIN_MAPPINGS)
+    with running(gate):
+        with client_of(gate) as client:
+            response = client.get("https://origin.test/echo")
+        assert response.status_code == 502
+        assert "certificate verify failed" in response.json()["reason"].lower()
+        assert origin.seen == []
+        assert gate.outcome_of(gate.records()[0])["result"] == "failed"
+
+
+def test_an_unverified_host_is_the_operators_choice_and_recorded(tmp_path: Path, origin: Origin) -> None:
+    """Verification can be turned off for one host, never for all, and the record says it was."""
+    upstream = {"upstream": {"unverified_hosts": ["origin.test"]}}
+    gate = LiveGate(tmp_path / "gate", origin, mappings=ORIGIN_MAPPINGS, config=upstream)
+    with running(gate):
+        with client_of(gate) as client:
+            assert client.get("https://origin.test/echo").status_code == 200
+        assert gate.records()[0]["upstream_verified"] is False
+
+
+def test_a_target_that_never_answers_is_our_504(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
+    """A response that does not begin in time is 504 with an outcome."""
+    upstream = {"upstream": {"response_timeout_s": 1}}
+    gate = LiveGate(tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS, config=upstream)
+    with running(gate), client_of(gate) as client:
+        response = client.get("https://origin.test/slow")
+        assert response.status_code == 504
+        assert response.json()["code"] == "upstream.timeout"
+        assert gate.outcome_of(gate.records()[0])["result"] == "failed"
+
+
+# --- M9: resolved twice --------------------------------------------------------------------------------
+
+
+def test_the_connection_goes_to_the_address_that_was_checked(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name is looked up once; a second answer, however soon, moves no connection."""
+    answers = iter([("127.0.0.1",), ("127.0.0.2",)])
+
+    async def rebinding(_: str) -> tuple[str, ...]:
+        return next(answers)
+
+    def asked_again(*_: Any) -> Any:
+        raise AssertionError("the connection resolved the name again")
+
+    gate = LiveGate(
+        tmp_path / "gate",
+        mappings=ORIGIN_MAPPINGS,
+        config={
+            "proxy": {"allowed_ports": [origin.port]},
+            "upstream": {"ca_bundle": str(target_ca_pem), "allow_private": ["127.0.0.0/8"]},
+        },
+        prepare=lambda service: setattr(service.gate.destinations, "_lookup", rebinding),
+    )
+    with running(gate):
+        monkeypatch.setattr(asyncio.BaseEventLoop, "getaddrinfo", asked_again)
+        with client_of(gate) as client:
+            assert client.get(f"https://origin.test:{origin.port}/echo").status_code == 200
+        assert gate.records()[0]["address"] == f"127.0.0.1 {origin.port}"
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [("10.0.0.7",), ("93.184.215.14", "127.0.0.1"), ("169.254.169.254",), ("::ffff:10.0.0.7",), ("64:ff9b::a00:7",)],
+    ids=["private", "one of several", "metadata", "mapped", "NAT64"],
+)
+def test_a_name_with_a_private_address_is_refused(tmp_path: Path, addresses: tuple[str, ...]) -> None:
+    """Every address of a name is checked, in whatever form it hides a private one."""
+
+    async def lookup(_: str) -> tuple[str, ...]:
+        return addresses
+
+    gate = LiveGate(
+        tmp_path / "gate",
+        mappings=ORIGIN_MAPPINGS,
+        prepare=lambda service: setattr(service.gate.destinations, "_lookup", lookup),
+    )
+    with running(gate):
+        with client_of(gate) as client:
+            response = client.get("https://origin.test/echo")
+        assert response.status_code == 403
+        assert response.json()["code"] == gate.records()[0]["code"] == "destination.private"
+
+
+# --- M10: framing --------------------------------------------------------------------------------------
+
+SMUGGLING = {
+    "CL and TE": b"POST /x HTTP/1.1\r\nHost: origin.test\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"0\r\n\r\nDELETE /y HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+    "two CLs": b"POST /x HTTP/1.1\r\nHost: origin.test\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nhello",
+    "chunkedx": b"POST /x HTTP/1.1\r\nHost: origin.test\r\nTransfer-Encoding: chunkedx\r\n\r\n0\r\n\r\n",
+    "invalid CL": b"POST /x HTTP/1.1\r\nHost: origin.test\r\nContent-Length: +5\r\n\r\nhello",
+    "space before colon": b"GET /x HTTP/1.1\r\nHost: origin.test\r\nX-A : b\r\n\r\n",
+    "NUL in value": b"GET /x HTTP/1.1\r\nHost: origin.test\r\nX-A: a\x00b\r\n\r\n",
+    "NUL in path": b"GET /x\x00y HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+    "control byte in method": b"G\x01T /x HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+    "obs-fold": b"GET /x HTTP/1.1\r\nHost: origin.test\r\nX-A: b\r\n c\r\n\r\n",
+    "look-alike framing field": b"POST /x HTTP/1.1\r\nHost: origin.test\r\nContent_Length: 5\r\n\r\n",
+    "lower-case method": b"get /x HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+    "no Host": b"GET /x HTTP/1.0\r\n\r\n\x00",
+    "dot segments": b"GET /a/../x HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+    "encoded dot segments": b"GET /a/%2e%2e/x HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+    "doubly encoded": b"GET /a/%252e%252e/x HTTP/1.1\r\nHost: origin.test\r\n\r\n",
+    "chunked trailers": b"POST /runs HTTP/1.1\r\nHost: origin.test\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2\r\n{}\r\n0\r\nX-Late: 1\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", SMUGGLING)
+def test_a_request_with_two_readings_is_refused(gate: LiveGate, origin: Origin, name: str) -> None:
+    """Framing on which two parsers may differ ends in a 400, closes the connection and reaches nobody."""
+    if name == "no Host":
+        with tunnel(gate) as secure:
+            secure.sendall(SMUGGLING[name])
+            assert status(read_all(secure)) in (400, 200)
+        return
+    with tunnel(gate) as secure:
+        secure.sendall(SMUGGLING[name])
+        answer = read_head(secure)
+    assert status(answer) == 400, answer
+    assert b"mitm" not in answer.lower()
+    assert origin.seen == []
+    (record,) = gate.records()
+    assert record["outcome"] == "DENY"
+    assert record["code"].startswith("wire.")
+
+
+# --- M11: the gate's own listeners ---------------------------------------------------------------------
+
+
+def test_the_control_api_is_not_reachable_through_the_proxy(tmp_path: Path, origin: Origin) -> None:
+    """No spelling of the gate's own address leads back to it, even where the port is allowed."""
+    gate = LiveGate(tmp_path / "gate", origin, config={"upstream": {"allow_private": ["0.0.0.0/0", "::/0"]}})
+    rule = {"id": "any", "match": {"host": "gate.test", "path": "/{x+}"}, "action": "data:read", "target": "x"}
+    gate.write("mappings/site.yaml", {"version": 1, "rules": [rule]})
+    with gate:
+        port = gate.service.api_address.port
+        destinations = gate.service.gate.destinations
+        destinations._allowed_ports = frozenset({port, gate.service.proxy_address.port})
+        for host in ("127.0.0.1", "127.1.2.3", "0.0.0.0", "::1", "::ffff:127.0.0.1"):
+            with pytest.raises(proxy.pipeline.DestinationRefused, match="does not forward to itself"):
+                gate.call(destinations.route(host, port))
+        with client_of(gate) as client:
+            assert client.get(f"http://127.0.0.1:{port}/health").status_code == 403
+    assert all(record["outcome"] == "DENY" for record in gate.records())
+
+
+# --- M12: credentials ----------------------------------------------------------------------------------
+
+
+def test_a_suspension_holds_on_a_connection_that_is_already_open(
+    gate: LiveGate, client: httpx.Client, origin: Origin
+) -> None:
+    """Identity is asked again for each request in a tunnel, not once for the tunnel."""
+    assert client.get("https://origin.test/echo").status_code == 200
+    agents = {**AGENTS, "agents": [{**AGENTS["agents"][0], "state": "suspended"}, AGENTS["agents"][1]]}
+    gate.write("agents.yaml", agents)
+    gate.call(gate.service.reload())
+    response = client.get("https://origin.test/echo")
+    assert response.status_code == 403
+    assert response.json()["reason"] == "agent:deploy-bot -- suspended"
+    assert len(origin.seen) == 1
+
+
+def test_proxy_fields_never_go_upstream(gate: LiveGate, origin: Origin, plain_origin: Origin) -> None:
+    """No Proxy-* field reaches a target, from a tunnel or from a plain request."""
+    secret = {"Proxy-Authorization": "Basic inner", "Proxy-Connection": "keep-alive", "Proxy-Anything": "x"}
+    with client_of(gate) as client:
+        assert client.get("https://origin.test/echo", headers=secret).status_code == 200
+        assert client.get("http://plain.test/echo").status_code == 200
+    for seen in (*origin.seen, *plain_origin.seen):
+        assert not [name for name, _ in seen.headers if name.lower().startswith("proxy-")]
+
+
+@pytest.mark.parametrize(
+    ("agent", "token", "reason"),
+    [
+        ("deploy-bot", "clm_wrong", "agent:deploy-bot -- wrong token"),
+        ("ghost", "clm_wrong", "agent:ghost -- unknown"),
+    ],
+)
+def test_wrong_credentials_are_407_and_recorded(
+    gate: LiveGate, origin: Origin, agent: str, token: str, reason: str
+) -> None:
+    """Nobody gets a tunnel without the right token."""
+    with dial(gate) as raw:
+        raw.sendall(b"CONNECT origin.test:443 HTTP/1.1\r\n" + authorization(agent, token) + b"\r\n")
+        answer = read_head(raw)
+    assert status(answer) == 407
+    assert b"proxy-authenticate: basic" in answer.lower()
+    (record,) = gate.records()
+    assert (record["outcome"], record["reason"]) == ("DENY", reason)
+    assert origin.connections == 0
+
+
+def test_no_credentials_are_407_on_every_way_in(gate: LiveGate, origin: Origin, plain_origin: Origin) -> None:
+    """CONNECT and plain requests alike, and a repeated field is no credential."""
+    heads = [
+        b"CONNECT origin.test:443 HTTP/1.1\r\n\r\n",
+        b"GET http://plain.test/echo HTTP/1.1\r\nHost: plain.test\r\n\r\n",
+        b"CONNECT origin.test:443 HTTP/1.1\r\n" + authorization() + authorization() + b"\r\n",
+    ]
+    for head in heads:
+        with dial(gate) as raw:
+            raw.sendall(head)
+            assert status(read_head(raw)) == 407
+    assert [record["reason"] for record in gate.records()] == ["agent -- no credentials"] * 3
+    assert origin.connections == plain_origin.connections == 0
+
+
+# --- M13: duplicate fields -----------------------------------------------------------------------------
+
+
+def test_repeated_fields_arrive_as_they_were_sent(gate: LiveGate, origin: Origin) -> None:
+    """Repeated fields keep their number, order and case."""
+    with tunnel(gate) as secure:
+        secure.sendall(
+            b"GET /echo HTTP/1.1\r\nhost: origin.test\r\nX-Tag: a\r\nx-tag: b\r\nX-Tag: a\r\nConnection: close\r\n\r\n"
+        )
+        assert status(read_all(secure)) == 200
+    (seen,) = origin.seen
+    assert [(name, value) for name, value in seen.headers if name.lower() == "x-tag"] == [
+        ("X-Tag", "a"),
+        ("x-tag", "b"),
+        ("X-Tag", "a"),
+    ]
+
+
+def test_a_field_named_in_connection_is_not_shown_to_the_rules(gate: LiveGate, origin: Origin) -> None:
+    """What is dropped for the next hop is dropped before it is matched."""
+    with tunnel(gate) as secure:
+        secure.sendall(
+            b"GET /echo HTTP/1.1\r\nHost: origin.test\r\nX-Kind: harmless\r\nConnection: X-Kind, close\r\n\r\n"
+        )
+        assert status(read_all(secure)) == 200
+    assert not [name for name, _ in origin.seen[0].headers if name.lower() == "x-kind"]
+
+
+# --- M14: the CA key -----------------------------------------------------------------------------------
+
+
+def test_the_ca_key_is_private_and_session_keys_are_not_logged(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Key 0600, leaves with a key of their own, and SSLKEYLOGFILE opens nothing."""
+    log = tmp_path / "keys.log"
+    monkeypatch.setenv("SSLKEYLOGFILE", str(log))
+    gate = LiveGate(tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS)
+    with gate:
+        assert stat.S_IMODE(gate.config.ca_key.stat().st_mode) == 0o600
+        monkeypatch.delenv("SSLKEYLOGFILE")
+        with tunnel(gate) as secure:
+            certificate = secure.getpeercert(binary_form=True)
+            secure.sendall(b"GET /echo HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n")
+            assert status(read_all(secure)) == 200
+        assert certificate is not None
+        from cryptography import x509
+
+        leaf = x509.load_der_x509_certificate(certificate)
+        assert leaf.public_key() != gate.service.authority.certificate.public_key()
+    assert not log.exists()
+
+
+def test_a_readable_key_is_refused(tmp_path: Path, origin: Origin) -> None:
+    """A CA key that others can read is not used."""
+    gate = LiveGate(tmp_path / "gate", origin)
+    with gate:
+        pass
+    gate.config.ca_key.chmod(0o644)
+    with pytest.raises(Exception, match="others can read this key"), gate:
+        pass

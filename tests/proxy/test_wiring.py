@@ -1,0 +1,438 @@
+"""Unmodified tools go through the proxy and trust its CA with nothing but their environment set."""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+import trustme
+
+from proxy.wiring import (
+    JAVA_STORE_PASSWORD,
+    UNSET,
+    Files,
+    environment,
+    shell_lines,
+    system_roots,
+    write_bundle,
+    write_files,
+    write_java_store,
+)
+from support.fixtures import *  # noqa: F403
+from support.targets import GitServer, KubernetesApi, MotoAws, Origin, TerraformState, find_aws
+from support.targets.stub_proxy import Asked, StubProxy
+
+FILES = Files(Path("/s/bundle.pem"), Path("/s/ca.pem"), Path("/s/trust.p12"), Path("/s/preload.cjs"))
+
+
+def wired(proxy_url: str = "http://deploy-bot:t0ken@127.0.0.1:8080", **more: object) -> dict[str, str]:
+    given = {"agent": "deploy-bot", "api_url": "http://127.0.0.1:8181", "run_id": "run_1"} | more
+    return environment(
+        proxy_url,
+        bundle=FILES.bundle,
+        java_store=FILES.java_store,
+        node_preload=FILES.node_preload,
+        added=FILES.added,
+        **given,
+    )
+
+
+# The variables, as values.
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
+def test_proxy_variables_are_set_in_both_cases(name: str) -> None:
+    """Tools that read one case only are routed too."""
+    assert wired()[name] == wired()[name.lower()] == "http://deploy-bot:t0ken@127.0.0.1:8080"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "GIT_SSL_CAINFO",
+        "AWS_CA_BUNDLE",
+        "PIP_CERT",
+        "CARGO_HTTP_CAINFO",
+        "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+        "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+        "HTTPLIB2_CA_CERTS",
+        "NIX_SSL_CERT_FILE",
+        "npm_config_cafile",
+    ],
+)
+def test_tools_that_replace_their_roots_get_the_bundle(name: str) -> None:
+    """A variable that replaces the roots points to the system's roots plus ours."""
+    assert wired()[name] == "/s/bundle.pem"
+
+
+@pytest.mark.parametrize("name", ["NODE_EXTRA_CA_CERTS", "DENO_CERT"])
+def test_tools_that_add_to_their_roots_get_ours_alone(name: str) -> None:
+    """A variable that adds is not made to load the system's roots a second time."""
+    assert wired()[name] == "/s/ca.pem"
+
+
+def test_an_inherited_exception_does_not_lead_around_the_gate() -> None:
+    """NO_PROXY is set, and empty, unless the caller says otherwise; Java's loopback exception goes too."""
+    assert wired()["NO_PROXY"] == wired()["no_proxy"] == ""
+    assert "-Dhttp.nonProxyHosts= " in wired()["JAVA_TOOL_OPTIONS"]
+    excepted = wired(no_proxy="a.test,.b.test,c.test:8443,*")
+    assert excepted["no_proxy"] == "a.test,.b.test,c.test:8443,*"
+    assert "'-Dhttp.nonProxyHosts=a.test|*.a.test|*.b.test|*'" in excepted["JAVA_TOOL_OPTIONS"]
+
+
+def test_the_token_is_not_in_what_the_jvm_prints() -> None:
+    """JAVA_TOOL_OPTIONS, which every JVM prints on stderr, holds no credential."""
+    assert "t0ken" not in wired()["JAVA_TOOL_OPTIONS"]
+
+
+def test_gcloud_gets_the_proxy_in_parts() -> None:
+    """gcloud's own properties name the host, the port and the decoded credentials."""
+    gcloud = wired("http://deploy-bot:a%2Fb%25@10.0.0.1:9000")
+    assert {name: value for name, value in gcloud.items() if name.startswith("CLOUDSDK_PROXY_")} == {
+        "CLOUDSDK_PROXY_TYPE": "http",
+        "CLOUDSDK_PROXY_ADDRESS": "10.0.0.1",
+        "CLOUDSDK_PROXY_PORT": "9000",
+        "CLOUDSDK_PROXY_USERNAME": "deploy-bot",
+        "CLOUDSDK_PROXY_PASSWORD": "a/b%",
+    }
+
+
+def test_options_of_the_user_are_continued() -> None:
+    """NODE_OPTIONS and JAVA_TOOL_OPTIONS keep what they held, and gain nothing twice."""
+    mine = {"NODE_OPTIONS": "--max-old-space-size=512", "JAVA_TOOL_OPTIONS": "-Xmx1g"}
+    once = wired(inherited=mine)
+    assert once["NODE_OPTIONS"] == "--max-old-space-size=512 --require=/s/preload.cjs"
+    assert once["JAVA_TOOL_OPTIONS"].startswith("-Xmx1g -Dhttp.proxyHost=127.0.0.1 ")
+    assert wired(inherited=once)["NODE_OPTIONS"] == once["NODE_OPTIONS"]
+
+
+def test_the_agent_is_named() -> None:
+    """The SDK finds the gate and its agent; without a run there is no run id; the token is not given here."""
+    claiim = {name: value for name, value in wired().items() if name.startswith("CLAIIM_")}
+    assert claiim == {
+        "CLAIIM_URL": "http://127.0.0.1:8181",
+        "CLAIIM_AGENT": "deploy-bot",
+        "CLAIIM_RUN_ID": "run_1",
+    }
+    assert "CLAIIM_RUN_ID" not in wired(run_id="")
+
+
+def test_nothing_is_both_set_and_removed() -> None:
+    """What is unset is never something that was just set."""
+    assert not set(UNSET) & set(wired())
+    assert {"SSL_CERT_DIR", "NODE_TLS_REJECT_UNAUTHORIZED"} <= set(UNSET)
+
+
+def test_a_shell_reads_back_what_was_written(tmp_path: Path) -> None:
+    """Values with quotes, blanks and dollars survive; inherited overrides are gone."""
+    awkward = {"A": 'it\'s $HOME `x` \\ "q"', "B": "", "C": "two\nlines"}
+    script = shell_lines(awkward, ["SSL_CERT_DIR", "A"])
+    script += 'printf "%s|%s|%s|%s" "$A" "$B" "$C" "${SSL_CERT_DIR-gone}"'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env={"SSL_CERT_DIR": "/x"})
+    assert done.stdout == 'it\'s $HOME `x` \\ "q"||two\nlines|gone'
+
+
+# The trust stores.
+
+
+def test_the_bundle_holds_the_system_roots_and_ours_once(
+    tmp_path: Path, target_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """System roots plus our CA, readable by all, whole files only."""
+    pem = target_ca.cert_pem.bytes()
+    write_bundle(tmp_path / "bundle.pem", pem)
+    content = (tmp_path / "bundle.pem").read_bytes()
+    assert pem.strip() in content
+    assert content.count(b"BEGIN CERTIFICATE") == len(set(system_roots())) + 1
+    assert stat.S_IMODE((tmp_path / "bundle.pem").stat().st_mode) == 0o644
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "bundle.pem"))
+    write_bundle(tmp_path / "nested.pem", pem)
+    assert (tmp_path / "nested.pem").read_bytes().count(pem.strip()) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle.pem", "nested.pem"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(
+    tmp_path: Path, target_ca: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody ever reads half a bundle."""
+    path = tmp_path / "bundle.pem"
+    path.write_text("old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(os, "fchmod", full)
+    with pytest.raises(OSError, match="no space left"):
+        write_bundle(path, target_ca.cert_pem.bytes())
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("bundle.pem", "old")]
+
+
+@pytest.mark.skipif(shutil.which("keytool") is None, reason="keytool is not installed")
+def test_java_reads_the_store(tmp_path: Path, target_ca: trustme.CA) -> None:
+    """The JDK's own tool lists every root as a trusted certificate."""
+    write_java_store(tmp_path / "trust.p12", target_ca.cert_pem.bytes())
+    command = [
+        "keytool",
+        "-list",
+        "-keystore",
+        str(tmp_path / "trust.p12"),
+        "-storepass",
+        JAVA_STORE_PASSWORD,
+    ]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert listed.stdout.count("trustedCertEntry") >= len(set(system_roots()))
+
+
+# Real tools through a real proxy.
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """A proxy, a target behind it, and the environment that leads there."""
+
+    proxy: StubProxy
+    environment: dict[str, str]
+    folder: Path
+
+    def run(self, *command: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=120,
+            env=self.environment | more, cwd=self.folder,
+        )  # fmt: skip
+
+    def tunnels(self) -> set[Asked]:
+        return set(self.proxy.asked)
+
+
+@pytest.fixture
+def through(target_ca: trustme.CA, tmp_path: Path, origin: Origin, plain_origin: Origin) -> Iterator[Wired]:
+    """The environment of an agent whose proxy knows origin.test and plain.test."""
+    state = tmp_path / "with blank"
+    state.mkdir()
+    files = write_files(state, target_ca.cert_pem.bytes())
+    with StubProxy(target_ca, {"origin.test": origin.address, "plain.test": plain_origin.address}) as proxy:
+        url = f"http://{proxy.agent}:{quote(proxy.token, safe='')}@{proxy.address}"
+        own = environment(
+            url,
+            bundle=files.bundle,
+            java_store=files.java_store,
+            node_preload=files.node_preload,
+            added=files.added,
+            agent=proxy.agent,
+            api_url="http://127.0.0.1:1",
+            run_id="run_1",
+        )
+        yield Wired(proxy, {"PATH": os.environ["PATH"], "HOME": str(tmp_path)} | own, tmp_path)
+
+
+NODE_FETCH = "fetch(process.argv[1]).then(r => r.text()).then(t => console.log(t))"
+NODE_REQUEST = """
+const url = new URL(process.argv[1]);
+const lib = require(url.protocol.slice(0, -1));
+lib.get(url, OPTIONS, r => {
+  let text = '';
+  r.setEncoding('utf8').on('data', c => text += c).on('end', () => console.log(text));
+});
+"""
+REQUESTS = "import requests, sys; print(requests.get(sys.argv[1], timeout=30).text)"
+HTTPX = "import httpx, sys; print(httpx.get(sys.argv[1]).text)"
+URLLIB = "import urllib.request, sys; print(urllib.request.urlopen(sys.argv[1]).read().decode())"
+
+
+def node_request(options: str = "{}") -> list[str]:
+    return ["node", "-e", NODE_REQUEST.replace("OPTIONS", options)]
+
+
+AIOHTTP = """
+import aiohttp, asyncio, sys
+async def main():
+    async with aiohttp.ClientSession(trust_env=True) as session, session.get(sys.argv[1]) as answer:
+        print(await answer.text())
+asyncio.run(main())
+"""
+CLIENTS = {
+    "curl": ["curl", "-sS", "--fail"],
+    "python requests": [sys.executable, "-c", REQUESTS],
+    "python httpx": [sys.executable, "-c", HTTPX],
+    "python urllib": [sys.executable, "-c", URLLIB],
+    "python aiohttp": [sys.executable, "-c", AIOHTTP],
+    "node fetch": ["node", "-e", NODE_FETCH],
+    "node http.get": node_request(),
+    "node agent of its own": node_request("{agent: new lib.Agent({keepAlive: true, timeout: 500})}"),
+    "node no agent": node_request("{agent: false}"),
+    "node headers as a list": node_request("{headers: ['Host', url.host, 'X-One', '1']}"),
+}
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("https://origin.test/echo?x=1", Asked("CONNECT", "origin.test:443", True)),
+        ("http://plain.test/echo?x=1", Asked("GET", "http://plain.test/echo?x=1", True)),
+    ],
+    ids=["https", "http"],
+)
+def test_an_http_client_goes_through(
+    through: Wired, origin: Origin, plain_origin: Origin, client: str, url: str, asked: Asked
+) -> None:
+    """Credentials go to the proxy and no further, and the target's certificate is trusted."""
+    command = CLIENTS[client]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    done = through.run(*command, url)
+    assert done.returncode == 0, done.stderr
+    assert '"path": "/echo?x=1"' in done.stdout
+    assert through.proxy.asked == [asked]
+    (seen,) = [*origin.seen, *plain_origin.seen]
+    assert seen.header("host") in ("origin.test", "plain.test")
+    assert seen.header("proxy-authorization") is None
+
+
+needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+
+
+@needs_node
+@pytest.mark.parametrize("client", ["node fetch", "node http.get"])
+def test_node_shows_why_a_tunnel_was_refused(through: Wired, client: str) -> None:
+    """The proxy's reason reaches the program's error; the token does not."""
+    done = through.run(*CLIENTS[client], "https://prod.test/")
+    assert done.returncode != 0
+    assert "403 policy:no-prod-v1 -- action not in allow list" in done.stderr
+    assert "ERR_PROXY_TUNNEL" in done.stderr
+    assert through.proxy.token not in done.stderr
+
+
+@needs_node
+def test_node_keeps_many_exchanges_apart(through: Wired, origin: Origin, plain_origin: Origin) -> None:
+    """Bodies, many at a time and connections used again behave as without a proxy."""
+    script = """
+    const urls = ['https://origin.test/upload', 'http://plain.test/upload'];
+    const post = (i) => fetch(urls[i % 2], {method: 'POST', body: 'x'.repeat(i)}).then(r => r.json());
+    (async () => {
+      const first = await Promise.all([...Array(20).keys()].map(post));
+      const second = [await post(100), await post(100), await post(100)];
+      console.log([...first, ...second].map(a => a.bytes).join(' '));
+    })();
+    """
+    done = through.run("node", "-e", script)
+    assert done.stdout.split() == [str(size) for size in [*range(20), 100, 100, 100]], done.stderr
+    assert origin.connections + plain_origin.connections <= 20 + 3
+
+
+@needs_node
+def test_node_honours_exceptions(through: Wired, origin: Origin) -> None:
+    """A host in NO_PROXY is reached directly, by fetch and by https.request; another port is not."""
+    for value, direct in ((f"127.0.0.1:{origin.port}", True), ("127.0.0.1", True), ("127.0.0.1:1", False)):
+        for client in ("node fetch", "node http.get"):
+            through.proxy.asked.clear()
+            through.run(*CLIENTS[client], f"{origin.direct_url}/echo", no_proxy=value)
+            assert (through.proxy.asked == []) == direct, (value, client)
+
+
+@needs_node
+def test_node_without_a_proxy_is_left_alone(through: Wired, origin: Origin) -> None:
+    """The preload changes nothing when no proxy is named, and warns, without the text, about an odd one."""
+    names = ("http_proxy", "https_proxy", "all_proxy")
+    none = dict.fromkeys([*names, *(name.upper() for name in names)], "")
+    done = through.run(*CLIENTS["node fetch"], f"{origin.direct_url}/echo", **none)
+    assert (done.returncode, through.proxy.asked) == (0, []), done.stderr
+    odd = through.run(
+        *CLIENTS["node fetch"], f"{origin.direct_url}/echo", **none | {"https_proxy": "socks5://s3cret@x"}
+    )
+    assert (odd.returncode, "not an http:// URL" in odd.stderr, "s3cret" in odd.stderr) == (0, True, False)
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_npm_goes_through(through: Wired, origin: Origin) -> None:
+    """npm does, even where an npmrc names another CA file and another proxy."""
+    (through.folder / ".npmrc").write_text("cafile=/nowhere.pem\nhttps-proxy=http://127.0.0.1:1/\n")
+    done = through.run("npm", "view", "x", "--registry=https://origin.test/", npm_config_update_notifier="false")
+    assert (done.returncode, [seen.path for seen in origin.seen]) == (0, ["/x"]), done.stderr
+    assert through.proxy.asked == [Asked("CONNECT", "origin.test:443", True)]
+
+
+def test_pip_goes_through(through: Wired, origin: Origin) -> None:
+    """pip asks the index through the proxy, whatever its configuration says."""
+    (through.folder / "pip.conf").write_text("[global]\nproxy = http://127.0.0.1:1\ncert = /nowhere.pem\n")
+    asked = ["download", "--no-deps", "--disable-pip-version-check", "--index-url=https://origin.test/simple", "x"]
+    through.run(sys.executable, "-m", "pip", *asked, PIP_CONFIG_FILE=str(through.folder / "pip.conf"))
+    assert [seen.path for seen in origin.seen] == ["/simple/x/"]
+    assert through.tunnels() == {Asked("CONNECT", "origin.test:443", True)}
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_git_goes_through(through: Wired, git_server: GitServer) -> None:
+    """git sends its credentials at once, so that no refusal precedes every exchange."""
+    through.proxy.table["git.test"] = git_server.address
+    done = through.run("git", "ls-remote", "https://git.test/acme/shop.git", GIT_CONFIG_NOSYSTEM="1")
+    assert done.returncode == 0, done.stderr
+    assert through.tunnels() == {Asked("CONNECT", "git.test:443", True)}
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+def test_kubectl_goes_through(through: Wired, kubernetes_api: KubernetesApi) -> None:
+    """kubectl trusts the bundle when its kubeconfig names no CA."""
+    through.proxy.table["api.k8s.test"] = kubernetes_api.address
+    config = kubernetes_api.kubeconfig(through.folder / "config")
+    done = through.run("kubectl", "get", "pods", KUBECONFIG=str(config))
+    assert (done.returncode, "web-1" in done.stdout) == (0, True), done.stderr
+    assert through.tunnels() == {Asked("CONNECT", f"api.k8s.test:{kubernetes_api.port}", True)}
+
+
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not installed")
+def test_terraform_goes_through(through: Wired, terraform_state: TerraformState) -> None:
+    """The HTTP backend's requests all pass the proxy."""
+    through.proxy.table["state.test"] = terraform_state.address
+    terraform_state.write_configuration(through.folder)
+    for command in (["init", "-input=false"], ["apply", "-auto-approve", "-input=false"]):
+        done = through.run("terraform", *command, CHECKPOINT_DISABLE="1")
+        assert done.returncode == 0, done.stderr
+    assert set(terraform_state.states) == {"/state/prod"}
+    assert through.tunnels() == {Asked("CONNECT", f"state.test:{terraform_state.port}", True)}
+
+
+def test_aws_goes_through(through: Wired, moto_aws: MotoAws) -> None:
+    """The AWS CLI reaches the endpoint it makes up by itself."""
+    aws = find_aws()
+    if aws is None:
+        pytest.skip("aws is not installed")
+    through.proxy.table["sts.us-east-1.amazonaws.com"] = moto_aws.address
+    done = through.run(aws, "sts", "get-caller-identity", **moto_aws.credentials())
+    assert (done.returncode, "123456789012" in done.stdout) == (0, True), done.stderr
+    assert through.tunnels() == {Asked("CONNECT", "sts.us-east-1.amazonaws.com:443", True)}
+
+
+JAVA = """
+import java.net.*;
+public class Fetch {
+  public static void main(String[] arguments) throws Exception {
+    Authenticator.setDefault(new Authenticator() {
+      protected PasswordAuthentication getPasswordAuthentication() {
+        return new PasswordAuthentication(arguments[1], arguments[2].toCharArray());
+      }
+    });
+    System.out.println(new String(new URL(arguments[0]).openStream().readAllBytes()));
+  }
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("javac") is None, reason="a JDK is not installed")
+def test_java_goes_through_with_credentials_of_its_own(through: Wired) -> None:
+    """A Java program that brings the credentials needs nothing else: route, trust and Basic are wired."""
+    source = through.folder / "Fetch.java"
+    source.write_text(JAVA)
+    proxy = through.proxy
+    done = through.run("java", str(source), "https://origin.test/echo?x=1", proxy.agent, proxy.token)
+    assert (done.returncode, '"path": "/echo?x=1"' in done.stdout) == (0, True), done.stderr
+    assert proxy.asked[-1] == Asked("CONNECT", "origin.test:443", True)

@@ -1,0 +1,326 @@
+"""The SDK asks exactly what it was told to ask, and believes only a well-formed answer to it."""
+
+import json
+import pickle
+import socket
+import ssl
+import time
+
+import pytest
+import trustme
+from hypothesis import given
+from hypothesis import strategies as st
+
+from claiim import (
+    ActionDenied,
+    AsyncGate,
+    CheckResult,
+    Gate,
+    GateError,
+    GateMisconfigured,
+    GateUnavailable,
+    NotAuthenticated,
+)
+from claiim.answer import read_answer
+from sdk.loopback_gate import ALLOWED, CHRON_ID, LoopbackGate, json_reply, loopback, raw_reply
+
+QUESTION = {"action": "deploy:staging", "target": "api-v2"}
+DENIED = ALLOWED | {
+    "outcome": "DENY",
+    "reason": "policy:no-prod-v1 -- action not in allow list",
+    "code": "policy.not-allowed",
+}
+
+
+def gate_at(url: str, **more: object) -> Gate:
+    return Gate(agent_id="deploy-bot", token="secret-token", url=url, **more)  # type: ignore[arg-type]
+
+
+def test_an_allow_is_returned_whole(served: LoopbackGate) -> None:
+    """An ALLOW comes back with every field the gate sent."""
+    result = gate_at(served.url).check(**QUESTION)
+    assert result == CheckResult(**ALLOWED)
+    assert result.allowed
+    assert bool(result)
+
+
+def test_a_deny_is_returned_not_raised(served: LoopbackGate) -> None:
+    """`check` returns a DENY with its reason and record; the result is false."""
+    served.reply = json_reply(200, DENIED)
+    result = gate_at(served.url).check(**QUESTION)
+    assert result.outcome == "DENY"
+    assert result.reason == "policy:no-prod-v1 -- action not in allow list"
+    assert result.chron_id == CHRON_ID
+    assert not result
+    assert not result.allowed
+
+
+def test_require_returns_only_an_allow(served: LoopbackGate) -> None:
+    """`require` raises ActionDenied on DENY, with the whole answer in it."""
+    gate = gate_at(served.url)
+    assert gate.require(**QUESTION).outcome == "ALLOW"
+    served.reply = json_reply(200, DENIED)
+    with pytest.raises(ActionDenied) as caught:
+        gate.require(**QUESTION)
+    assert caught.value.result.code == "policy.not-allowed"
+    assert str(caught.value) == (
+        '"deploy:staging" on "api-v2" denied: policy:no-prod-v1 -- action not in allow list '
+        "(chr_01jd0000000000000000000000)"
+    )
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert again.result == caught.value.result
+
+
+def test_observe_mode_does_not_turn_a_deny_into_an_allow(served: LoopbackGate) -> None:
+    """Under `observe` a DENY is still false, and `require` still raises."""
+    served.reply = json_reply(200, DENIED | {"mode": "observe"})
+    assert not gate_at(served.url).check(**QUESTION).allowed
+    with pytest.raises(ActionDenied):
+        gate_at(served.url).require(**QUESTION)
+
+
+def test_the_question_on_the_wire(served: LoopbackGate) -> None:
+    """The question goes to /v1/check, the token goes as Bearer, and nothing asked is lost."""
+    gate_at(served.url + "/prefix/").check(**QUESTION, environment="staging", context={"ticket": 7})
+    [(path, headers, body)] = served.asked
+    assert path == "/prefix/v1/check"
+    assert headers["Authorization"] == "Bearer secret-token"
+    assert headers["Content-Type"] == "application/json"
+    assert body == {
+        "agent": "deploy-bot",
+        "action": "deploy:staging",
+        "target": "api-v2",
+        "environment": "staging",
+        "context": {"ticket": 7},
+    }
+
+
+def test_what_was_not_given_is_not_sent(served: LoopbackGate) -> None:
+    """Environment and context are left out, not sent as null."""
+    gate_at(served.url).check(**QUESTION)
+    assert set(served.asked[0][2]) == {"agent", "action", "target"}
+
+
+def test_the_gate_may_fold_the_case_of_an_action(served: LoopbackGate) -> None:
+    """`Deploy:Staging` and `deploy:staging` are the same action to the gate, so to the SDK."""
+    assert gate_at(served.url).check(action="Deploy:Staging", target="api-v2").action == "deploy:staging"
+
+
+def test_proxy_variables_are_not_used(served: LoopbackGate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control API is never reachable through the proxy, so the SDK goes straight to it."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+        monkeypatch.setenv(name.lower(), "http://127.0.0.1:1")
+    assert gate_at(served.url).check(**QUESTION).allowed
+
+
+def test_a_redirect_is_not_followed(served: LoopbackGate) -> None:
+    """An ALLOW behind a redirect is not an ALLOW, and the token goes nowhere else."""
+    with loopback() as elsewhere:
+        answer = f"HTTP/1.1 307 Elsewhere\r\nLocation: {elsewhere.url}/v1/check\r\nContent-Length: 0\r\n\r\n"
+        served.reply = raw_reply(answer.encode())
+        with pytest.raises(GateUnavailable, match="answered 307"):
+            gate_at(served.url).check(**QUESTION)
+        assert elsewhere.asked == []
+
+
+def without(name: str) -> dict[str, object]:
+    return {key: value for key, value in ALLOWED.items() if key != name}
+
+
+def framed(body: bytes, *fields: str) -> bytes:
+    head = "\r\n".join(["HTTP/1.1 200 OK", "Content-Type: application/json", *fields])
+    return head.encode() + b"\r\n\r\n" + body
+
+
+GOOD_BODY = json.dumps(ALLOWED).encode()
+BAD_ANSWERS = {
+    "a key missing": (json_reply(200, without("chron_id")), 'no usable "chron_id"'),
+    "no reason": (json_reply(200, without("reason")), 'no usable "reason"'),
+    "an empty code": (json_reply(200, ALLOWED | {"code": ""}), 'no usable "code"'),
+    "outcome in lower case": (json_reply(200, ALLOWED | {"outcome": "allow"}), "outcome other"),
+    "outcome with a blank": (json_reply(200, ALLOWED | {"outcome": "ALLOW "}), "outcome other"),
+    "outcome as a truth": (json_reply(200, ALLOWED | {"outcome": True}), 'no usable "outcome"'),
+    "outcome as a list": (json_reply(200, ALLOWED | {"outcome": ["ALLOW"]}), 'no usable "outcome"'),
+    "outcome null": (json_reply(200, ALLOWED | {"outcome": None}), 'no usable "outcome"'),
+    "outcome unknown": (json_reply(200, ALLOWED | {"outcome": "HOLD"}), "outcome other"),
+    "mode unknown": (json_reply(200, ALLOWED | {"mode": "off"}), "mode other"),
+    "a record id that is none": (json_reply(200, ALLOWED | {"chron_id": "chr_1"}), "no Chron record"),
+    "another action": (json_reply(200, ALLOWED | {"action": "deploy:production"}), "another action"),
+    "another target": (json_reply(200, ALLOWED | {"target": "api-v3"}), "another target"),
+    "another agent": (json_reply(200, ALLOWED | {"agent": "other-bot"}), "another agent"),
+    "outcome twice": (json_reply(200, b'{"outcome": "DENY", ' + GOOD_BODY[1:]), "not JSON"),
+    "a list": (json_reply(200, [ALLOWED]), "not a JSON object"),
+    "null": (json_reply(200, None), "not a JSON object"),
+    "an empty body": (json_reply(200, b""), "not JSON"),
+    "a cut body": (json_reply(200, GOOD_BODY[:-1]), "not JSON"),
+    "something behind it": (json_reply(200, GOOD_BODY + b"{}"), "not JSON"),
+    "a byte order mark": (json_reply(200, b"\xef\xbb\xbf" + GOOD_BODY), "not JSON"),
+    "UTF-16": (json_reply(200, json.dumps(ALLOWED).encode("utf-16")), "not JSON"),
+    "NaN in it": (json_reply(200, GOOD_BODY[:-1] + b', "x": NaN}'), "not JSON"),
+    "nested too deep": (json_reply(200, b"[" * 200_000), "not JSON"),
+    "a huge number": (json_reply(200, b"9" * 10_000), "not JSON"),
+    "a login page": (json_reply(200, b"<html>", "text/html"), "not JSON"),
+    "JSON called HTML": (json_reply(200, ALLOWED, "text/html"), "not JSON"),
+    "201 with an ALLOW": (json_reply(201, ALLOWED), "answered 201"),
+    "204": (raw_reply(b"HTTP/1.1 204 No Content\r\n\r\n"), "answered 204"),
+    "400 with an ALLOW": (json_reply(400, ALLOWED), "answered 400"),
+    "429": (json_reply(429, {"detail": "slow down"}), "answered 429 instead of a decision: slow down"),
+    "503": (json_reply(503, {"reason": "audit_unavailable"}), "answered 503 .*: audit_unavailable"),
+    "control bytes in the reason": (json_reply(500, {"reason": "a\x1b[2Jb\r\nc"}), r": a \[2Jb  c$"),
+    "larger than 1 MiB": (json_reply(200, ALLOWED | {"pad": "x" * 2**20}), "larger than 1 MiB"),
+    "larger, in chunks": (
+        raw_reply(
+            framed(b"%x\r\n%s\r\n" % (2**20 + 1, b" " * (2**20 + 1)) * 2, "Transfer-Encoding: chunked")
+        ),
+        "larger than 1 MiB",
+    ),
+    "shorter than it says": (raw_reply(framed(GOOD_BODY, "Content-Length: 9999")), "ends early"),
+    "a cut chunk": (
+        raw_reply(framed(b"fff\r\n" + GOOD_BODY, "Transfer-Encoding: chunked")),
+        "IncompleteRead",
+    ),
+    "gzip": (raw_reply(framed(b"\x1f\x8b" + GOOD_BODY, "Content-Encoding: gzip")), "not JSON"),
+    "no status line": (raw_reply(GOOD_BODY), "not a well-formed HTTP answer"),
+    "nothing": (raw_reply(b""), "no answer"),
+    "a garbled status": (raw_reply(b"HTTP/1.1 2OO OK\r\n\r\n" + GOOD_BODY), "not a well-formed HTTP answer"),
+    "an endless header": (raw_reply(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000), "not a well-formed HTTP"),
+    "a thousand headers": (raw_reply(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 1000), "not a well-formed HTTP"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ANSWERS)
+def test_a_bad_answer_is_no_answer(name: str, served: LoopbackGate) -> None:
+    """Whatever is not a well-formed decision on this question raises GateUnavailable and says why."""
+    served.reply, message = BAD_ANSWERS[name]
+    with pytest.raises(GateUnavailable, match=message):
+        gate_at(served.url).check(**QUESTION)
+    assert len(served.asked) == 1, "a question is asked once"
+
+
+@pytest.mark.parametrize("name", ["outcome in lower case", "nothing", "503", "another action"])
+async def test_a_bad_answer_is_no_answer_under_asyncio(name: str, served: LoopbackGate) -> None:
+    """AsyncGate refuses what Gate refuses."""
+    served.reply, message = BAD_ANSWERS[name]
+    gate = AsyncGate(agent_id="deploy-bot", token="secret-token", url=served.url)
+    with pytest.raises(GateUnavailable, match=message):
+        await gate.check(**QUESTION)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_refused_token_is_named_as_such(status: int, served: LoopbackGate) -> None:
+    """401 and 403 raise NotAuthenticated, whose message has the gate's reason and never the token."""
+    served.reply = json_reply(status, ALLOWED | {"reason": "agent:deploy-bot -- wrong token"})
+    with pytest.raises(NotAuthenticated, match="agent:deploy-bot -- wrong token") as caught:
+        gate_at(served.url).check(**QUESTION)
+    assert "secret-token" not in str(caught.value)
+
+
+def test_nobody_listening() -> None:
+    """A refused connection raises GateUnavailable and says what to look at."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound, not listening: nobody else can take the port
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(GateUnavailable, match='connection refused; is "claiim serve" running'):
+            gate_at(url).check(**QUESTION)
+
+
+def test_a_silent_gate(served: LoopbackGate) -> None:
+    """A gate that accepts and says nothing is unavailable after `timeout_s`."""
+    served.reply = lambda _: served.released.wait(10) and None
+    started = time.monotonic()
+    with pytest.raises(GateUnavailable, match="timed out"):
+        gate_at(served.url, timeout_s=0.1).check(**QUESTION)
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize("part", [b"HTTP/1.1 200 OK\r\n" + b"X" * 200, b" " * 200])
+def test_a_dripping_gate(part: bytes, served: LoopbackGate) -> None:
+    """One byte at a time does not stretch the deadline, neither in the head nor in the body."""
+
+    def drip(handler: object) -> None:
+        if part.isspace():
+            handler.wfile.write(framed(b"", "Content-Length: 5000"))  # type: ignore[attr-defined]
+        for byte in part:
+            if served.released.wait(0.02):
+                return
+            handler.wfile.write(bytes([byte]))  # type: ignore[attr-defined]
+
+    served.reply = drip
+    started = time.monotonic()
+    with pytest.raises(GateUnavailable, match="timed out"):
+        gate_at(served.url, timeout_s=0.2).check(**QUESTION)
+    assert time.monotonic() - started < 2
+
+
+def test_https_needs_the_right_ca(tmp_path: object) -> None:
+    """Over https the certificate is checked against `ca`, or the system's roots without it."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    ca = tmp_path / "ca.pem"  # type: ignore[operator]
+    authority.cert_pem.write_to_path(str(ca))
+    with loopback(context) as served:
+        assert gate_at(served.url, ca=ca).check(**QUESTION).allowed
+        with pytest.raises(GateUnavailable, match="certificate is not trusted"):
+            gate_at(served.url).check(**QUESTION)
+        with pytest.raises(GateUnavailable, match="certificate is not trusted"):
+            gate_at(served.url.replace("127.0.0.1", "localhost"), ca=ca).check(**QUESTION)
+        with pytest.raises(GateUnavailable):
+            gate_at(served.url.replace("https", "http")).check(**QUESTION)
+    assert len(served.asked) == 1
+
+
+QUESTIONS_THAT_ARE_NONE = {
+    "no action": {"action": "", "target": "api-v2"},
+    "no target": {"action": "deploy:staging", "target": ""},
+    "a number as target": {"action": "deploy:staging", "target": 7},
+    "a context that is no JSON": {**QUESTION, "context": {"when": object()}},
+    "a context with NaN": {**QUESTION, "context": {"when": float("nan")}},
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS_THAT_ARE_NONE)
+def test_a_question_that_is_none_is_not_asked(name: str, served: LoopbackGate) -> None:
+    """A mistake in the caller's code raises ValueError before anything is sent."""
+    with pytest.raises(ValueError, match=r"give a non-empty string|cannot be written as JSON"):
+        gate_at(served.url).check(**QUESTIONS_THAT_ARE_NONE[name])  # type: ignore[arg-type]
+    assert served.asked == []
+
+
+def test_every_failure_is_a_gate_error() -> None:
+    """One `except GateError` catches whatever keeps an agent from permission."""
+    for kind in (ActionDenied, GateMisconfigured, GateUnavailable, NotAuthenticated):
+        assert issubclass(kind, GateError)
+
+
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(["ALLOW", "DENY", "enforce"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+ASKED: dict[str, object] = {"agent": "deploy-bot", **QUESTION}
+
+
+@given(status=st.sampled_from([200, 200, 201, 302, 403, 500]), body=st.binary() | ANY_JSON.map(json.dumps))
+def test_noise_is_never_an_answer(status: int, body: bytes | str) -> None:
+    """No bytes that were not written to be an answer are ever read as one."""
+    raw = body.encode() if isinstance(body, str) else body
+    with pytest.raises(GateError):
+        read_answer(status, "application/json", raw, ASKED)
+
+
+@given(name=st.sampled_from(sorted(ALLOWED)), value=ANY_JSON)
+def test_a_spoiled_field_never_widens_the_answer(name: str, value: object) -> None:
+    """With any one field replaced by anything, the answer is refused or still says what the gate said."""
+    body = json.dumps(ALLOWED | {name: value}).encode()
+    try:
+        result = read_answer(200, "application/json", body, ASKED)
+    except GateError:
+        return
+    assert getattr(result, name) == value
+    assert (result.outcome, result.agent, result.target) == (
+        value if name == "outcome" else "ALLOW",
+        "deploy-bot",
+        "api-v2",
+    )

@@ -1,0 +1,1 @@
+"""What the tests share: target servers that record what reached them."""

@@ -1,0 +1,201 @@
+"""A real gate for tests: its own folder, its own ports, its own thread; real clients talk to it."""
+
+import asyncio
+import json
+import sqlite3
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from policies import credential
+from proxy.config import load_config
+from proxy.serve import Service
+from proxy.wiring import UNSET, environment, write_files
+from support.targets.base import Target
+
+TOKEN = "clm_test-token-of-deploy-bot-0123456789abcdef"
+OTHER_TOKEN = "clm_test-token-of-other-bot-0123456789abcdef0"
+
+AGENTS: dict[str, Any] = {
+    "version": 1,
+    "humans": [{"id": "alice@acme.test", "name": "Alice", "org": "acme", "state": "active"}],
+    "agents": [
+        {
+            "id": "deploy-bot",
+            "anchor": "alice@acme.test",
+            "org": "acme",
+            "state": "active",
+            "skill": "deploy-v2",
+            "tokens": [credential("deploy-bot", TOKEN).token_sha256],
+        },
+        {
+            "id": "other-bot",
+            "anchor": "alice@acme.test",
+            "org": "acme",
+            "state": "active",
+            "skill": "reader-v1",
+            "tokens": [credential("other-bot", OTHER_TOKEN).token_sha256],
+        },
+    ],
+}
+
+SKILLS: dict[str, dict[str, Any]] = {
+    "deploy-v2": {
+        "skill": "deploy-v2",
+        "allow": ["deploy:staging", "health:check", "data:**"],
+        "deny": ["deploy:production", "infra:destroy"],
+    },
+    "reader-v1": {"skill": "reader-v1", "allow": ["data:read"]},
+}
+
+
+class LiveGate:
+    """Runs `proxy.serve.Service` in a thread of its own between enter and exit."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *targets: Target,
+        target_ca: Path | None = None,
+        mappings: Mapping[str, Any] | None = None,
+        skills: Mapping[str, Any] = SKILLS,
+        agents: Mapping[str, Any] = AGENTS,
+        config: Mapping[str, Any] | None = None,
+        prepare: Callable[[Service], None] | None = None,
+    ) -> None:
+        self.folder = folder
+        self._prepare = prepare
+        resolve = {
+            name: {"address": target.address, **({"ca": str(target_ca)} if target_ca else {})}
+            for target in targets
+            for name in target.names
+        }
+        ports = [443, 80, *(target.port for target in targets)]
+        settings: dict[str, Any] = {
+            "version": 1,
+            "proxy": {"listen": "127.0.0.1:0", "allowed_ports": ports},
+            "api": {"listen": "127.0.0.1:0"},
+            "resolve": resolve,
+        }
+        for section, values in (config or {}).items():
+            settings[section] = {**settings.get(section, {}), **values} if isinstance(values, dict) else values
+        self.write("claiim.yaml", settings)
+        self.write("agents.yaml", agents)
+        for name, skill in skills.items():
+            self.write(f"policies/{name}.yaml", skill)
+        self.write("mappings/site.yaml", mappings or {"version": 1})
+        self.config = load_config(folder / "claiim.yaml")
+
+    def write(self, name: str, value: Any) -> Path:
+        """Write one YAML file of the gate's folder."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value if isinstance(value, str) else yaml.safe_dump(value, sort_keys=False))
+        return path
+
+    def __enter__(self) -> Self:
+        self._up = threading.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="gate")
+        self._thread.start()
+        self._up.wait()
+        if self._failure is not None:
+            self._thread.join()
+            raise self._failure
+        self.ca = self.config.ca_certificate
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Stop as TERM would and wait until everything is written."""
+        self.__exit__()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._up.set()
+
+    async def _serve(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        async with Service(self.config) as self.service:
+            if self._prepare:
+                self._prepare(self.service)
+            self._up.set()
+            await self._stop.wait()
+
+    def call[T](self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something on the gate's loop and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(timeout=60)
+
+    def proxy(self, agent: str = "deploy-bot", token: str = TOKEN) -> str:
+        """The proxy URL with credentials."""
+        return f"http://{agent}:{token}@{self.service.proxy_address}"
+
+    @property
+    def api(self) -> str:
+        """The control API's URL."""
+        return self.service.api_url
+
+    def environment(self, agent: str = "deploy-bot", token: str = TOKEN) -> dict[str, str]:
+        """What `claiim run` gives to an unmodified client, over a nearly empty environment."""
+        import os
+
+        files = write_files(self.folder / "wiring", self.service.ca_pem)
+        wired = environment(
+            self.proxy(agent, token),
+            bundle=files.bundle,
+            java_store=files.java_store,
+            node_preload=files.node_preload,
+            agent=agent,
+            api_url=self.api,
+            run_id="test",
+        )
+        kept = {name: value for name, value in os.environ.items() if name not in UNSET}
+        return {**kept, **wired}
+
+    def settle(self) -> None:
+        """Return once no exchange is open and every outcome so far is on disk."""
+
+        async def settled() -> None:
+            await self.service.engine.idle()
+            await self.service.gate._chron.append("lifecycle", {"event": "settled"})
+
+        self.call(settled())
+
+    def records(self, kind: str = "decision", **wanted: Any) -> list[dict[str, Any]]:
+        """The records of one kind, oldest first, whose fields are as wanted."""
+        if self._thread.is_alive():
+            self.settle()
+        with closing(sqlite3.connect(f"file:{self.config.chron}?mode=ro", uri=True)) as database:
+            rows = database.execute("SELECT body FROM chron WHERE kind = ? ORDER BY seq", (kind,)).fetchall()
+        bodies = [json.loads(body) for (body,) in rows]
+        return [body for body in bodies if all(body.get(name) == value for name, value in wanted.items())]
+
+    def outcome_of(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The outcome record of a decision."""
+        (outcome,) = self.records("outcome", ref=record["id"])
+        return outcome
+
+
+@contextmanager
+def running(gate: LiveGate) -> Iterator[LiveGate]:
+    """Run a gate and check, when it has stopped, that no decision is without its outcome."""
+    with gate:
+        yield gate
+    decisions = {record["id"] for record in gate.records(channel="wire")}
+    outcomes = [record["ref"] for record in gate.records("outcome")]
+    assert sorted(decisions) == sorted(outcomes)
