@@ -12,6 +12,7 @@ at opening is what makes that safe: it copies what is readable into the file and
 appended behind it.
 """
 
+import errno
 import os
 import sqlite3
 import time
@@ -63,11 +64,13 @@ def _authorize(action: int, first: str | None, *_: str | None) -> int:
 class Ledger:
     """A verified head and the means to append behind it. Not thread-safe; errors end it."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, restored: list[str]) -> None:
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
-        self.restored = restored
+        self.restored: list[str] = []
         """Guards that were missing and have been put back."""
+        self.settled = False
+        """The write-ahead log was moved into the file; a reader with an old transaction can prevent it."""
         self.seq = 0
         self.hash = b""
 
@@ -82,7 +85,8 @@ class Ledger:
         except (OSError, sqlite3.Error) as error:
             raise ChronError(explained(path, error)) from error
         try:
-            ledger = cls(path, connection, _prepare(path, connection))
+            ledger = cls(path, connection)
+            ledger._prepare()
             ledger._verify_tail(origin)
         except BaseException as error:
             connection.close()
@@ -91,6 +95,31 @@ class Ledger:
             raise
         _shut_in(connection)
         return ledger
+
+    def _prepare(self) -> None:
+        path, connection = self.path, self.connection
+        for pragma in PRAGMAS:
+            connection.execute(pragma).close()
+        if schema.is_empty(connection):
+            _use_write_ahead_log(path, connection)
+            schema.create(connection)
+        if reason := schema.foreign(connection):
+            raise ChronError(f'"{path}" {reason}')
+        _use_write_ahead_log(path, connection)
+        self.settled = not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        self.restored = schema.missing_guards(connection)
+        for name in self.restored:
+            connection.execute(schema.GUARDS[name])
+        if wrong := schema.faults(connection):
+            raise ChronError(f'chron "{path}" does not verify: {wrong[0]}; run "claiim chron verify {path}"')
+
+    def require_settled(self) -> None:
+        """Raise ChronError when the write-ahead log of a run that failed may not be appended to."""
+        if not self.settled:
+            raise ChronError(
+                f'chron "{self.path}" stopped in the middle and is being read by a long transaction; '
+                "close that reader and start again"
+            )
 
     def _verify_tail(self, origin: str) -> None:
         with closing(self.connection.execute("SELECT max(seq) FROM chron")) as cursor:
@@ -132,16 +161,12 @@ class Ledger:
         self.seq, self.hash = rows[-1][0], rows[-1][4]
 
     def abandon(self) -> None:
-        """Roll back and close without complaint: the connection has failed already."""
+        """Roll back and close; without complaint, because what failed has been told already."""
         with suppress(sqlite3.Error):
             if self.connection.in_transaction:
                 self.connection.execute("ROLLBACK")
         with suppress(sqlite3.Error):
             self.connection.close()
-
-    def close(self) -> None:
-        """Close; SQLite moves the write-ahead log into the file when nobody else has it open."""
-        self.connection.close()
 
 
 def _create_file(path: Path) -> None:
@@ -155,25 +180,9 @@ def _create_file(path: Path) -> None:
             os.close(folder)
 
 
-def _prepare(path: Path, connection: sqlite3.Connection) -> list[str]:
-    for pragma in PRAGMAS:
-        connection.execute(pragma).close()
-    if schema.is_empty(connection):
-        if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-            raise ChronError(f'chron "{path}" cannot use a write-ahead log here; put it on a local disk')
-        schema.create(connection)
-    if reason := schema.foreign(connection):
-        raise ChronError(f'"{path}" {reason}')
+def _use_write_ahead_log(path: Path, connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise ChronError(f'chron "{path}" cannot use a write-ahead log here; put it on a local disk')
-    if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-        raise ChronError(f'chron "{path}" is being read by a long transaction; close that reader and start again')
-    restored = schema.missing_guards(connection)
-    for name in restored:
-        connection.execute(schema.GUARDS[name])
-    if wrong := schema.faults(connection):
-        raise ChronError(f'chron "{path}" does not verify: {wrong[0]}; run "claiim chron verify {path}"')
-    return restored
 
 
 def _shut_in(connection: sqlite3.Connection) -> None:
@@ -182,19 +191,26 @@ def _shut_in(connection: sqlite3.Connection) -> None:
     connection.set_authorizer(_authorize)
 
 
+_NOT_WRITABLE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT, errno.ELOOP}
+)
+
+
 def explained(path: Path, error: Exception) -> str:
     """A file or SQLite error as one line with its remedy."""
     name = getattr(error, "sqlite_errorname", "")
     detail = f"{name}: {error}" if name else str(getattr(error, "strerror", None) or error)
     if name.startswith("SQLITE_FULL"):
         return f'cannot record in "{path}": disk full ({detail}); free some space, the gate recovers by itself'
-    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or isinstance(error, OSError):
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")) or (
+        isinstance(error, OSError) and error.errno in _NOT_WRITABLE
+    ):
         return f'cannot record in "{path}": {detail}; make the file and its folder writable for the gate'
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f'cannot record in "{path}": locked by another program ({detail}); close it'
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
         return f'chron "{path}" does not verify: {detail}; run "claiim chron verify {path}"'
-    if name.startswith("SQLITE_IOERR"):
+    if name.startswith("SQLITE_IOERR") or isinstance(error, OSError):
         return f'cannot record in "{path}": disk error ({detail}); check the disk, its quota and its limits'
     return f'cannot record in "{path}": {detail or type(error).__name__}; see the log of the gate'
 

@@ -83,9 +83,11 @@ class Chron:
         ledger = Ledger.open(path, origin)
         try:
             kept, left, last_ns = _kept(ledger), left_behind(ledger.connection, ledger.seq), _last_ns(ledger)
-        except sqlite3.Error as error:
+            if not left.clean:
+                ledger.require_settled()
+        except (sqlite3.Error, ChronError) as error:
             ledger.abandon()
-            raise ChronError(explained(path, error)) from error
+            raise error if isinstance(error, ChronError) else ChronError(explained(path, error)) from error
         opening = _opening(ledger, origin, session, left)
         storage = Storage(path, lock.path, low_water_bytes)
         chron = cls(path, Writer(path, origin, ledger, storage, clock_ns, last_ns), lock, kept)

@@ -1,9 +1,8 @@
 """Proof: does the whole Chron still say what was written?
 
-Checked, in this order: that tables and guards are ours; every record's body against its leaf, its leaf
-against the chain, its columns against its body; every kept text against the record that
-kept it; SQLite's own structure, so that an index cannot hide a record from a query. What the chain cannot
-see stands in `chron.chain`.
+Checked: every record's body against its leaf, its leaf against the chain, its columns against its body; every kept
+text against the record that kept it; that tables and guards are ours; SQLite's own structure, so that an index cannot
+hide a record from a query. What the chain cannot see stands in `chron.chain`.
 
     Verification(ok=True, records=1204, first_bad_seq=None, fault="", head_hash="9f3c...")
     Verification(ok=False, records=1204, first_bad_seq=17, fault="its body was changed", head_hash="41aa...")

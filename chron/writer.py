@@ -209,6 +209,7 @@ class Writer:
             raise ChronError(moved)
         ledger = Ledger.open(self._path, self._origin)
         self._ledger = ledger
+        ledger.require_settled()
         seq, hash_ = self._acknowledged
         if seq > ledger.seq or ledger.hash_at(seq) != hash_:
             raise ChronError(f'chron "{self._path}" lost record {seq}, which was on disk; keep the file and restart')

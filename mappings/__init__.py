@@ -17,7 +17,8 @@ from mappings.documents import (
     parse,
     read_document,
 )
-from mappings.mapping import Considered, Mappings, Text, compile_mappings, load_mappings
+from mappings.loading import compile_mappings, load_mappings
+from mappings.mapping import Considered, Mappings, Text
 from mappings.recognition import NOT_RECOGNISED, Call, Pack, Recognition
 from mappings.request import Request
 from mappings.resolution import Operation, Problem, Resolution, RuleRef

@@ -19,7 +19,7 @@ def glob_source(glob: str, any_character: str = ".") -> str:
     return f"{first}{middle}{any_character}*{rest[-1]}"
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=8192)
 def compile_glob(glob: str) -> re.Pattern[str]:
     """Return the compiled glob; only texts of rules come here, never of requests."""
     return re.compile(glob_source(glob), re.DOTALL)

@@ -14,43 +14,23 @@ it never raises, and what goes wrong inside is a problem, which is a refusal.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Literal
-from urllib.parse import unquote
 
-from mappings.actions import canonical_action
-from mappings.bodies import MISSING, Pointer, look_up_all
-from mappings.compile import HTTP_PACK, Binding, Compiled, Rule, compile_documents
+from mappings.compile import Binding, Compiled, Rule
 from mappings.conditions import Answer, Subject, all_hold
-from mappings.documents import Document, DocumentError, Fault, PackError, Place, read_document
-from mappings.environments import environment
+from mappings.documents import Document
 from mappings.hosts import EXACT
-from mappings.packs import CODE_PACKS
+from mappings.naming import MAX_OPERATIONS, TOO_MANY_OPERATIONS, Naming
 from mappings.reading import Alternative, Reading, alternatives
 from mappings.recognition import Call, Pack, Recognition
 from mappings.request import Request
-from mappings.resolution import (
-    CONFLICT,
-    TOO_MANY,
-    UNKNOWN_ENVIRONMENT,
-    UNMAPPED,
-    UNREADABLE,
-    Operation,
-    Problem,
-    Resolution,
-    RuleRef,
-)
+from mappings.resolution import CONFLICT, UNMAPPED, UNREADABLE, Operation, Problem, Resolution, RuleRef
 from mappings.routes import Candidate, choose, method_rank
-from mappings.templates import plain, printable, render_action, render_target
-
-MAX_OPERATIONS = 200
 
 _NO_RULE = Problem(UNMAPPED, "no rule names this request")
 _UNBOUND = Binding((), {}, "")
-_SHIPPED = Path(__file__).parent / "packs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +92,7 @@ class Mappings:
             return Resolution((), Problem(UNREADABLE, "the request could not be resolved"), "")
 
     def explain(self, request: Request) -> tuple[Resolution, tuple[Considered, ...]]:
-        """Return what `resolve` returns, and every rule that came near, winners first."""
+        """Return what `resolve` returns, and every rule that came near, the most specific first."""
         seen: list[Considered] = []
         try:
             self._resolve(request, seen)
@@ -126,7 +106,7 @@ class Mappings:
         binding = self._binding(request.host)
         calls, problem = self._recognised(binding, request)
         if problem is None and len(calls) > MAX_OPERATIONS:
-            problem = _too_many()
+            problem = TOO_MANY_OPERATIONS
         if problem is not None:
             return Resolution((), problem, binding.family)
         reading = Reading(request)
@@ -140,7 +120,7 @@ class Mappings:
                 key = (operation.name, operation.action, operation.target, operation.environment)
                 operations.setdefault(key, operation)
             if len(operations) > MAX_OPERATIONS:
-                return Resolution((), _too_many(), binding.family)
+                return Resolution((), TOO_MANY_OPERATIONS, binding.family)
         return Resolution(tuple(operations.values()), None, binding.family)
 
     def _binding(self, host: str) -> Binding:
@@ -166,16 +146,19 @@ class Mappings:
     ) -> Sequence[Operation] | Problem:
         candidates = self._candidates(binding, reading, call)
         trace: list[tuple[Candidate[Rule], Answer]] | None = None if seen is None else []
+        if trace is not None:
+            candidates.sort(key=_rule_id)
         chosen = choose(candidates, trace)
         if seen is not None and trace is not None:
             seen.extend(_considered(chosen, trace))
         if isinstance(chosen, Problem):
             return chosen
+        naming = Naming(reading, call, binding.facts, self._compiled.classifiers)
         if not chosen:
-            return _NO_RULE if call is None else self._unruled(binding, reading, call)
+            return _NO_RULE if call is None else naming.by_itself(call)
         found: list[Operation] = []
         for candidate in sorted(chosen, key=_rule_id):
-            made = self._made(binding, reading, call, candidate)
+            made = naming.by_rule(candidate.item, candidate.captures, candidate.subject.facts)
             if isinstance(made, Problem):
                 return made
             found.extend(made)
@@ -212,56 +195,6 @@ class Mappings:
                     consider(rule, exactness, literal, host, {})
         return list(best.values())
 
-    # --- what the winner makes of it ---
-
-    def _made(
-        self, binding: Binding, reading: Reading, call: Call | None, candidate: Candidate[Rule]
-    ) -> Sequence[Operation] | Problem:
-        rule = candidate.item
-        facts = candidate.subject.facts
-        shown = self._environment(binding, reading, call, candidate.captures)
-        values = {
-            "path": reading.request.path,
-            **facts,
-            "env": shown or UNKNOWN_ENVIRONMENT,
-            "host": reading.request.host,
-            "method": reading.request.method,
-        }
-        values.pop("each", None)
-        elements = _elements(rule.each, reading, call)
-        if isinstance(elements, Problem):
-            return elements
-        name = call.name if call else f"{HTTP_PACK}:{reading.request.method}"
-        found = []
-        for element in elements:
-            if element:
-                values["each"] = element
-            action = render_action(rule.action, values, reading)
-            if isinstance(action, Problem):
-                return action
-            target: str | Problem = _default_target(reading, call)
-            if rule.target is not None:
-                target = render_target(rule.target, values, reading)
-            if isinstance(target, Problem):
-                return target
-            found.append(Operation(name, action, target, shown, rule.ref, facts))
-        return found
-
-    def _unruled(self, binding: Binding, reading: Reading, call: Call) -> Sequence[Operation] | Problem:
-        """Without a rule the operation speaks for itself."""
-        try:
-            action = canonical_action(call.name)
-        except ValueError:
-            return Problem(UNREADABLE, "the request names an operation that no action can be written for")
-        shown = self._environment(binding, reading, call, {})
-        facts = {**call.captures, **binding.facts}
-        return (Operation(call.name, action, _default_target(reading, call), shown, None, facts),)
-
-    def _environment(self, binding: Binding, reading: Reading, call: Call | None, captures: Mapping[str, str]) -> str:
-        trusted = {name: call.captures.get(name, "") for name in call.trusted} if call else {}
-        facts = {**trusted, **captures, **binding.facts, "host": reading.request.host}
-        return environment(self._compiled.classifiers, facts, binding.facts.get("env", ""))
-
     # --- before the body is there ---
 
     def _needs_body(self, request: Request) -> bool:
@@ -293,10 +226,6 @@ def _recognise(pack: Pack, request: Request) -> Recognition:
         return Recognition((), Problem(UNREADABLE, f'the pack "{pack.name}" could not read this request'))
 
 
-def _too_many() -> Problem:
-    return Problem(TOO_MANY, f"the request performs more than {MAX_OPERATIONS} operations; split it")
-
-
 def _host_rank(patterns: tuple[str, ...], host: str) -> int | None:
     if not patterns:
         return 0
@@ -306,33 +235,6 @@ def _host_rank(patterns: tuple[str, ...], host: str) -> int | None:
         if (host.endswith(pattern[1:]) and len(host) >= len(pattern) if pattern[0] == "*" else host == pattern)
     ]
     return max(ranks, default=None)
-
-
-def _elements(each: str | Pointer | None, reading: Reading, call: Call | None) -> Sequence[str] | Problem:
-    """Return what ``${each}`` stands for, one operation for each; never none, which would be no operation."""
-    if each is None:
-        return ("",)
-    if isinstance(each, str):
-        return (call.lists.get(each, ()) if call else ()) or ("",)
-    body = reading.json()
-    found = () if body is MISSING else body if isinstance(body, Problem) else look_up_all(body, each)
-    if isinstance(found, Problem):
-        return found
-    if len(found) > MAX_OPERATIONS:
-        return _too_many()
-    texts: list[str] = []
-    for value in found:
-        text = plain(value, each)
-        if isinstance(text, Problem):
-            return text
-        texts.append(text)
-    return texts or ("",)
-
-
-def _default_target(reading: Reading, call: Call | None) -> str:
-    if call and call.target:
-        return printable(call.target)
-    return printable(reading.request.host + unquote(reading.request.path, errors="replace"))
 
 
 def _agree(first: Resolution, other: Resolution, how: Alternative) -> bool:
@@ -368,56 +270,3 @@ def _considered(
             yield Considered(rule, "won", "", operation)
         else:
             yield Considered(rule, "less specific", "", operation)
-
-
-# --- loading ---
-
-
-def compile_mappings(documents: Sequence[Document]) -> Mappings:
-    """Return the mappings of exactly these documents; raise PackError with every fault. Reads no file."""
-    return Mappings(compile_documents(documents, CODE_PACKS), documents)
-
-
-def load_mappings(paths: Sequence[Path]) -> Mappings:
-    """Return the mappings in files and folders (``*.yaml``, ``*.yml``), with the shipped packs.
-
-    Raises PackError with every fault of every file.
-    """
-    faults: list[Fault] = []
-    documents: list[Document] = list(_shipped())
-    for path in _files(paths, faults):
-        try:
-            text = path.read_bytes().decode("utf-8")
-            documents.append(read_document(text, str(path), error=PackError))
-        except DocumentError as error:
-            faults.extend(error.faults)
-        except UnicodeDecodeError:
-            faults.append(Fault(Place(str(path), 1, 1), "the file is not UTF-8; save it as UTF-8"))
-        except OSError as error:
-            faults.append(Fault(Place(str(path), 1, 1), f"cannot be read: {error.strerror}"))
-    try:
-        mappings = compile_mappings(documents)
-    except PackError as error:
-        faults.extend(error.faults)
-        raise PackError(faults) from None
-    if faults:
-        raise PackError(faults)
-    return mappings
-
-
-def _files(paths: Sequence[Path], faults: list[Fault]) -> Iterable[Path]:
-    for path in paths:
-        if path.is_dir():
-            yield from sorted(each for each in path.iterdir() if each.suffix in (".yaml", ".yml"))
-        elif path.exists():
-            yield path
-        else:
-            faults.append(Fault(Place(str(path), 1, 1), "there is no such file; create it or remove the path"))
-
-
-@cache
-def _shipped() -> tuple[Document, ...]:
-    return tuple(
-        read_document(path.read_text("utf-8"), f"pack:{path.stem}", error=PackError)
-        for path in sorted(_SHIPPED.glob("*.yaml"))
-    )

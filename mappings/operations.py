@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from mappings.actions import canonical_pattern, is_pattern, pattern_regex
 
@@ -47,6 +47,7 @@ class OperationIndex[T]:
 
     def __init__(self) -> None:
         self._exact: dict[str, list[tuple[T, int, int]]] = {}
+        # By the literal start of the pattern, so that a name meets only patterns that begin as it does.
         self._globs: dict[str, list[tuple[re.Pattern[str], T, int]]] = {}
 
     def add(self, pattern: str, item: T) -> None:
@@ -54,16 +55,24 @@ class OperationIndex[T]:
         if not is_pattern(pattern):
             self._exact.setdefault(pattern, []).append((item, EXACT_OPERATION, len(pattern)))
             return
-        first = pattern.split(":", 1)[0]
-        family = "" if is_pattern(first) else first
         literal_chars = len(pattern.replace("*", ""))
-        self._globs.setdefault(family, []).append((re.compile(pattern_regex(pattern)), item, literal_chars))
+        expression = re.compile(pattern_regex(pattern))
+        start = [*_starts(pattern.partition("*")[0])][-1]
+        self._globs.setdefault(start, []).append((expression, item, literal_chars))
 
     def find(self, name: str) -> list[tuple[T, int, int]]:
         """Return item, exactness and literal characters of every pattern that a case-folded name fits."""
         found = list(self._exact.get(name, ()))
-        for family in (name.split(":", 1)[0], ""):
-            for expression, item, literal_chars in self._globs.get(family, ()):
+        for start in _starts(name):
+            for expression, item, literal_chars in self._globs.get(start, ()):
                 if expression.fullmatch(name):
                     found.append((item, PATTERN_OPERATION, literal_chars))
         return found
+
+
+def _starts(name: str) -> Iterator[str]:
+    """Yield "" and every start of `name` that ends in ":" or "/", the shortest first."""
+    yield ""
+    for at, character in enumerate(name, 1):
+        if character in ":/":
+            yield name[:at]

@@ -18,12 +18,13 @@
 A **route** is one text, ``METHOD [host]/path/{template}[?key[=value][&key[=value]...]]``: the path is a
 template as in a rule (``{x}``, ``{x+}``, ``{x:a|b}``, ``{x:web-*}``; ``{base}...{head}`` splits a segment);
 each ``?key`` must be present, each ``?key=value`` must have that value; other query parameters make no
-difference. ``METHOD`` may be a list, ``GET|PUT``; GET covers HEAD unless another route that matches names
-HEAD. Without a host a route holds on every host bound to the pack.
+difference. ``METHOD`` may be a list, ``GET|PUT``; GET covers HEAD too. Without a host a route holds on
+every host bound to the pack.
 
-Several routes may match; the most specific one names the operation: more query conditions, then more literal
-characters in the path, then exact host over wildcard over none. Equals of different operations are all
-recognised. The same route twice is a fault.
+Several routes may match; the most specific one names the operation: more query conditions, then more of
+them with a value, then more literal characters in the path, then exact host over wildcard over none, then a
+named method over HEAD by way of GET. Equals of different operations are all recognised. The same route
+twice is a fault.
 
 Path captures become the call's captures, percent-decoded, and environment classifiers may read all of them.
 A pack whose name is that of a code pack (``kubernetes``, ``aws``, ``git``) may hold only ``rules``: it adds
@@ -31,8 +32,8 @@ intent to what the code recognises. A rule of a pack holds only on hosts bound t
 
 Faults, for example:
 
-    pack:github:7:9: route "PUT repos" has no path; write "METHOD /path"
-    pack:github:9:5: operation "pulls merge" ...: character " " cannot stand in an action; use ...
+    pack:github:7:9: route "PUT repos" is not "METHOD /path" or "METHOD host/path"
+    pack:github:9:5: character " " cannot stand in an action; use letters, digits or ._/@+-
 """
 
 from __future__ import annotations

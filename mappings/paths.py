@@ -35,6 +35,7 @@ MAX_PLUS = 2
 """Of ``{x+}`` in one template; each costs another walk over the path."""
 
 _PARAMETER = re.compile(r"(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<plus>\+)|:(?P<spec>[^{}/]+))?")
+_SPEC = re.compile(r"[A-Za-z0-9._~@:%|*-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,8 @@ def _parameter(part: str, text: str) -> _Parameter:
     if not match:
         raise ValueError(f'path "{text}": "{part}" is no parameter; write {{name}}, {{name+}} or {{name:a|b}}')
     spec = match["spec"] or ""
+    if not _SPEC.fullmatch(spec):
+        raise ValueError(f'path "{text}": "{spec}" is no word; write {{name:a|b}} or {{name:a-*}}, no expressions')
     if "*" in spec:
         if "|" in spec:
             raise ValueError(f'path "{text}": "{part}" mixes "|" and "*"; use two rules')

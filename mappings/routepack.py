@@ -34,6 +34,11 @@ class Route:
     templates: tuple[Template, ...]
     query: tuple[QueryHolds, ...]
 
+    @property
+    def values(self) -> int:
+        """How many query conditions name a value."""
+        return sum(condition.condition.kind != "exists" for condition in self.query)
+
 
 def read_route(operation: str, text: str) -> Route:
     """Return the route written as ``METHOD [host]/path[?query]``; ValueError with the remedy otherwise."""
@@ -88,7 +93,7 @@ class RoutePack:
             route = found.item
             method = method_rank(route.methods, request.method)
             if method is not None:
-                rank = (len(route.query), found.literal_chars, found.host, method)
+                rank = (len(route.query), route.values, found.literal_chars, found.host, method)
                 candidates.append(Candidate(route, rank, route.query, subject, found.captures))
         chosen = choose(candidates)
         if isinstance(chosen, Problem):

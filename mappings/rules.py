@@ -18,16 +18,24 @@
         target: "tfc/${json:data.relationships.workspace.data.id}"
 
 **host** is a name, an address or ``*.suffix`` (one label or more, never the suffix itself). A rule without
-``op`` and ``host`` holds on bound hosts only. **op** names the operation a pack recognised: ``*`` within a
-segment, ``**`` across, ``{a,b}`` alternatives, case folded. **path** is a template: ``{x}`` one segment or
-part of one, ``{x+}`` one or more segments, ``{x:a|b}`` one of these words, ``{x:web-*}`` a glob within the
-segment. A trailing ``/`` makes no difference. Where an identifier may hold an encoded ``%2F``, write
-``{x+}``: with ``{x}`` the two ways to read it differ and the request is refused. **method** ``GET`` covers
-HEAD unless another rule that matches names HEAD. **query, header, facts, json** map names to conditions. A
-condition is a text (a glob), a list of texts (any of them), in ``json`` also a number or boolean, or one of
-``{eq: v} {in: [v, ...]} {glob: text} {exists: true|false}``. ``json`` names are dotted:
-``data.attributes.is-destroy``, digits index a list, ``\\.`` is a dot within a name. **not** is a nested
-match that must not hold. Everything else in a match must hold.
+``op`` and ``host`` holds on bound hosts only.
+
+**op** names the operation a pack recognised: ``*`` within a segment, ``**`` across, ``{a,b}`` alternatives,
+case folded.
+
+**path** is a template: ``{x}`` one segment or part of one, ``{x+}`` one or more segments, ``{x:a|b}`` one
+of these words, ``{x:web-*}`` a glob within the segment. A trailing ``/`` makes no difference. Where an
+identifier may hold an encoded ``%2F``, write ``{x+}``: with ``{x}`` the two ways to read it differ and the
+request is refused.
+
+**method** ``GET`` covers HEAD too; of two rules that are equal otherwise, the one that names HEAD wins.
+
+**query, header, facts, json** map names to conditions. A condition is a text (a glob), a list of texts (any
+of them), in ``json`` also a number or boolean, or one of ``{eq: v} {in: [v, ...]} {glob: text} {exists:
+true|false}``. ``json`` names are dotted: ``data.attributes.is-destroy``, digits index a list, ``\\.`` is a
+dot within a name.
+
+**not** is a nested match that must not hold. Everything else in a match must hold.
 
 **action, target** are templates over ``${env} ${host} ${method} ${path}``, facts, captures, ``${json:a.b}``
 and, with ``each: NAME`` or ``each: json:items.*.id``, ``${each}``: one operation for each element. A name
@@ -41,7 +49,7 @@ named method. Winners that are still equal are all judged, and all must be allow
 Faults, for example:
 
     mappings/site.yaml:4:14: host "*" would match everything; write "*.github.com"
-    mappings/site.yaml:9:20: path "/a//b" is not canonical; write it without the empty segment
+    mappings/site.yaml:9:20: path "/a/%7eb" is not canonical; write "/a/~b"
 """
 
 from __future__ import annotations

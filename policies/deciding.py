@@ -229,7 +229,7 @@ def _anonymous(credential: Credential | None, finding: Finding, error: str = "")
 
 
 def _unknown(credential: Credential) -> Decision:
-    reason = f"agent:{_shown(credential.agent)} -- unknown"
+    reason = f"agent:{_shown(credential.agent) or '?'} -- unknown"
     return _anonymous(credential, Finding(Outcome.DENY, "agent", reason, "agent.unknown"))
 
 
@@ -251,4 +251,4 @@ def _where(error: Exception) -> str:
 def _shown(claimed: object) -> str:
     """Return a claimed agent name that is safe to print: what no name can hold becomes "?"."""
     text = claimed if isinstance(claimed, str) else ""
-    return "".join(c if c in _ID_CHARACTERS else "?" for c in text[:64]) or "?"
+    return "".join(c if c in _ID_CHARACTERS else "?" for c in text[:64])

@@ -1,8 +1,8 @@
 """Reads agents, skills and policies from disk: the only module here that opens a rule file.
 
 `policies` may name files and folders. In a folder every `*.yaml` counts, also in folders inside it, except
-names that begin with a dot and the agents file itself. A `*.yml` is a fault, not skipped: a deny that nobody
-reads allows.
+names that begin with a dot and the agents file itself. A `*.yml`, or a link to a folder, is a fault and not
+skipped: a deny that nobody reads allows.
 
     policies/no-prod.yml:1:1: only "*.yaml" is read; rename it to "no-prod.yaml"
     agents.yaml:1:1: cannot be read: no such file; create it with "claiim agent add" or "claiim init"
@@ -65,7 +65,9 @@ def _files(paths: Sequence[Path], agents_file: Path, faults: list[Fault]) -> Ite
             inside = file.relative_to(path).parts if file != path else ()
             if any(part.startswith(".") for part in inside) or file.resolve() in read:
                 continue
-            if file.suffix.lower() == ".yaml" or file == path:
+            if file != path and file.is_symlink() and file.is_dir():
+                _fault(faults, file, 'is a link to a folder, which is not followed; name that folder in "policies"')
+            elif file.suffix.lower() == ".yaml" or file == path:
                 read.add(file.resolve())
                 yield file
             elif file.suffix.lower() == ".yml":

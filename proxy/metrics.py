@@ -23,6 +23,7 @@ class Metrics:
         self._decisions = Counter(
             "claiim_decisions", "Decisions made.", ("outcome", "mode", "code"), registry=self._registry
         )
+        self._decided: dict[tuple[str, str, str], Counter] = {}
         self._seconds = Histogram(
             "claiim_decision_seconds",
             "From request head to durable record.",
@@ -32,9 +33,10 @@ class Metrics:
         self._outcomes = Counter(
             "claiim_outcomes", "What became of judged requests.", ("result",), registry=self._registry
         )
-        self._bytes = Counter(
+        forwarded = Counter(
             "claiim_forwarded_bytes", "Body bytes forwarded.", ("direction",), registry=self._registry
         )
+        self._bytes_up, self._bytes_down = forwarded.labels("up"), forwarded.labels("down")
         self._reloads = Counter("claiim_reloads", "Reloads of rules and agents.", ("result",), registry=self._registry)
         self.open_exchanges = Gauge(
             "claiim_open_exchanges", "Requests forwarded and not finished.", registry=self._registry
@@ -42,14 +44,18 @@ class Metrics:
 
     def decided(self, decision: Decision, duration_ns: int) -> None:
         """Count one recorded decision."""
-        self._decisions.labels(decision.outcome.value, decision.mode.value, decision.code).inc()
+        labels = decision.outcome.value, decision.mode.value, decision.code
+        counter = self._decided.get(labels)
+        if counter is None:
+            counter = self._decided[labels] = self._decisions.labels(*labels)
+        counter.inc()
         self._seconds.observe(duration_ns / 1e9)
 
     def finished(self, ending: "Ending") -> None:
         """Count one ending and the bytes it moved."""
         self._outcomes.labels(ending.result).inc()
-        self._bytes.labels("up").inc(ending.request_bytes)
-        self._bytes.labels("down").inc(ending.response_bytes)
+        self._bytes_up.inc(ending.request_bytes)
+        self._bytes_down.inc(ending.response_bytes)
 
     def reloaded(self, result: str) -> None:
         """Count one reload: `loaded` or `refused`."""

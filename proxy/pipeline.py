@@ -21,8 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ulid import ULID
-
 from chron import Chron, ChronError, Receipt, redacted_text
 from mappings import Mappings, Operation, Problem, Resolution, canonical_action
 from policies import Credential, Decision, Outcome, Policies, Question, credential
@@ -136,6 +134,7 @@ class Gate:
         self._origin = origin
         self._now = now
         self._stopping = False
+        self._requests = 0
 
     def stop(self) -> None:
         """From now on refuse every request; what is under way goes on."""
@@ -273,7 +272,9 @@ class Gate:
         decisions: list[Decision],
     ) -> tuple[str, ...]:
         """Make one record for each decision durable, adjacent and all or none; their ids."""
-        shared = wire_fields(self._origin, str(ULID()).lower(), head.inbound, facts, route, head.book.digest)
+        self._requests += 1
+        request_id = f"{self._origin.session}-{self._requests}"
+        shared = wire_fields(self._origin, request_id, head.inbound, facts, route, head.book.digest)
         operations: Sequence[Operation | None] = resolution.operations or (None,)
         records: list[tuple[str, FieldValues]] = [
             ("decision", {**shared, **operation_fields(operation), **decision_fields(decision)})

@@ -30,9 +30,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mappings.packs.aws_bodies import AmbiguousBodyError, BodyError, read_form, read_json_object, strings
 from mappings.packs.aws_services import SERVICES, Service
 from mappings.packs.aws_signature import CredentialError, account_of_key, place_of_host, scope_of
-from mappings.packs.bodies import AmbiguousBodyError, BodyError, read_form, read_json_object, strings
 from mappings.recognition import NOT_RECOGNISED, Call, Recognition, conflict, unreadable
 from mappings.request import Request
 
@@ -60,27 +60,12 @@ TRUSTED = frozenset({"account", "region", "service"})
 """What the signature binds the call to; parameters are not among them."""
 
 NAMING_FIELDS = (
-    *(
-        "InstanceId",
-        "DBInstanceIdentifier",
-        "DBClusterIdentifier",
-        "StackName",
-        "TableName",
-        "TableArn",
-        "SecretId",
-    ),
-    *("ClusterIdentifier", "ReplicationGroupId", "CacheClusterId", "EnvironmentName", "AutoScalingGroupName"),
-    *("LoadBalancerArn", "RoleName", "UserName", "GroupName", "PolicyArn", "RoleArn", "KeyId", "QueueUrl"),
-    *(
-        "TopicArn",
-        "TargetArn",
-        "StreamName",
-        "logGroupName",
-        "repositoryName",
-        "stateMachineArn",
-        "clusterName",
-    ),
-    *("VolumeId", "VpcId", "SubnetId", "GroupId", "SnapshotId", "ImageId", "Name", "name"),
+    *("InstanceId", "DBInstanceIdentifier", "DBClusterIdentifier", "StackName", "TableName", "TableArn"),
+    *("SecretId", "ClusterIdentifier", "ReplicationGroupId", "CacheClusterId", "EnvironmentName"),
+    *("AutoScalingGroupName", "LoadBalancerArn", "RoleName", "UserName", "GroupName", "PolicyArn", "RoleArn"),
+    *("KeyId", "QueueUrl", "TopicArn", "TargetArn", "StreamName", "logGroupName", "repositoryName"),
+    *("stateMachineArn", "clusterName", "VolumeId", "VpcId", "SubnetId", "GroupId", "SnapshotId", "ImageId"),
+    *("Name", "name"),
 )
 """Where a call names what it acts on, most telling first; for targets only, never to classify."""
 
@@ -158,11 +143,7 @@ def _recognise(request: Request, addressed: Addressed) -> Recognition:
             return NOT_RECOGNISED
         if only.protocol != "query" and only.prefix not in addressed.service.target_prefixes:
             return conflict("the operation belongs to another service than the one called")
-        if (
-            only.protocol != "query"
-            and request.body
-            and _media_type(request) not in MEDIA_TYPES[only.protocol]
-        ):
+        if only.protocol != "query" and request.body and _media_type(request) not in MEDIA_TYPES[only.protocol]:
             return conflict("the body is of another content type than the operation's protocol has")
         if only.protocol == "query" and request.body == b"":
             parameters = _query_parameters(request)
@@ -252,9 +233,7 @@ def _query_parameters(request: Request) -> Mapping[str, object]:
 
 def _call(request: Request, addressed: Addressed, operation: str, parameters: Mapping[str, object]) -> Call:
     service, region, account = addressed.service.name, addressed.region, addressed.account
-    name = next(
-        (text for key in NAMING_FIELDS if (text := parameters.get(key)) and isinstance(text, str)), ""
-    )
+    name = next((text for key in NAMING_FIELDS if (text := parameters.get(key)) and isinstance(text, str)), "")
     captures = {
         "service": service,
         "operation": operation,
@@ -279,9 +258,7 @@ def _lists(parameters: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
             if number in members:
                 raise AmbiguousBodyError("a numbered form field stands twice")
             members[number] = value
-    return lists | {
-        key: tuple(members[number] for number in sorted(members)) for key, members in numbered.items()
-    }
+    return lists | {key: tuple(members[number] for number in sorted(members)) for key, members in numbered.items()}
 
 
 PACK = AwsPack()

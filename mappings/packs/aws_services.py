@@ -121,9 +121,7 @@ def read_table(text: str) -> Mapping[str, Service]:
 def _row(line: str) -> Service:
     name, protocols, prefixes, *hosts = line.split()
     labels = hosts[0].split(",") if hosts else []
-    return Service(
-        name, frozenset(protocols.split(",")), frozenset(prefixes.split(",")) - {"-"}, (name, *labels)
-    )
+    return Service(name, frozenset(protocols.split(",")), frozenset(prefixes.split(",")) - {"-"}, (name, *labels))
 
 
 def host_labels(services: Iterable[Service]) -> Mapping[str, str]:

@@ -33,9 +33,7 @@ PARTITION = frozenset({"us-gov", "fips", "dualstack", "vpce"})
 """Labels that say how a service is reached, not which; us-gov stands for a region with global services."""
 
 CREDENTIAL = "Credential="
-SCOPE = re.compile(
-    r"(?P<key>[A-Za-z0-9_-]+)/[0-9]{8}/(?:(?P<region>[a-z0-9-]+)/)?(?P<service>[a-z0-9-]+)/aws4_request"
-)
+SCOPE = re.compile(r"(?P<key>[A-Za-z0-9_-]+)/[0-9]{8}/(?:(?P<region>[a-z0-9-]+)/)?(?P<service>[a-z0-9-]+)/aws4_request")
 
 KEY_ID = re.compile(r"(?:AKIA|ASIA)[A-Z2-7]{16}")
 """IAM user guide, "Unique identifiers": long-term and temporary access keys. The rest is base32."""
@@ -94,9 +92,7 @@ def place_of_host(host: str) -> Place | None:
         labels = labels[1:]
     if re.fullmatch(r"[0-9]{12}", labels[0]):
         labels = labels[1:]
-    rest = [
-        label.removesuffix("-fips") for label in labels if label not in PARTITION and label not in regions
-    ]
+    rest = [label.removesuffix("-fips") for label in labels if label not in PARTITION and label not in regions]
     if len(regions) > 1:
         return Place("", "")
     return Place(HOST_LABELS.get(".".join(rest), ""), regions[0] if regions else "")

@@ -31,9 +31,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from mappings.packs.bodies import AmbiguousBodyError, BodyError, read_json_object
+from mappings.bodies import look_up, read_json, read_pointer
 from mappings.recognition import NOT_RECOGNISED, Call, Recognition, conflict, unreadable
 from mappings.request import Request
+from mappings.resolution import Problem
 
 FORGES = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
 """Known to fold the case of owner and repository, so ours must too; elsewhere "Web" and "web" are two."""
@@ -55,13 +56,14 @@ ENDPOINT = re.compile(
 )
 """Every ending is of fixed shape: one that could hold another ending would hide a push behind a lock."""
 
-COMMAND = re.compile(
-    rb"(?P<old>[0-9a-f]{40}|[0-9a-f]{64}) (?P<new>[0-9a-f]{40}|[0-9a-f]{64}) (?P<ref>[^\0]+)"
-)
+COMMAND = re.compile(rb"(?P<old>[0-9a-f]{40}|[0-9a-f]{64}) (?P<new>[0-9a-f]{40}|[0-9a-f]{64}) (?P<ref>[^\0]+)")
 """SHA-1 or SHA-256 object names."""
 
 REF_PART = re.compile(r"(?!\.)[^\x00-\x20\x7f~^:?*\[\\/]+(?<!\.)(?<!\.lock)")
 """git-check-ref-format, rules 1, 4, 5, 7 and 10, for what stands between two slashes."""
+
+LFS_OPERATION = read_pointer("operation")
+"""git-lfs, docs/api/batch.md, "Requests"."""
 
 MAX_PKT_BYTES = 65_520
 """gitprotocol-common, "pkt-line Format"."""
@@ -98,9 +100,7 @@ class GitPack:
 
     def needs_body(self, request: Request) -> bool:
         """Pushes and LFS batches say in the body what they do; fetches do not."""
-        return request.method == "POST" and request.path.endswith(
-            ("/git-receive-pack", "/info/lfs/objects/batch")
-        )
+        return request.method == "POST" and request.path.endswith(("/git-receive-pack", "/info/lfs/objects/batch"))
 
     def recognise(self, request: Request) -> Recognition:
         """Name one request of git, or of git LFS, to a repository."""
@@ -117,11 +117,7 @@ class GitPack:
             return _lfs(request, repository, rest)
         if request.method not in ("GET", "HEAD"):
             return NOT_RECOGNISED
-        return (
-            _advertise(request, repository)
-            if rest == "info/refs"
-            else _one("fetch", request, repository, "dumb")
-        )
+        return _advertise(request, repository) if rest == "info/refs" else _one("fetch", request, repository, "dumb")
 
 
 def read_commands(body: bytes) -> tuple[Command, ...]:
@@ -136,9 +132,7 @@ def read_commands(body: bytes) -> tuple[Command, ...]:
         match = COMMAND.fullmatch(line.split(b"\0", 1)[0].removesuffix(b"\n"))
         if match is None:
             signed = line.startswith(b"push-cert")
-            raise PushError(
-                "a signed push is not read; push without --signed" if signed else "not a ref command"
-            )
+            raise PushError("a signed push is not read; push without --signed" if signed else "not a ref command")
         commands.append(Command(match["old"].decode(), match["new"].decode(), _ref(match["ref"])))
     if not commands:
         raise PushError("no ref command")
@@ -238,12 +232,10 @@ def _lfs(request: Request, repository: str, rest: str) -> Recognition:
         return _one("lfs-lock", request, repository, "lfs") if request.method == "POST" else NOT_RECOGNISED
     if request.method != "POST":
         return NOT_RECOGNISED
-    try:
-        operation = read_json_object(request.body).get("operation")
-    except AmbiguousBodyError as error:
-        return conflict(str(error))
-    except BodyError as error:
-        return unreadable(str(error))
+    body = read_json(request)
+    operation = body if isinstance(body, Problem) else look_up(body, LFS_OPERATION)
+    if isinstance(operation, Problem):
+        return Recognition((), operation)
     if operation not in ("upload", "download"):
         return unreadable('the LFS batch says neither "upload" nor "download"')
     return _one(f"lfs-{operation}", request, repository, "lfs")

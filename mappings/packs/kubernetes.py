@@ -35,9 +35,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from mappings.packs.bodies import BodyError, read_json_object
+from mappings.bodies import look_up, read_json, read_pointer
 from mappings.recognition import NOT_RECOGNISED, Call, Recognition, conflict
 from mappings.request import Request
+from mappings.resolution import Problem
 
 WRITES: Mapping[str, str] = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 """HTTP method to verb ("Determine the Request Verb")."""
@@ -52,6 +53,9 @@ NAMESPACE_PARTS = frozenset({"status", "finalize"})
 
 PLACES = frozenset({"namespace", "group", "resource", "name"})
 """What the server itself obeys: an object in one namespace cannot be reached by naming another."""
+
+DRY_RUN = read_pointer("dryRun")
+"""In the DeleteOptions of a deletion's body; whatever does not plainly say ["All"] there is no dry run."""
 
 PLAIN_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?")
 """Groups, resources and subresources are DNS names (RFC 1123); the server knows none spelt otherwise."""
@@ -127,9 +131,7 @@ def resource_path(parts: list[str]) -> ResourcePath | None:
 def _nonresource(request: Request) -> Recognition:
     verb = request.method.lower()
     captures = {"verb": verb, "path": request.path}
-    return Recognition(
-        (Call(f"kubernetes:{verb}:nonresource", captures, target=f"{request.host}{request.path}"),)
-    )
+    return Recognition((Call(f"kubernetes:{verb}:nonresource", captures, target=f"{request.host}{request.path}"),))
 
 
 def _resource(request: Request, path: ResourcePath) -> Recognition:
@@ -153,9 +155,7 @@ def _resource(request: Request, path: ResourcePath) -> Recognition:
         "name": name,
         "dryRun": dry_run,
     }
-    call = Call(
-        f"kubernetes:{verb}:{'/'.join(parts)}", captures, trusted=PLACES, target=_target(request, captures)
-    )
+    call = Call(f"kubernetes:{verb}:{'/'.join(parts)}", captures, trusted=PLACES, target=_target(request, captures))
     return Recognition((call,))
 
 
@@ -235,15 +235,9 @@ def _dry_run(request: Request, verb: str) -> str:
     if request.body == b"":
         return "All" if asked == "All" else ""
     # With a body, DeleteOptions come from it alone: a query "dryRun=All" over a real deletion is a trap.
-    return "All" if _body_dry_run(request.body) else ""
-
-
-def _body_dry_run(body: bytes | None) -> bool:
-    try:
-        options = read_json_object(body)
-    except BodyError:
-        return False
-    return options.get("dryRun") == ["All"]
+    options = read_json(request)
+    found = options if isinstance(options, Problem) else look_up(options, DRY_RUN)
+    return "All" if found == ["All"] else ""
 
 
 PACK = KubernetesPack()

@@ -70,7 +70,7 @@ def _configured(config_path: Path | None) -> Path:
 
 
 _path_argument = click.argument("path", required=False, type=click.Path(path_type=Path))
-_outcome_option = click.option("--outcome", type=click.Choice(["ALLOW", "DENY"], case_sensitive=False), default="")
+_outcome_option = click.option("--outcome", type=click.Choice(["ALLOW", "DENY"], case_sensitive=False))
 _kind_option = click.option(
     "--kind", default="decision", show_default=True, help='Kind of record; "all" for every kind.'
 )
@@ -90,9 +90,11 @@ def chron() -> None:
 @_kind_option
 @json_option
 @_log_options
-def tail_command(path: Path, following: bool, count: int, agent: str, outcome: str, kind: str, as_json: bool) -> None:
+def tail_command(
+    path: Path, following: bool, count: int, agent: str, outcome: str | None, kind: str, as_json: bool
+) -> None:
     """Show the newest decisions; -f waits for more."""
-    filters = {"agent": agent, "outcome": outcome.upper(), "kind": "" if kind == "all" else kind}
+    filters = {"agent": agent, "outcome": outcome or "", "kind": "" if kind == "all" else kind}
     head = tail(path, 1)
     last_seq = head[0].seq if head else 0
     records = tail(path, count, **filters)
@@ -133,9 +135,11 @@ def _follow(path: Path, after_seq: int, filters: dict[str, str], as_json: bool) 
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @_log_options
-def query_command(path: Path, limit: int, kind: str, as_json: bool, as_csv: bool, outcome: str, **filters: Any) -> None:
+def query_command(
+    path: Path, limit: int, kind: str, as_json: bool, as_csv: bool, outcome: str | None, **filters: Any
+) -> None:
     """Find decisions by agent, anchor, action, outcome, host and time."""
-    filters |= {"kind": "" if kind == "all" else kind, "outcome": outcome.upper()}
+    filters |= {"kind": "" if kind == "all" else kind, "outcome": outcome or ""}
     records = find(path, newest=limit, **filters)
     if as_csv:
         shown = _print_csv(records)
@@ -200,8 +204,8 @@ def _line(record: Record) -> str:
     at = text["ts"][:19].replace("T", " ") + "Z"
     if record.kind != "decision":
         about = text["event"] or f"{text['result']} {text['ref']}".strip() or text["action"]
-        return f"{at}  {printable(record.kind):<9} {about}  {text['id']}"
-    word = click.style(f"{text['outcome']:<5}", fg=_COLOURS.get(text["outcome"]))
+        return f"{at}  {printable(record.kind)}  {about}  {text['id']}"
+    word = click.style(f"{text['outcome']:5}", fg=_COLOURS.get(text["outcome"]))
     observed = " (observed)" if text["mode"] == "observe" else ""
     who = f"{text['agent'] or '-'} <- {text['anchor'] or '-'}"
     where = " on ".join(filter(None, (text["action"], text["host"] or text["target"])))
@@ -234,7 +238,7 @@ def _print_table(records: Iterable[Record]) -> int:
         outcome = Text(text["outcome"] or printable(record.kind), style=_COLOURS.get(text["outcome"], ""))
         cells = [Text(text[name]) for name in ("agent", "anchor", "action", "target", "reason")]
         table.add_row(text["ts"][:19] + "Z", outcome, *cells, Text(text["id"], no_wrap=True))
-    Console(no_color=not _colour()).print(table)
+    Console(color_system="auto" if _colour() else None).print(table)
     return table.row_count
 
 

@@ -92,6 +92,8 @@ def _print(resolution: Resolution, considered: Sequence[Considered]) -> None:
         click.echo()
     if resolution.problem is not None:
         click.echo(f"{resolution.problem.code}  {resolution.problem.message}")
+        if not resolution.family:
+            click.echo("the host is bound to no pack; bind it, or name it in a rule, in a mapping file", err=True)
     others = [each for each in considered if each.verdict != "won"]
     if others:
         click.echo("also considered:")

@@ -68,6 +68,9 @@ class Engine:
 
     async def start(self, listen: Address) -> Address:
         """Open the listening socket; returns where it is. Raises OSError when it cannot."""
+        # The engine runs each hook as a task; started eagerly, one that has nothing to wait for costs no
+        # turn of the loop.
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         self._server = await asyncio.start_server(self._accept, listen.host, listen.port, backlog=1024)
         host, port = self._server.sockets[0].getsockname()[:2]
         return Address(host, port)

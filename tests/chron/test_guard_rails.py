@@ -100,7 +100,9 @@ async def test_our_own_connection_can_only_append(open_chron, path, statement):
     """A bug of ours that runs such a statement on the writing connection is stopped before it runs."""
     chron = open_chron()
     connection = chron._writer._ledger.connection
-    with pytest.raises(sqlite3.DatabaseError, match=r"not authorized|authorization denied|no such table|may not be modified"):
+    with pytest.raises(
+        sqlite3.DatabaseError, match=r"not authorized|authorization denied|no such table|may not be modified"
+    ):
         connection.execute(statement)
     assert (await chron.append("decision", {})).seq == 2
     chron.close()

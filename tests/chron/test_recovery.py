@@ -1,9 +1,12 @@
 """What a crash leaves: in doubt, written down once, found without reading the whole log."""
 
+import asyncio
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 
 import pytest
 
@@ -35,13 +38,6 @@ def test_a_decision_without_outcome_is_in_doubt_at_the_next_start(path, open_chr
     crash(
         path,
         """
-        done = await chron.append("decision", {"channel": "wire", "target": "done"})
-        await chron.append("outcome", {"ref": done.id, "result": "sent"})
-        await chron.append("decision", {"channel": "wire", "target": "open"})
-        await chron.append("decision", {"channel": "api", "target": "asked"})
-        """.replace("{", "{{").replace("}", "}}")
-        if False
-        else """
         done = await chron.append("decision", dict(channel="wire", target="done"))
         await chron.append("outcome", dict(ref=done.id, result="sent"))
         await chron.append("decision", dict(channel="wire", target="open"))
@@ -165,3 +161,43 @@ def test_a_failed_start_gives_the_lock_back(filled, harm, open_chron):
         open_chron()
     harm("DELETE FROM chron WHERE seq = 23")
     open_chron()
+
+
+def test_a_long_reader_does_not_stop_a_clean_restart(path, open_chron):
+    """A reader with an old transaction keeps nothing from starting after a clean stop, but does after a crash."""
+    open_chron().close()
+    reader = sqlite3.connect(path, isolation_level=None)
+    with closing(reader):
+        chron = open_chron()
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM chron").fetchone()
+        asyncio.run(append_one(chron))
+        chron.close()
+        open_chron().close()
+        crash(path, "pass")
+        with pytest.raises(
+            ChronError, match="stopped in the middle and is being read by a long transaction; close that"
+        ):
+            open_chron()
+    open_chron()
+
+
+async def append_one(chron):
+    await chron.append("decision", {})
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_dead_writer_thread_is_said(open_chron, monkeypatch):
+    """Should the thread end, what waits is refused, the fault names it, and nothing waits for ever."""
+    chron = open_chron()
+
+    def die():
+        raise SystemExit
+
+    monkeypatch.setattr(chron._writer, "_gather", die)
+    await chron.append("decision", {})
+    chron._writer._thread.join(30)
+    assert chron.faults() == "the Chron's writer thread died; restart the gate"
+    with pytest.raises(ChronError, match="the Chron's writer thread died; restart the gate"):
+        chron.append("decision", {})
+    chron.close()

@@ -56,7 +56,8 @@ HARMS = {
     ),
     "a copy at the end": (
         [
-            "INSERT INTO chron(seq, id, body, leaf, hash) SELECT 24, 'chr_new', body, leaf, hash FROM chron WHERE seq = 9"
+            "INSERT INTO chron(seq, id, body, leaf, hash) "
+            "SELECT 24, 'chr_new', body, leaf, hash FROM chron WHERE seq = 9"
         ],
         24,
         "it does not follow",

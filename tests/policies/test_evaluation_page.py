@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import policies.deciding
@@ -154,6 +154,7 @@ ACTION = st.one_of(
 )
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(allow=LIST, deny=LIST, org_allow=st.none() | LIST, org_deny=LIST, more=PATTERN, action=ACTION, org=st.booleans())
 def test_e07_deny_wins(allow, deny, org_allow, org_deny, more, action, org, build, ask) -> None:
     """Adding a deny anywhere never allows, and an action on some deny list is never allowed."""
@@ -218,6 +219,8 @@ def test_e10_no_action(action, build, ask) -> None:
     """A text that is no action is allowed by nothing, not even by "**"."""
     rules = build("skill: deploy-v2\nallow: ['**', 'deploy:*', 'deploy:staging']\n", "policy: p\ndeny: [x]\n")
     assert rules.decide(ask(action)).code == "skill.not-in-allow-list"
+    limited = build("skill: deploy-v2\nallow: ['**']\n", "policy: p\nallow: ['**', 'deploy:*']\n")
+    assert limited.decide(ask(action)).code == "policy.not-in-allow-list"
 
 
 def test_e11_deciding_line(build, ask) -> None:
@@ -304,7 +307,7 @@ CLAIMED = {
 def test_e16_unknown_names(claimed, reason, build, ask, skill_text) -> None:
     decision = build(skill_text).decide(ask("deploy:staging", agent=claimed))
     assert (decision.reason, decision.code) == (reason, "agent.unknown")
-    assert decision.agent == reason[6:].split(" ")[0]
+    assert decision.agent == (reason[6:].split(" ")[0] if claimed else "")
 
 
 def test_e17_observing_policy(build, ask, skill_text) -> None:
@@ -414,6 +417,7 @@ def test_e26_texts_are_enough_to_decide_again(build, ask, skill_text, agents_tex
         assert replace(second, rule="") == replace(first, rule="")
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(action=ACTION, again=st.integers(0, 2))
 def test_e27_deterministic(action, again, build, ask, skill_text) -> None:
     policy = "policy: p\nmode: observe\ndeny: ['a:*']\n"
@@ -431,6 +435,7 @@ def test_e27_no_clock_no_files(build, ask, skill_text) -> None:
     assert not {"time", "datetime", "os", "random", "socket"} & set(vars(policies.deciding))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     action=st.text(),
     agent=st.sampled_from(["deploy-bot", "ghost"]) | st.text(),

@@ -235,7 +235,15 @@ def a_folder(folder: Path) -> Path:
     return folder / "rules"
 
 
+def linked(folder: Path) -> Path:
+    (folder / "rules").mkdir()
+    (folder / "elsewhere").mkdir()
+    (folder / "rules/common").symlink_to(folder / "elsewhere")
+    return folder / "rules"
+
+
 FILES = {
+    "link to a folder": (linked, "rules/common:1:1: is a link to a folder, which is not followed; name that folder"),
     "missing": (lambda folder: folder / "none.yaml", "none.yaml:1:1: cannot be read: no such file or directory"),
     "not UTF-8": (unreadable, "a.yaml:1:1: is not UTF-8 text; save it as UTF-8"),
     "yml": (yml, 'rules/no-prod.yml:1:1: only "*.yaml" is read; rename it to "no-prod.yaml"'),
@@ -262,6 +270,24 @@ def test_no_agents_file(tmp_path: Path) -> None:
     assert lines[1] == (
         'agents.yaml:1:1: cannot be read: no such file or directory; create it with "claiim agent add" or "claiim init"'
     )
+
+
+def test_digest() -> None:
+    """The digest of a set changes with every rule and every agent's state, not with a token or the order of files."""
+
+    def digest(agents: str, *rules: str) -> str:
+        read = [read_document(text, f"{number}.yaml") for number, text in enumerate(rules)]
+        return compile_policies(read_document(agents, "agents.yaml"), read).digest
+
+    policy, tokens = "policy: p\ndeny: [x]\n", changed("skill: deploy-v2", "skill: deploy-v2, tokens: ['%s']")
+    first = digest(tokens % ("a" * 64), SKILL, policy)
+    assert digest(tokens % ("b" * 64), policy, SKILL) == first
+    others = {
+        digest(tokens % ("a" * 64), SKILL),
+        digest(tokens % ("a" * 64), SKILL, policy + "# x\n"),
+        digest((tokens % ("a" * 64)).replace("state: active, skill", "state: suspended, skill"), SKILL, policy),
+    }
+    assert len(others | {first}) == 4
 
 
 def test_examples_load_as_they_stand(ask) -> None:

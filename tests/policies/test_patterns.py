@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mappings.actions import canonical_pattern, pattern_regex
@@ -47,6 +47,7 @@ def matches(pattern: list[str], action: list[str], *, allow: bool) -> bool:
     return bool(action) and within(pattern[0], action[0], allow=allow) and matches(pattern[1:], action[1:], allow=allow)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(patterns=st.lists(PATTERN, max_size=8), action=ACTION, allow=st.booleans())
 def test_compiled_equals_naive(patterns: list[str], action: str, allow: bool) -> None:
     """The compiled matcher finds a pattern always and only when some pattern matches, and one that does."""
@@ -56,6 +57,7 @@ def test_compiled_equals_naive(patterns: list[str], action: str, allow: bool) ->
     assert (found in expected) if expected else (found is None)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(pattern=PATTERN, action=ACTION)
 def test_deny_patterns_mean_what_the_grammar_says(pattern: str, action: str) -> None:
     """A deny pattern matches exactly what the shared action grammar says it matches."""
@@ -63,6 +65,7 @@ def test_deny_patterns_mean_what_the_grammar_says(pattern: str, action: str) -> 
     assert bool(matcher.match(action)) == bool(re.fullmatch(pattern_regex(pattern), action))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(patterns=st.lists(PATTERN, max_size=8), text=st.text(max_size=30), allow=st.booleans())
 def test_total(patterns: list[str], text: str, allow: bool) -> None:
     """Any text has an answer."""

@@ -207,8 +207,15 @@ def test_explain(site: Path) -> None:
     assert denied.exit_code == 1
     lines = denied.stdout.splitlines()
     assert lines[0] == "deploy-bot  deploy:production"
-    assert lines[1].split(maxsplit=1)[0] == "agent"
-    assert lines[-5].endswith("skill:deploy-v2 -- action not in allow list" + lines[-5].partition("list")[2])
+    assert [line.split("  ")[1] for line in lines[1:-4]] == [
+        "agent",
+        "token",
+        "anchor",
+        "org",
+        "policy deny",
+        "skill deny",
+        "skill allow",
+    ]
     assert lines[-4:-2] == [
         "DENY  skill:deploy-v2 -- action in deny list  [skill.denied]",
         "would deny: policy:p -- action in deny list",

@@ -28,7 +28,7 @@ QUESTION = {"action": "deploy:staging", "target": "api-v2"}
 DENIED = ALLOWED | {
     "outcome": "DENY",
     "reason": "policy:no-prod-v1 -- action not in allow list",
-    "code": "policy.not-allowed",
+    "code": "policy.not-in-allow-list",
 }
 
 
@@ -62,7 +62,7 @@ def test_require_returns_only_an_allow(served: LoopbackGate) -> None:
     served.reply = json_reply(200, DENIED)
     with pytest.raises(ActionDenied) as caught:
         gate.require(**QUESTION)
-    assert caught.value.result.code == "policy.not-allowed"
+    assert caught.value.result.code == "policy.not-in-allow-list"
     assert str(caught.value) == (
         '"deploy:staging" on "api-v2" denied: policy:no-prod-v1 -- action not in allow list '
         "(chr_01jd0000000000000000000000)"
@@ -170,9 +170,7 @@ BAD_ANSWERS = {
     "control bytes in the reason": (json_reply(500, {"reason": "a\x1b[2Jb\r\nc"}), r": a \[2Jb  c$"),
     "larger than 1 MiB": (json_reply(200, ALLOWED | {"pad": "x" * 2**20}), "larger than 1 MiB"),
     "larger, in chunks": (
-        raw_reply(
-            framed(b"%x\r\n%s\r\n" % (2**20 + 1, b" " * (2**20 + 1)) * 2, "Transfer-Encoding: chunked")
-        ),
+        raw_reply(framed(b"%x\r\n%s\r\n" % (2**20 + 1, b" " * (2**20 + 1)) * 2, "Transfer-Encoding: chunked")),
         "larger than 1 MiB",
     ),
     "shorter than it says": (raw_reply(framed(GOOD_BODY, "Content-Length: 9999")), "ends early"),

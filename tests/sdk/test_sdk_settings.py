@@ -48,6 +48,21 @@ def test_the_default_address() -> None:
     assert "secret" not in repr(AsyncGate("deploy-bot", "secret"))
 
 
+ADDRESSES = {
+    "http://gate.internal": "http://gate.internal:80",
+    "https://gate.internal": "https://gate.internal:443",
+    "http://[::1]:8181": "http://[::1]:8181",
+    "http://127.0.0.1:8181/": "http://127.0.0.1:8181",
+    "https://ops.internal/claiim/": "https://ops.internal:443/claiim",
+}
+
+
+@pytest.mark.parametrize("url", ADDRESSES)
+def test_addresses_that_work(url: str) -> None:
+    """Names, IPv6 and a path before the API are addresses; the port is the scheme's when none is given."""
+    assert repr(ADDRESSES[url]) in repr(Gate("deploy-bot", "secret", url))
+
+
 REFUSED = {
     "no agent": ({"agent_id": None}, "no agent id; pass agent_id= or set CLAIIM_AGENT"),
     "a line break in the agent": ({"agent_id": "a\nb"}, "characters no agent has"),

@@ -40,9 +40,7 @@ class Exchange:
         try:
             return self._ask(body)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise GateUnavailable(
-                f"no answer from the gate at {self._settings.url}: {_cause(error)}"
-            ) from error
+            raise GateUnavailable(f"no answer from the gate at {self._settings.url}: {_cause(error)}") from error
         finally:
             if self._socket is not None:
                 self._socket.close()

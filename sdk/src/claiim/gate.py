@@ -117,9 +117,7 @@ class AsyncGate(_Asker):
         context: Mapping[str, object] | None = None,
     ) -> CheckResult:
         """Returns the ALLOW; raises ActionDenied on DENY, and whatever `check` raises."""
-        return _allowed(
-            await self.check(action=action, target=target, environment=environment, context=context)
-        )
+        return _allowed(await self.check(action=action, target=target, environment=environment, context=context))
 
 
 def _encoded(asked: dict[str, object]) -> bytes:

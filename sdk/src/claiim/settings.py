@@ -83,9 +83,7 @@ def _agent(agent: str) -> str:
     if not agent:
         raise GateMisconfigured("no agent id; pass agent_id= or set CLAIIM_AGENT")
     if not _AGENT.fullmatch(agent):
-        raise GateMisconfigured(
-            f"agent id {agent!r} has characters no agent has; use letters, digits, . _ @ -"
-        )
+        raise GateMisconfigured(f"agent id {agent!r} has characters no agent has; use letters, digits, . _ @ -")
     return agent
 
 
@@ -95,9 +93,7 @@ def _token(token: str | None, environ: Mapping[str, str]) -> str:
         raise GateMisconfigured("no token; pass token=, or set CLAIIM_TOKEN or CLAIIM_TOKEN_FILE")
     if not _TOKEN.fullmatch(value):
         # The value itself is not quoted: messages end up in logs.
-        raise GateMisconfigured(
-            "the token has characters no token has; copy it again, without spaces or quotes"
-        )
+        raise GateMisconfigured("the token has characters no token has; copy it again, without spaces or quotes")
     return value
 
 

@@ -1,5 +1,6 @@
 """AWS as moto plays it, behind TLS: what reached the front is what reached AWS."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -47,6 +48,7 @@ class MotoAws(Target):
 
             self._moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
             self._moto.start()
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # one line per request otherwise
         host, port = self._moto.get_host_and_port()
         self._upstream = f"http://{host}:{port}"
         self._session = aiohttp.ClientSession(auto_decompress=False, trust_env=False)

@@ -1,4 +1,6 @@
-"""Reads the two kinds of body packs need, a JSON object and a form, so that no other reader could differ.
+"""Reads the two kinds of body AWS has, a JSON object and a form, so that no other reader could differ.
+
+Apart from `mappings.bodies`, which reads what is declared as JSON: AWS has media types of its own.
 
 Never repairs: whatever two parsers are known to read differently is refused with `BodyError`, and the caller
 turns that into an answer. Nothing of the body stands in the message.

@@ -1,0 +1,355 @@
+"""What two servers would read differently, and what cannot be read, is refused wherever a rule depends on it."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mappings import NOT_RECOGNISED, Call, Mappings, Recognition, Request, canonical_target
+from mappings.compile import compile_documents
+from mappings.documents import read_document
+
+Mapped = Callable[..., Mappings]
+RequestOf = Callable[..., Request]
+
+RUNS = """
+bind: [{host: tfc.test, pack: http}]
+rules:
+  - id: destroy
+    match: {host: tfc.test, method: POST, path: /runs, json: {data.is-destroy: true}}
+    action: "infra:destroy"
+  - id: run
+    match: {host: tfc.test, method: POST, path: /runs}
+    action: "infra:plan"
+  - id: big
+    match: {host: tfc.test, method: POST, path: /size, json: {size: {in: [1, 2]}}}
+    action: "size:small"
+  - id: name
+    match: {host: tfc.test, method: POST, path: /name, json: {name: "prod-*"}}
+    action: "name:production"
+  - id: target
+    match: {host: tfc.test, method: PUT, path: /target}
+    action: "target:set"
+    target: "t/${json:id}"
+  - id: every
+    match: {host: tfc.test, method: PUT, path: /every}
+    each: "json:ids"
+    action: "each:set"
+    target: "t/${each}"
+  - id: plain
+    match: {host: tfc.test, method: PUT, path: /plain}
+    action: "plain:set"
+  - id: not-dry
+    match: {host: tfc.test, method: PUT, path: /not, not: {json: {dry: true}}}
+    action: "not:dry"
+"""
+
+TYPE = "application/json"
+DESTROY = '{"data": {"is-destroy": true}}'
+
+# line, body, content type, further headers -> told
+BODIES: dict[str, tuple[str, bytes | str | None, str, tuple[tuple[str, str], ...], str]] = {
+    "read": ("POST /runs", DESTROY, TYPE, (), "infra:destroy"),
+    "another value": ("POST /runs", '{"data": {"is-destroy": false}}', TYPE, (), "infra:plan"),
+    "with a charset": ("POST /runs", DESTROY, "application/json; charset=UTF-8", (), "infra:destroy"),
+    "JSON by suffix": ("POST /runs", DESTROY, "application/vnd.api+json", (), "infra:destroy"),
+    "identity coding": ("POST /runs", DESTROY, TYPE, (("content-encoding", "identity"),), "infra:destroy"),
+    "not read": ("POST /runs", None, TYPE, (), "mapping.unreadable"),
+    "empty": ("POST /runs", b"", TYPE, (), "infra:plan"),
+    "not JSON": ("POST /runs", "data[is-destroy]=true", TYPE, (), "mapping.unreadable"),
+    "cut": ("POST /runs", '{"data": {"is-destroy": fal', TYPE, (), "mapping.unreadable"),
+    "trailing text": ("POST /runs", '{"data": {}} x', TYPE, (), "mapping.unreadable"),
+    "comment": ("POST /runs", '{"data": {}} // x', TYPE, (), "mapping.unreadable"),
+    "key twice": ("POST /runs", '{"data": {"is-destroy": false, "is-destroy": true}}', TYPE, (), "mapping.conflict"),
+    "key twice, elsewhere": (
+        "POST /runs",
+        '{"data": {"is-destroy": false}, "a": {"b": 1, "b": 2}}',
+        TYPE,
+        (),
+        "mapping.conflict",
+    ),
+    "key twice by escape": (
+        "POST /runs",
+        r'{"data": {"is-destroy": false, "\u0069s-destroy": true}}',
+        TYPE,
+        (),
+        "mapping.conflict",
+    ),
+    "key in another case": ("POST /runs", '{"data": {"Is-Destroy": true}}', TYPE, (), "mapping.conflict"),
+    "key in both cases": (
+        "POST /runs",
+        '{"data": {"is-destroy": false, "IS-DESTROY": true}}',
+        TYPE,
+        (),
+        "mapping.conflict",
+    ),
+    "parent in another case": ("POST /runs", '{"Data": {"is-destroy": true}}', TYPE, (), "mapping.conflict"),
+    "text for a boolean": ("POST /runs", '{"data": {"is-destroy": "true"}}', TYPE, (), "mapping.conflict"),
+    "number for a boolean": ("POST /runs", '{"data": {"is-destroy": 1}}', TYPE, (), "mapping.conflict"),
+    "list for a boolean": ("POST /runs", '{"data": {"is-destroy": [true]}}', TYPE, (), "mapping.conflict"),
+    "nothing for a boolean": ("POST /runs", '{"data": {"is-destroy": null}}', TYPE, (), "infra:plan"),
+    "NaN": ("POST /runs", '{"data": {"is-destroy": false}, "x": NaN}', TYPE, (), "mapping.unreadable"),
+    "Infinity": ("POST /runs", '{"data": {"is-destroy": false}, "x": -Infinity}', TYPE, (), "mapping.unreadable"),
+    "beyond doubles": ("POST /runs", '{"data": {"is-destroy": false}, "x": 1e999}', TYPE, (), "mapping.unreadable"),
+    "endless integer": ("POST /runs", '{"x": ' + "9" * 5000 + "}", TYPE, (), "mapping.unreadable"),
+    "nested to death": ("POST /runs", "[" * 100_000, TYPE, (), "mapping.unreadable"),
+    "BOM": ("POST /runs", b"\xef\xbb\xbf" + DESTROY.encode(), TYPE, (), "mapping.unreadable"),
+    "UTF-16": ("POST /runs", DESTROY.encode("utf-16"), TYPE, (), "mapping.unreadable"),
+    "UTF-16 without BOM": ("POST /runs", DESTROY.encode("utf-16-le"), TYPE, (), "mapping.unreadable"),
+    "UTF-16 declared": ("POST /runs", DESTROY, "application/json; charset=utf-16", (), "mapping.unreadable"),
+    "latin-1": ("POST /runs", b'{"a": "\xe9"}', TYPE, (), "mapping.unreadable"),
+    "text/plain": ("POST /runs", DESTROY, "text/plain", (), "mapping.unreadable"),
+    "form": ("POST /runs", DESTROY, "application/x-www-form-urlencoded", (), "mapping.unreadable"),
+    "no type": ("POST /runs", DESTROY, "", (), "mapping.unreadable"),
+    "two types": ("POST /runs", DESTROY, TYPE, (("content-type", "text/plain"),), "mapping.conflict"),
+    "gzip": ("POST /runs", DESTROY, TYPE, (("content-encoding", "gzip"),), "mapping.unreadable"),
+    "two codings": (
+        "POST /runs",
+        DESTROY,
+        TYPE,
+        (("content-encoding", "identity"), ("content-encoding", "br")),
+        "mapping.unreadable",
+    ),
+    "integer": ("POST /size", '{"size": 2}', TYPE, (), "size:small"),
+    "float for an integer": ("POST /size", '{"size": 2.0}', TYPE, (), "mapping.conflict"),
+    "text for an integer": ("POST /size", '{"size": "2"}', TYPE, (), "mapping.conflict"),
+    "boolean for an integer": ("POST /size", '{"size": true}', TYPE, (), "mapping.conflict"),
+    "integer beyond doubles": ("POST /size", '{"size": 9007199254740993}', TYPE, (), "mapping.conflict"),
+    "text": ("POST /name", '{"name": "prod-1"}', TYPE, (), "name:production"),
+    "list for a text": ("POST /name", '{"name": ["prod-1"]}', TYPE, (), "mapping.conflict"),
+    "nothing else would match": ("POST /name", None, TYPE, (), "mapping.unreadable"),
+    "target from the body": ("PUT /target", '{"id": "a"}', TYPE, (), "target:set t/a"),
+    "target from a body not read": ("PUT /target", None, TYPE, (), "mapping.unreadable"),
+    "target from a body without it": ("PUT /target", "{}", TYPE, (), "target:set t/-"),
+    "target from a mapping": ("PUT /target", '{"id": {}}', TYPE, (), "mapping.unreadable"),
+    "target with control characters": (
+        "PUT /target",
+        r'{"id": "a\u001b[31m\nb\u0000\u202e"}',
+        TYPE,
+        (),
+        "target:set t/a%1B[31m%0Ab%00%E2%80%AE",
+    ),
+    "target with half a character": ("PUT /target", r'{"id": "\ud800"}', TYPE, (), "target:set t/%EF%BF%BD"),
+    "each": ("PUT /every", '{"ids": ["a", "b"]}', TYPE, (), "each:set t/a | each:set t/b"),
+    "each of an empty text": ("PUT /every", '{"ids": ["a", ""]}', TYPE, (), "each:set t/a | each:set t/-"),
+    "each of a body not read": ("PUT /every", None, TYPE, (), "mapping.unreadable"),
+    "each of mappings": ("PUT /every", '{"ids": [{}]}', TYPE, (), "mapping.unreadable"),
+    "each of many": ("PUT /every", f'{{"ids": {list(range(201))}}}', TYPE, (), "mapping.too-many"),
+    "each of just enough": ("PUT /every", f'{{"ids": {[1] * 200}}}', TYPE, (), "each:set t/1"),
+    "no rule reads it": ("PUT /plain", None, "text/plain", (), "plain:set"),
+    "not": ("PUT /not", "{}", TYPE, (), "not:dry"),
+    "not, and it is": ("PUT /not", '{"dry": true}', TYPE, (), "mapping.unmapped"),
+    "not, and it cannot be told": ("PUT /not", None, TYPE, (), "mapping.unreadable"),
+}
+
+
+def told(mappings: Mappings, request: Request, *, targets: bool = False) -> str:
+    """Say a resolution in one line."""
+    resolution = mappings.resolve(request)
+    if resolution.problem is not None:
+        return resolution.problem.code
+    return " | ".join(
+        f"{operation.action} {operation.target}" if targets else operation.action for operation in resolution.operations
+    )
+
+
+@pytest.mark.parametrize(("line", "body", "kind", "headers", "expected"), BODIES.values(), ids=BODIES)
+def test_body(
+    mapped: Mapped,
+    request_of: RequestOf,
+    line: str,
+    body: bytes | str | None,
+    kind: str,
+    headers: tuple[tuple[str, str], ...],
+    expected: str,
+) -> None:
+    """A body that a rule depends on is read one way or not at all; never is it "no match"."""
+    method, path = line.split(" ")
+    sent = ((("content-type", kind),) if kind else ()) + headers
+    request = request_of(f"{method} https://tfc.test{path}", body, sent)
+    assert told(mapped(RUNS), request, targets=" t/" in expected) == expected
+
+
+NEEDS_BODY = {
+    "condition": ("POST https://tfc.test/runs", True),
+    "target": ("PUT https://tfc.test/target", True),
+    "each": ("PUT https://tfc.test/every", True),
+    "not": ("PUT https://tfc.test/not", True),
+    "no rule reads it": ("PUT https://tfc.test/plain", False),
+    "the head already says no": ("GET https://tfc.test/runs", False),
+    "another path": ("POST https://tfc.test/other", False),
+    "another host": ("POST https://evil.test/runs", False),
+    "in another reading": ("GET https://tfc.test/runs?_method=POST", True),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), NEEDS_BODY.values(), ids=NEEDS_BODY)
+def test_needs_body(mapped: Mapped, request_of: RequestOf, line: str, expected: bool) -> None:
+    """The body is asked for when a rule that could match would read it, and only then."""
+    assert mapped(RUNS).needs_body(request_of(line, None, ())) is expected
+
+
+HEADS = """
+bind: [{host: a.test, pack: http}, {host: g.test, pack: group}]
+rules:
+  - {id: read, match: {host: a.test, method: GET, path: "/{rest+}"}, action: "data:read"}
+  - {id: write, match: {host: a.test, method: POST, path: "/{rest+}"}, action: "data:write"}
+  - {id: delete, match: {host: a.test, method: DELETE, path: "/{rest+}"}, action: "data:delete"}
+  - {id: things, match: {host: a.test, method: GET, path: "/things/{thing}"}, action: "thing:get"}
+  - {id: any, match: {host: a.test, path: "/any/{thing}"}, action: "any:do"}
+  - {id: dry, match: {host: a.test, method: GET, path: /q, query: {dry: "yes"}}, action: "q:dry"}
+  - {id: there, match: {host: a.test, method: GET, path: /there, query: {k: {exists: true}}}, action: "q:there"}
+  - {id: head, match: {host: a.test, method: GET, path: /h, header: {x-mode: fast}}, action: "h:fast"}
+  - {id: destroy, match: {host: a.test, method: GET, path: /runs}, action: "run:destroy"}
+"""
+GROUP = (
+    'version: 1\npack: group\noperations: {get: ["GET /p/{id+}"], sub: ["GET /p/{id+}/sub"], del: ["DELETE /p/{id+}"]}'
+)
+
+HEAD_ROWS: dict[str, tuple[str, tuple[tuple[str, str], ...], str]] = {
+    "method header": ("POST https://a.test/x", (("x-http-method-override", "DELETE"),), "mapping.conflict"),
+    "method header, short": ("POST https://a.test/x", (("x-http-method", "DELETE"),), "mapping.conflict"),
+    "method header, other": ("POST https://a.test/x", (("x-method-override", "delete"),), "mapping.conflict"),
+    "method header, same": ("POST https://a.test/x", (("x-http-method-override", "POST"),), "data:write"),
+    "method header, no method": ("POST https://a.test/x", (("x-http-method-override", "de lete"),), "mapping.conflict"),
+    "method header, no matter": ("POST https://a.test/any/1", (("x-http-method-override", "DELETE"),), "any:do"),
+    "method header, second": (
+        "POST https://a.test/x",
+        (("x-http-method-override", "POST"), ("x-http-method-override", "DELETE")),
+        "mapping.conflict",
+    ),
+    "method headers, many": (
+        "POST https://a.test/x",
+        tuple(("x-http-method-override", method) for method in ("PUT", "PATCH", "GET", "DELETE")),
+        "mapping.conflict",
+    ),
+    "method parameter": ("POST https://a.test/x?_method=delete", (), "mapping.conflict"),
+    "method parameter, OData": ("POST https://a.test/x?$httpMethod=DELETE", (), "mapping.conflict"),
+    "method parameter, case": ("POST https://a.test/x?_METHOD=delete", (), "mapping.conflict"),
+    "method parameter, same": ("POST https://a.test/x?_method=post", (), "data:write"),
+    "encoded slash": ("GET https://a.test/things/a%2Fb", (), "mapping.conflict"),
+    "encoded slash, both the same": ("GET https://a.test/other/a%2Fb", (), "data:read"),
+    "encoded slash in an identifier": ("GET https://g.test/p/a%2Fb", (), "group:get"),
+    "encoded slash hides a route": ("GET https://g.test/p/a%2Fsub", (), "mapping.conflict"),
+    "encoded slash and method": (
+        "GET https://g.test/p/a%2Fb?_method=delete",
+        (),
+        "mapping.conflict",
+    ),
+    "format suffix": ("GET https://a.test/runs.json", (), "mapping.conflict"),
+    "format suffix, same": ("GET https://a.test/other.json", (), "data:read"),
+    "format suffix, a name": ("GET https://a.test/things/x.json", (), "thing:get"),
+    "query": ("GET https://a.test/q?dry=yes", (), "q:dry"),
+    "query twice, agreeing": ("GET https://a.test/q?dry=yes&dry=yes", (), "q:dry"),
+    "query twice": ("GET https://a.test/q?dry=yes&dry=no", (), "mapping.conflict"),
+    "query twice, other order": ("GET https://a.test/q?dry=no&dry=yes", (), "mapping.conflict"),
+    "query twice by escape": ("GET https://a.test/q?dry=yes&%64ry=no", (), "mapping.conflict"),
+    "query in another case": ("GET https://a.test/q?Dry=yes", (), "mapping.conflict"),
+    "query twice where no rule reads": ("GET https://a.test/things/1?dry=yes&dry=no", (), "thing:get"),
+    "presence twice": ("GET https://a.test/there?k=1&k=2", (), "q:there"),
+    "header": ("GET https://a.test/h", (("x-mode", "fast"),), "h:fast"),
+    "header twice": ("GET https://a.test/h", (("x-mode", "fast"), ("x-mode", "slow")), "mapping.conflict"),
+}
+
+
+@pytest.mark.parametrize(("line", "headers", "expected"), HEAD_ROWS.values(), ids=HEAD_ROWS)
+def test_head(
+    mapped: Mapped, request_of: RequestOf, line: str, headers: tuple[tuple[str, str], ...], expected: str
+) -> None:
+    """A method, path, query or header with two readings counts only when they lead to the same thing."""
+    request = request_of(line, b"", headers)
+    assert told(mapped(HEADS, GROUP), request) == expected
+
+
+def test_a_problem_says_what_to_do(mapped: Mapped, request_of: RequestOf) -> None:
+    """What an agent reads names the part that is wrong, and nothing it sent."""
+    mappings = mapped(HEADS, GROUP)
+    problem = mappings.resolve(request_of("GET https://a.test/things/a%2Fb")).problem
+    assert problem is not None
+    assert problem.message == 'two readings of this request differ: some servers read "%2F" as "/"'
+    problem = mappings.resolve(request_of("GET https://evil.test/")).problem
+    assert problem is not None
+    assert problem.message == "no rule names this request"
+
+
+# --- packs that misbehave ---
+
+
+class _Pack:
+    name = "odd"
+    family = "odd"
+    hosts = ("odd.test",)
+
+    def __init__(self, answer: Recognition | Exception) -> None:
+        self.answer = answer
+
+    def needs_body(self, request: Request) -> bool:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return False
+
+    def recognise(self, request: Request) -> Recognition:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+def odd(answer: Recognition | Exception, text: str = "version: 1") -> Mappings:
+    """Return mappings with one code pack that always answers the same."""
+    documents = [read_document(text, "site.yaml")]
+    return Mappings(compile_documents(documents, [_Pack(answer)]), documents)
+
+
+PACK_ANSWERS = {
+    "not recognised": (NOT_RECOGNISED, "mapping.unmapped"),
+    "raises": (RuntimeError("bug"), "mapping.unreadable"),
+    "name outside the grammar": (Recognition((Call("odd:a b", {}),)), "mapping.unreadable"),
+    "many calls": (Recognition(tuple(Call(f"odd:x{n}", {}) for n in range(201))), "mapping.too-many"),
+    "just enough calls": (Recognition(tuple(Call("odd:x", {}) for n in range(200))), "odd:x"),
+}
+
+
+@pytest.mark.parametrize(("answer", "expected"), PACK_ANSWERS.values(), ids=PACK_ANSWERS)
+def test_pack_answer(request_of: RequestOf, answer: Recognition | Exception, expected: str) -> None:
+    """Whatever a pack does, the answer is an operation or a refusal."""
+    mappings = odd(answer)
+    assert told(mappings, request_of("GET https://odd.test/")) == expected
+    if isinstance(answer, Exception):
+        assert mappings.needs_body(request_of("GET https://odd.test/")) is True
+
+
+ENVIRONMENT = """
+version: 1
+env:
+  - {value: production, when: {account: "1"}}
+  - {value: staging, when: {label: "s*"}}
+rules: [{id: a, match: {op: "odd:x"}, each: ids, action: "deploy:${env}", target: "${each}/${label}"}]
+"""
+
+
+def test_environment_reads_only_trusted_captures(request_of: RequestOf) -> None:
+    """What the agent may write freely chooses no environment, though a target may show it."""
+    call = Call("odd:X", {"account": "1", "label": "staging"}, {"ids": ("i-1", "i-2")}, frozenset({"account"}))
+    (first, second) = odd(Recognition((call,)), ENVIRONMENT).resolve(request_of("GET https://odd.test/")).operations
+    assert (first.name, first.action, first.environment) == ("odd:X", "deploy:production", "production")
+    assert (first.target, second.target) == ("i-1/staging", "i-2/staging")
+    nothing = Call("odd:x", {"account": "1", "label": "staging"})
+    (only,) = odd(Recognition((nothing,)), ENVIRONMENT).resolve(request_of("GET https://odd.test/")).operations
+    assert (only.action, only.environment, only.target) == ("deploy:unknown", "", "-/staging")
+
+
+def test_targets_of_packs_are_printable(request_of: RequestOf) -> None:
+    """A pack's own target gets no control character into the log either, nor endless text."""
+    call = Call("odd:x", {}, target="a\x1b[2J\nb" + "c" * 5000)
+    (operation,) = odd(Recognition((call,))).resolve(request_of("GET https://odd.test/")).operations
+    assert operation.target.startswith("a%1B[2J%0Abccc")
+    assert len(operation.target) == 1024
+    assert operation.target.isprintable()
+
+
+def test_the_default_target_is_printable(request_of: RequestOf) -> None:
+    """So is the target made of host and path."""
+    assert canonical_target("/a%C2%9Bb").path == "/a%C2%9Bb"
+    (operation,) = (
+        odd(Recognition((Call("odd:x", {}),))).resolve(request_of("GET https://odd.test/a%C2%9Bb")).operations
+    )
+    assert operation.target == "odd.test/a%C2%9Bb"

@@ -1,0 +1,138 @@
+"""How fast the Chron is here, next to what the disk can do: run by `make bench`, never a test.
+
+    python tools/bench_chron.py
+
+`measure()` returns flat numbers; units are in the names. Durable records a second say nothing without the fsync time
+of the same disk in the same minute, so both are measured, in turns.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from chron import Chron, verify
+
+PRODUCERS = (1, 8, 64, 256)
+SECONDS_EACH = 2.0
+FSYNCS = 200
+
+DECISION: dict[str, str | int | bool | None] = {
+    "channel": "wire",
+    "agent": "deploy-bot",
+    "anchor": "alice@acme.test",
+    "org": "acme",
+    "session": "01k9z3v5xq8w7e6r5t4y3u2i1o",
+    "client": "127.0.0.1:51234",
+    "request": "01k9z3v5xq8w7e6r5t4y3u2i1p",
+    "operation": "kubernetes:delete:apps/deployments",
+    "action": "deploy:production",
+    "target": "production/api-v2",
+    "environment": "production",
+    "method": "DELETE",
+    "scheme": "https",
+    "host": "api.k8s.test",
+    "port": 443,
+    "address": "10.0.0.7 6443",
+    "path": "/apis/apps/v1/namespaces/production/deployments/api-v2",
+    "query_keys": "propagationPolicy",
+    "request_digest": "0" * 64,
+    "request_bytes": 57,
+    "outcome": "DENY",
+    "mode": "enforce",
+    "reason": "policy:no-prod-v1 -- action not in allow list",
+    "code": "policy.not-allowed",
+    "stage": "org policy",
+    "rule": "policies/no-prod.yaml:7:5",
+    "pattern": "deploy:staging",
+    "policy": "no-prod-v1",
+    "policy_version": 1,
+    "policy_digest": "1" * 64,
+    "skill": "deploy-v2",
+    "skill_version": 1,
+    "skill_digest": "2" * 64,
+    "policies": "no-prod-v1@1",
+    "mapping_rule": "k8s.delete",
+    "mapping_pack": "kubernetes",
+    "mapping_place": "pack:kubernetes",
+    "mapping_digest": "3" * 64,
+    "rules_digest": "4" * 64,
+    "engine": "mitmproxy",
+    "engine_version": "12.2.3",
+    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
+"""As large as a real decision: the size of the record is half of the cost."""
+
+
+def measure(folder: Path | None = None) -> dict[str, float]:
+    """Measure in a temporary folder (below `folder` when given); takes about twenty seconds."""
+    with tempfile.TemporaryDirectory(prefix="chron-bench-", dir=folder) as temporary:
+        path = Path(temporary) / "chron.db"
+        numbers: dict[str, float] = {}
+        for producers in PRODUCERS:
+            numbers |= _prefixed(f"fsync_before_{producers}", _fsync(Path(temporary)))
+            numbers |= _prefixed(f"append_{producers}", asyncio.run(_appends(path, producers)))
+        numbers |= _verified(path)
+    return numbers
+
+
+def _prefixed(prefix: str, numbers: dict[str, float]) -> dict[str, float]:
+    return {f"{prefix}_{name}": number for name, number in numbers.items()}
+
+
+def _quantiles(times_s: list[float]) -> dict[str, float]:
+    ordered = sorted(times_s)
+    return {
+        "p50_ms": round(statistics.median(ordered) * 1e3, 3),
+        "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 3),
+    }
+
+
+def _fsync(folder: Path) -> dict[str, float]:
+    times_s = []
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        for _ in range(FSYNCS):
+            file.write(b"\0" * 4096)
+            start_s = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times_s.append(time.perf_counter() - start_s)
+    return _quantiles(times_s)
+
+
+async def _appends(path: Path, producers: int) -> dict[str, float]:
+    times_s: list[float] = []
+    chron = Chron.open(path)
+    end_s = time.perf_counter() + SECONDS_EACH
+
+    async def produce() -> None:
+        while (start_s := time.perf_counter()) < end_s:
+            receipt = await chron.append("decision", DECISION)
+            times_s.append(time.perf_counter() - start_s)
+            chron.append("outcome", {"ref": receipt.id, "result": "blocked", "status": 403, "duration_us": 950})
+
+    start_s, cpu_s = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(produce() for _ in range(producers)))
+    took_s, cpu_s = time.perf_counter() - start_s, time.process_time() - cpu_s
+    await asyncio.to_thread(chron.close, 60)
+    records = 2 * len(times_s)
+    return {
+        "decisions_per_s": round(len(times_s) / took_s),
+        "records_per_s": round(records / took_s),
+        "cpu_us_per_record": round(cpu_s / records * 1e6, 1),
+        **_quantiles(times_s),
+    }
+
+
+def _verified(path: Path) -> dict[str, float]:
+    start_s = time.perf_counter()
+    found = verify(path)
+    took_s = time.perf_counter() - start_s
+    assert found.ok, found.fault
+    return {"verify_records": found.records, "verify_records_per_s": round(found.records / took_s)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=2))
