@@ -4,7 +4,7 @@ An append-only, hash-chained SQLite log: a record is on disk before its producer
 record shows. It knows nothing of agents, policies or requests; it writes down flat facts. It never changes,
 drops or reorders a record, never guesses an outcome, and opens no socket.
 
-Writing: `Chron`. Reading: `find`, `tail`, `show`, `open_reader`. Proof: `verify`. Before writing:
+Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `open_reader`. Proof: `verify`. Before writing:
 `redacted_path`, `redacted_text`.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chron.batch import Receipt
     from chron.log import Chron
     from chron.printable import printable
-    from chron.reading import Record, Shown, TextLine, find, follow, open_reader, show, tail
+    from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
     from chron.verification import Verification, verify
 
 _HOMES = {
@@ -31,6 +31,7 @@ _HOMES = {
     "follow": "chron.reading",
     "printable": "chron.printable",
     "open_reader": "chron.reading",
+    "seen": "chron.reading",
     "show": "chron.reading",
     "tail": "chron.reading",
     "Verification": "chron.verification",
@@ -52,6 +53,7 @@ __all__ = [
     "printable",
     "redacted_path",
     "redacted_text",
+    "seen",
     "show",
     "tail",
     "verify",

@@ -43,6 +43,8 @@ class Entry:
     """The future wants one receipt, not a tuple of them."""
     texts: Sequence[KeptText] = ()
     """One for each draft, when the drafts are texts to keep."""
+    patient: bool = False
+    """Nobody waits for it: it goes to disk with the next record that somebody waits for, or soon."""
 
 
 type Result = tuple[Receipt, ...] | ChronError

@@ -32,6 +32,8 @@ from chron.recovery import Left, left_behind
 from chron.writer import Writer
 
 LOW_WATER_BYTES = 64 * 1024 * 1024
+PATIENCE_S = 0.05
+"""How long a record that nobody waits for may wait for one that somebody does."""
 
 type Text = tuple[str, str, str | int, str, str]
 """kind, id, version, digest, text; the version "" where texts have none."""
@@ -46,6 +48,7 @@ class Chron:
         self._lock = lock
         self._kept = dict.fromkeys(kept)
         """(kind, id, version, digest) of every text, oldest first."""
+        self._flushing = False
 
     @classmethod
     def open(
@@ -122,6 +125,22 @@ class Chron:
         else:
             future.set_result(())
         return future
+
+    def note(self, kind: str, fields: Fields) -> None:
+        """Hand in a record that nobody waits for; it is on disk within `PATIENCE_S`, or with the next that is.
+
+        Raises ChronError at once for a bad record or a closed Chron; a disk that fails later is logged, and
+        the missing record is found at the next start.
+        """
+        self._writer.offer(Entry((self._writer.draft(kind, fields),), patient=True))
+        if not self._flushing:
+            # One timer at a time, in the loop: waking the writer for each note would cost more than the note.
+            self._flushing = True
+            asyncio.get_running_loop().call_later(PATIENCE_S, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self._writer.flush()
 
     def keep(self, texts: Iterable[Text]) -> None:
         """Keep texts by digest, each with a record in the chain, once. Blocks until they are on disk."""

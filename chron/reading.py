@@ -202,6 +202,23 @@ def show(path: Path | str, id_: str) -> Shown | None:
         connection.close()
 
 
+def seen(path: Path | str) -> dict[tuple[str, str, int], str]:
+    """The digest under which each (kind, id, version) was first kept; what `Chron.seen` says, without the lock."""
+    connection = connect(path)
+    try:
+        digests: dict[tuple[str, str, int], str] = {}
+        for kind, id_, version, digest in connection.execute(
+            "SELECT kind, id, version, digest FROM artefact ORDER BY seq"
+        ):
+            if version.isdecimal():
+                digests.setdefault((kind, id_, int(version)), digest)
+        return digests
+    except sqlite3.Error as error:
+        raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
+    finally:
+        connection.close()
+
+
 def _texts(connection: sqlite3.Connection, record: Record) -> Iterator[TextLine]:
     rule = record.text("rule")
     decided_by = "skill" if record.text("code").startswith("skill") or not record.text("policy_digest") else "policy"

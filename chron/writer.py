@@ -3,7 +3,8 @@
     entries -> bounded queue -> build and hash -> BEGIN IMMEDIATE, INSERT, COMMIT (fsync) -> futures
 
 There is no linger: while one batch is being synced the next gathers by itself, so a lone record waits for one
-fsync and sixty-four share one (measured: a 2 ms linger gains nothing).
+fsync and sixty-four share one (measured: a 2 ms linger gains nothing). Only records that nobody waits for do:
+an outcome synced by itself would make the next decision wait for two syncs.
 
 Whatever goes wrong is told to everybody who waits, as ChronError; the connection is thrown away, and before
 the next record is taken the file is opened and verified again. Nothing is ever retried as if it had been
@@ -36,6 +37,9 @@ CLOCK_STEP_NS = 5_000_000_000
 _FINISHING = frozenset({"outcome", "lifecycle"})
 """Kinds still recorded below the low-water mark: the reserve is there to finish what was begun."""
 
+_NOTHING = Entry(())
+"""Wakes the thread and nothing more."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -59,6 +63,7 @@ class Writer:
         self._marked_seq = ledger.seq
         self._unresolved = Unresolved()
         self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
+        self._patient: list[Entry] = []
         self._gate = threading.Lock()
         self._ids = Ids()
         self._offered = self._taken = 0
@@ -83,7 +88,15 @@ class Writer:
             if limited and waiting + len(entry.drafts) > MOST_WAITING:
                 raise ChronError(f"the Chron is overloaded: {waiting} records wait for the disk; slow down or retry")
             self._offered += len(entry.drafts)
-            self._queue.put(entry)
+            if entry.patient:
+                self._patient.append(entry)
+            else:
+                self._queue.put(entry)
+
+    def flush(self) -> None:
+        """Write what nobody waits for now, if there is any."""
+        if self._patient:
+            self._queue.put(_NOTHING)
 
     def fault(self) -> str:
         """Why a decision could not be recorded now; "" when it could."""
@@ -127,25 +140,30 @@ class Writer:
         with suppress(queue.Empty):
             entry = self._queue.get(timeout=None if self._ledger else REOPEN_EVERY_S)
             while entry is not None:
-                entries.append(entry)
-                taken += len(entry.drafts)
+                if entry is not _NOTHING:
+                    entries.append(entry)
+                    taken += len(entry.drafts)
                 if taken >= MOST_PER_BATCH:
                     break
                 entry = self._queue.get_nowait()
             running = entry is not None
-        self._taken += taken
-        return entries, running
+        with self._gate:
+            patient, self._patient = self._patient, []
+        self._taken += taken + sum(len(entry.drafts) for entry in patient)
+        return patient + entries, running
 
     def _drain(self) -> list[Entry]:
-        entries: list[Entry] = []
+        with self._gate:
+            entries, self._patient = self._patient, []
         with suppress(queue.Empty):
             while True:
                 entry = self._queue.get_nowait()
                 if entry is None:
                     self._queue.put(None)
                     break
-                entries.append(entry)
-                self._taken += len(entry.drafts)
+                if entry is not _NOTHING:
+                    entries.append(entry)
+        self._taken += sum(len(entry.drafts) for entry in entries)
         return entries
 
     def _write(self, entries: list[Entry]) -> None:

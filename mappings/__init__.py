@@ -5,23 +5,33 @@ text that operators can read and change. It never decides whether anything is al
 and never writes.
 """
 
-from mappings.actions import canonical_action, canonical_pattern, pattern_regex
-from mappings.canonical import CanonicalError, Target, canonical_host, canonical_target, split_authority
-from mappings.documents import (
-    Document,
-    DocumentError,
-    Fault,
-    PackError,
-    Place,
-    canonical_text,
-    parse,
-    read_document,
-)
-from mappings.loading import compile_mappings, load_mappings
-from mappings.mapping import Considered, Mappings, Text
-from mappings.recognition import NOT_RECOGNISED, Call, Pack, Recognition
-from mappings.request import Request
-from mappings.resolution import Operation, Problem, Resolution, RuleRef
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mappings.actions import canonical_action, canonical_pattern, pattern_regex
+    from mappings.canonical import CanonicalError, Target, canonical_host, canonical_target, split_authority
+    from mappings.documents import canonical_text, parse, read_document
+    from mappings.loading import compile_mappings, load_mappings
+    from mappings.mapping import Considered, Mappings, Text
+    from mappings.places import Document, DocumentError, Fault, PackError, Place
+    from mappings.recognition import NOT_RECOGNISED, Call, Pack, Recognition
+    from mappings.request import Request
+    from mappings.resolution import Operation, Problem, Resolution, RuleRef
+
+_HOMES = {
+    "mappings.actions": ("canonical_action", "canonical_pattern", "pattern_regex"),
+    "mappings.canonical": ("CanonicalError", "Target", "canonical_host", "canonical_target", "split_authority"),
+    "mappings.documents": ("canonical_text", "parse", "read_document"),
+    "mappings.loading": ("compile_mappings", "load_mappings"),
+    "mappings.mapping": ("Considered", "Mappings", "Text"),
+    "mappings.places": ("Document", "DocumentError", "Fault", "PackError", "Place"),
+    "mappings.recognition": ("NOT_RECOGNISED", "Call", "Pack", "Recognition"),
+    "mappings.request": ("Request",),
+    "mappings.resolution": ("Operation", "Problem", "Resolution", "RuleRef"),
+}
+"""Imported on first use: catching a `DocumentError` must not cost the start of pydantic and YAML (0.2 s)."""
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "NOT_RECOGNISED",
@@ -55,3 +65,11 @@ __all__ = [
     "read_document",
     "split_authority",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f'module "mappings" has no name "{name}"')
+    value: object = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value

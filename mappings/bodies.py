@@ -3,7 +3,7 @@
 A body that two readers could read differently is a problem, never "no such field": otherwise the agent
 chooses which rule applies by choosing how to write. So these are refused when a rule depends on the body:
 
-    not read, larger than the limit, or compressed             unreadable
+    not read, or only its first bytes; compressed              unreadable
     not declared as JSON, in another charset, with a BOM       unreadable
     {"a": 1, "a": 2}                                           conflict: a key stands twice
     {"A": 1} where a rule reads "a"                            conflict: some readers fold the case of keys
@@ -22,6 +22,11 @@ from typing import Any
 
 from mappings.request import Request
 from mappings.resolution import CONFLICT, UNREADABLE, Problem
+
+AWS_JSON_TYPES = frozenset({"application/x-amz-json-1.0", "application/x-amz-json-1.1"})
+"""Smithy, "AWS JSON 1.0 protocol" and "AWS JSON 1.1 protocol", section "Protocol behaviors"."""
+
+_JSON_TYPES = AWS_JSON_TYPES | {"application/json"}
 
 
 class _Missing:
@@ -45,11 +50,6 @@ class Pointer:
     steps: tuple[str, ...]
     """Member names; digits also index a list, ``*`` is every element of one."""
 
-    @property
-    def many(self) -> bool:
-        """Whether it can lead to several values."""
-        return "*" in self.steps
-
 
 def read_pointer(text: str, *, many: bool = False) -> Pointer:
     """Return the pointer written as ``a.b.0.c`` (``\\.`` is a dot within a name); ValueError otherwise."""
@@ -64,7 +64,7 @@ def read_pointer(text: str, *, many: bool = False) -> Pointer:
 def read_json(request: Request) -> object | Problem:
     """Return the value of the body, MISSING when it is empty, or why it cannot be read."""
     body = request.body
-    if body is None:
+    if body is None or not request.body_complete:
         return _unreadable("it was not read in full")
     if not body:
         return MISSING
@@ -98,8 +98,9 @@ def _type_problem(values: tuple[str, ...]) -> Problem | None:
         return Problem(CONFLICT, "the request has several content types; send one")
     kind, _, parameters = next(iter(kinds), "").partition(";")
     kind = kind.strip()
-    # RFC 6839 section 3.1: the suffix "+json" promises JSON. Anything else is JSON to some servers only.
-    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+    # RFC 6839 section 3.1: the suffix "+json" promises JSON (the patches of Kubernetes but for apply, which is
+    # YAML). Anything else is JSON to some servers only.
+    if kind not in _JSON_TYPES and not (kind.startswith("application/") and kind.endswith("+json")):
         return _unreadable("it is not declared as JSON; send content-type: application/json")
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")

@@ -12,71 +12,25 @@ rules that match exactly the same. It reads no files.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
 from mappings.actions import canonical_action
 from mappings.bodies import Pointer, read_pointer
-from mappings.conditions import (
-    Predicate,
-)
-from mappings.documents import Document, DocumentError, Fault, PackError, parse
+from mappings.compiled import HTTP_PACK, Binding, Compiled, Rule
+from mappings.documents import parse
 from mappings.environments import Classifier, environment_value
 from mappings.hosts import HostIndex, host_pattern
-from mappings.located import Located, Path, unknown
+from mappings.located import Located, unknown
 from mappings.matches import Match
 from mappings.operations import OperationIndex
 from mappings.packformat import PackFile
+from mappings.places import Document, DocumentError, Fault, PackError, Path
 from mappings.recognition import Pack
 from mappings.resolution import RuleRef
-from mappings.routepack import Route, RoutePack, read_route
+from mappings.routepack import Route, RoutePack, read_prefix, read_route
 from mappings.routes import RouteIndex
 from mappings.rules import BindText, ClassifierText, MappingFile, RuleText
-from mappings.templates import Template, read_action_template, read_target_template
-
-HTTP_PACK = "http"
-"""The pack that recognises nothing: hosts bound to it are named by rules alone."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A rule ready to be compared."""
-
-    ref: RuleRef
-    scope: str
-    """The pack whose hosts it is limited to; "" for an operator's rule."""
-    methods: frozenset[str] | None
-    hosts: tuple[str, ...]
-    predicates: tuple[Predicate, ...]
-    json_count: int
-    text_count: int
-    each: str | Pointer | None
-    action: Template
-    target: Template | None
-    reads_body: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Binding:
-    """What is known about the hosts of one pattern."""
-
-    packs: tuple[str, ...]
-    facts: Mapping[str, str]
-    family: str
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """Everything resolving needs."""
-
-    packs: Mapping[str, Pack]
-    bound: HostIndex[Binding]
-    """By the operator; goes before `offered`."""
-    offered: HostIndex[Binding]
-    """By the packs themselves."""
-    classifiers: tuple[Classifier, ...]
-    paths: RouteIndex[Rule]
-    operations: OperationIndex[Rule]
+from mappings.templates import read_action_template, read_target_template
 
 
 def compile_documents(documents: Sequence[Document], code_packs: Iterable[Pack]) -> Compiled:
@@ -132,32 +86,42 @@ class _Compiler:
             return
         self.pack_files.add(pack.pack)
         if pack.pack in self.code_packs:
-            for key in ("hosts", "operations", "family"):
+            for key in ("hosts", "operations", "family", "prefixes", "fold"):
                 if getattr(pack, key):
                     located.fault((key,), f'pack "{pack.pack}" is code; only rules can be added to it')
             return
         located.attempt(("pack",), _pack_name, pack.pack)
+        hosts = located.attempt_each(("hosts",), host_pattern, pack.hosts)
+        prefixes = located.attempt_each(("prefixes",), read_prefix, pack.prefixes) or [""]
         routes = [
             route
             for operation, texts in pack.operations.items()
-            for route in self._routes(located, pack.pack, operation, texts)
+            for route in self._routes(located, pack.pack, operation, texts, prefixes)
         ]
-        hosts = [located.attempt(("hosts", at), host_pattern, host) for at, host in enumerate(pack.hosts)]
-        known = tuple(host for host in hosts if host is not None)
-        self.packs[pack.pack] = RoutePack(pack.pack, pack.family or pack.pack, known, routes)
+        captures = {name for route in routes for template in route.templates for name in template.captures}
+        for at, name in enumerate(pack.fold):
+            if name not in captures:
+                located.fault(("fold", at), unknown("capture", name, list(captures)))
+        family = pack.family or pack.pack
+        self.packs[pack.pack] = RoutePack(pack.pack, family, tuple(hosts), routes, frozenset(pack.fold))
 
-    def _routes(self, located: Located, pack: str, operation: str, texts: Sequence[str]) -> Iterable[Route]:
+    def _routes(
+        self, located: Located, pack: str, operation: str, texts: Sequence[str], prefixes: Sequence[str]
+    ) -> Iterable[Route]:
         path: Path = ("operations", operation)
         if located.attempt(path, canonical_action, f"{pack}:{operation}") is None:
             return
         for at, text in enumerate(texts):
-            route = located.attempt((*path, at), read_route, operation, text)
-            if route is None:
-                continue
-            yield route
-            for method, template in itertools.product(sorted(route.methods), route.templates):
-                key = ("route", pack, route.host, method, template.steps, frozenset(route.query))
-                self.once(located, (*path, at), key, f'route "{text}"')
+            for prefix in prefixes:
+                route = located.attempt((*path, at), read_route, operation, text, prefix)
+                if route is None:
+                    break
+                yield route
+                for method, template in itertools.product(sorted(route.methods), route.templates):
+                    key = ("route", pack, route.host, method, template.steps, frozenset(route.query))
+                    self.once(located, (*path, at), key, f'route "{text}"')
+                if route.host:
+                    break
 
     def offer_hosts(self) -> None:
         for pack in self.packs.values():
@@ -246,7 +210,7 @@ class _Compiler:
         if text.each is None or not text.each.startswith("json:"):
             return text.each
         name = text.each.removeprefix("json:")
-        return located.attempt((*path, "each"), lambda: read_pointer(name, many=True))
+        return located.attempt((*path, "each"), read_pointer, name, many=True)
 
     # --- faults ---
 

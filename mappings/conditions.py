@@ -11,19 +11,30 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from mappings.bodies import MISSING, Pointer, look_up
 from mappings.globs import compile_glob
+from mappings.hosts import covers
 from mappings.paths import PathIndex
 from mappings.reading import Reading
 from mappings.resolution import CONFLICT, Problem
-from mappings.rules import Condition
 
 Answer = bool | Problem
 
+Scalar = str | int | bool
+
 LARGEST_COMMON_INTEGER = 1 << 53
 """Beyond it, readers that use doubles see another number (RFC 8259 section 6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What one value must be."""
+
+    kind: Literal["glob", "in", "exists"]
+    values: tuple[Scalar, ...]
+    """Globs for "glob", exact values for "in", one boolean for "exists"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +188,7 @@ class HostIs:
     def holds(self, subject: Subject) -> Answer:
         """Never in doubt; a wildcard covers one label or more."""
         host = subject.reading.request.host
-        return any(host.endswith(p[1:]) and host != p[2:] if p.startswith("*.") else host == p for p in self.patterns)
+        return any(covers(pattern, host) for pattern in self.patterns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ The accepted language is a subset of YAML on which all YAML readers agree:
     key: null | ~         or nothing at all
     key: "1.10"           everything else that some reader would turn into a number, date or boolean is quoted
 
-Refused, each with its place (two of many):
+Refused, each with its place (three of many):
 
+    skills/a.yaml:2:5: "*" cannot start a plain text; quote it
     skills/a.yaml:3:1: key "allow" stands twice (first on line 1); keep one
     mappings/site.yaml:2:12: 1.10 would be read as a number; quote it
 
@@ -29,11 +30,12 @@ import re
 import typing
 from collections.abc import Iterator
 
-import pydantic
 import yaml
 
-from mappings.invalid import located, one_line, shown
-from mappings.places import Document, DocumentError, Fault, PackError, Path, Place
+from mappings.places import Document, DocumentError, Fault, PackError, Path, Place, one_line, shown
+
+if typing.TYPE_CHECKING:
+    import pydantic
 
 __all__ = [
     "Document",
@@ -96,6 +98,11 @@ def parse[M: pydantic.BaseModel](
     document: Document, model: type[M], *, error: type[DocumentError] = DocumentError
 ) -> M:
     """Return the document as a `model` instance; raise `error` with every fault, each at its place."""
+    # Here, because reading a document and catching its faults must not cost the start of pydantic (0.1 s).
+    import pydantic
+
+    from mappings.invalid import located
+
     if document.value is None:
         raise error([Fault(document.place(), "the file is empty")])
     try:
@@ -142,14 +149,26 @@ class _Reader:
                 elif isinstance(event, yaml.NodeEvent):
                     self.value = self._node(event, events, ())
         except yaml.MarkedYAMLError as wrong:
-            mark = wrong.problem_mark or wrong.context_mark
-            place = Place(self.source, mark.line + 1, mark.column + 1) if mark else self.places[()]
-            self._fault(place, one_line(wrong.problem or wrong.context or "not valid YAML"))
+            self._not_yaml(wrong, text)
         except yaml.reader.ReaderError as wrong:
             line = text.count("\n", 0, wrong.position) + 1
             self._fault(Place(self.source, line, 1), one_line(f"{wrong.reason}; remove the character"))
         except _TooMuchError as much:
             self._fault(much.place, much.message)
+
+    def _not_yaml(self, wrong: yaml.MarkedYAMLError, text: str) -> None:
+        what = one_line(wrong.problem or wrong.context or "not valid YAML")
+        mark = wrong.problem_mark or wrong.context_mark
+        name = wrong.context in ("while scanning an alias", "while scanning an anchor")
+        if name:  # whose problem stands behind the "*" or "&" that made it one
+            mark = wrong.context_mark
+        place = Place(self.source, mark.line + 1, mark.column + 1) if mark else self.places[()]
+        if name or "cannot start any token" in what:
+            first = text.split("\n")[place.line - 1][place.column - 1 : place.column]
+            what = f'"{first}" cannot start a plain text; quote it'
+            if first == "\t":
+                what = "a tab cannot stand here; use spaces"
+        self._fault(place, what)
 
     def _node(self, event: yaml.NodeEvent, events: Iterator[yaml.Event], path: Path) -> object:
         place = self._at(event)
@@ -160,7 +179,7 @@ class _Reader:
         if len(path) > MAX_DEPTH:
             raise _TooMuchError(place, f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
-            self._fault(place, f'alias "*{event.anchor}" is not supported; write the value out')
+            self._fault(place, f'alias "*{event.anchor}" is not supported; write the value out, or quote it')
             return None
         if event.anchor is not None:
             self._fault(place, f'anchor "&{event.anchor}" is not supported; remove it and repeat the value')

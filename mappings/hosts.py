@@ -28,6 +28,18 @@ def host_pattern(text: str) -> str:
     return "*." + canonical_host(suffix)
 
 
+def covers(pattern: str, host: str) -> bool:
+    """Say whether a canonical pattern covers a host."""
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:]) and len(host) >= len(pattern)
+    return host == pattern
+
+
+def specificity(pattern: str) -> int:
+    """Return how closely a pattern names a host it covers."""
+    return pattern.count(".") if pattern.startswith("*.") else EXACT
+
+
 class HostIndex[T]:
     """Items by host pattern."""
 

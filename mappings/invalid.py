@@ -7,14 +7,13 @@ skills/a.yaml:5:9: expected text, found 5; quote it
 from __future__ import annotations
 
 import difflib
-import json
 import types
 import typing
 from collections.abc import Iterator, Sequence
 
 import pydantic
 
-from mappings.places import Document, Fault
+from mappings.places import Document, Fault, one_line, shown
 
 _EXPECTED = {
     "string_type": "text",
@@ -62,19 +61,6 @@ def _message(wrong: typing.Any) -> str:
     return f"{text[:1].lower()}{text[1:]}, found {found}"
 
 
-def shown(value: object) -> str:
-    """Return a value as a message shows it."""
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list | tuple):
-        return "a list"
-    if value is None:
-        return "nothing"
-    if isinstance(value, str):
-        return json.dumps(value if len(value) <= 80 else value[:77] + "...", ensure_ascii=False)
-    return json.dumps(value, default=str)
-
-
 def _unknown_key(key: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(key.lower(), known, n=1)
     if near:
@@ -103,8 +89,3 @@ def _models_in(annotation: typing.Any) -> list[type[pydantic.BaseModel]]:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return [annotation] if issubclass(annotation, pydantic.BaseModel) else []
     return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
-
-
-def one_line(text: str) -> str:
-    """Return `text` on one line."""
-    return " ".join(text.split())

@@ -5,9 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 
-from mappings.documents import Document, Fault
-
-Path = tuple[str | int, ...]
+from mappings.places import Document, Fault, Path
 
 
 class Located:
@@ -28,6 +26,11 @@ class Located:
         except ValueError as wrong:
             self.fault(path, str(wrong))
             return None
+
+    def attempt_each[R](self, path: Path, read: Callable[[str], R], words: Sequence[str]) -> list[R]:
+        """Return what `read` returns for each word of the list at `path`, without those that are faults."""
+        found = [self.attempt((*path, at), read, word) for at, word in enumerate(words)]
+        return [value for value in found if value is not None]
 
 
 def unknown(what: str, name: str, known: Sequence[str]) -> str:

@@ -14,15 +14,16 @@ it never raises, and what goes wrong inside is a problem, which is a refusal.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mappings.compile import Binding, Compiled, Rule
+from mappings.compiled import Binding, Compiled, Rule
 from mappings.conditions import Answer, Subject, all_hold
-from mappings.documents import Document
-from mappings.hosts import EXACT
+from mappings.hosts import covers, specificity
 from mappings.naming import MAX_OPERATIONS, TOO_MANY_OPERATIONS, Naming
+from mappings.paths import split_path
+from mappings.places import Document
 from mappings.reading import Alternative, Reading, alternatives
 from mappings.recognition import Call, Pack, Recognition
 from mappings.request import Request
@@ -109,9 +110,8 @@ class Mappings:
             problem = TOO_MANY_OPERATIONS
         if problem is not None:
             return Resolution((), problem, binding.family)
-        reading = Reading(request)
         operations: dict[tuple[str, str, str, str], Operation] = {}
-        for call in calls or (None,):
+        for call, reading in _readings(request, calls):
             found = self._operations(binding, reading, call, seen)
             if isinstance(found, Problem):
                 return Resolution((), found, binding.family)
@@ -186,8 +186,13 @@ class Mappings:
                 best[id(rule)] = Candidate(rule, rank, rule.predicates, own, captures)
 
         bound = binding is not _UNBOUND
-        for found in self._compiled.paths.find(request.host, reading.segments, bound=bound):
-            consider(found.item, 0, found.literal_chars, found.host, found.captures)
+        spellings = [reading.segments]
+        if reading.path != request.path:
+            # Second, so that it adds only rules written in that spelling.
+            spellings.append(split_path(request.path))
+        for segments in spellings:
+            for found in self._compiled.paths.find(request.host, segments, bound=bound):
+                consider(found.item, 0, found.literal_chars, found.host, found.captures)
         if operation:
             for rule, exactness, literal in self._compiled.operations.find(operation):
                 host = _host_rank(rule.hosts, request.host)
@@ -205,8 +210,7 @@ class Mappings:
         calls, problem = self._recognised(binding, request)
         if problem is not None:
             return False
-        reading = Reading(request)
-        for call in calls or (None,):
+        for call, reading in _readings(request, calls):
             for candidate in self._candidates(binding, reading, call):
                 # With the body unread, a condition on it is in doubt, so only the head can say no.
                 holds = all_hold(candidate.predicates, candidate.subject)
@@ -215,13 +219,22 @@ class Mappings:
         return False
 
 
+def _readings(request: Request, calls: tuple[Call, ...]) -> Iterator[tuple[Call | None, Reading]]:
+    """Yield each call, or None when there is none, with the reading that rules compare."""
+    sent = Reading(request)
+    for call in calls or (None,):
+        respelt = call is not None and call.path not in ("", request.path)
+        yield call, Reading(request, call.path) if call and respelt else sent
+
+
 def _rule_id(candidate: Candidate[Rule]) -> str:
     return candidate.item.ref.id
 
 
 def _recognise(pack: Pack, request: Request) -> Recognition:
     try:
-        return pack.recognise(request)
+        # Were a cut body handed to a pack that takes it for whole, what stands behind the cut would be unseen.
+        return pack.recognise(request if pack.reads_prefix else request.whole())
     except Exception:  # noqa: BLE001 - a pack that fails has recognised nothing, and that must refuse
         return Recognition((), Problem(UNREADABLE, f'the pack "{pack.name}" could not read this request'))
 
@@ -229,12 +242,7 @@ def _recognise(pack: Pack, request: Request) -> Recognition:
 def _host_rank(patterns: tuple[str, ...], host: str) -> int | None:
     if not patterns:
         return 0
-    ranks = [
-        pattern.count(".") if pattern.startswith("*.") else EXACT
-        for pattern in patterns
-        if (host.endswith(pattern[1:]) and len(host) >= len(pattern) if pattern[0] == "*" else host == pattern)
-    ]
-    return max(ranks, default=None)
+    return max((specificity(pattern) for pattern in patterns if covers(pattern, host)), default=None)
 
 
 def _agree(first: Resolution, other: Resolution, how: Alternative) -> bool:

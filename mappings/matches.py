@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mappings.actions import canonical_action
 from mappings.bodies import read_pointer
 from mappings.conditions import (
+    Condition,
     FactHolds,
     HeaderHolds,
     HostIs,
@@ -24,13 +25,14 @@ from mappings.conditions import (
     QueryHolds,
 )
 from mappings.hosts import host_pattern
-from mappings.located import Located, Path, unknown
+from mappings.located import Located, unknown
 from mappings.operations import operations_regex, read_operations
-from mappings.paths import PathIndex, read_template
-from mappings.paths import Template as PathTemplate
+from mappings.paths import PathIndex
+from mappings.pathtemplates import read_template
+from mappings.places import Path
 from mappings.recognition import Pack
 from mappings.routepack import RoutePack, read_methods
-from mappings.rules import Condition, MatchText
+from mappings.rules import MatchText
 
 RESERVED = frozenset({"env", "host", "method", "each"})
 """Names that templates always have; a capture of that name would be out of reach."""
@@ -44,13 +46,11 @@ class Match:
         self._path = path
         self._packs = packs
         faults = len(located.faults)
-        self.operations = tuple(
-            pattern for patterns in self._words("op", text.op, read_operations) for pattern in patterns
-        )
-        self.hosts = tuple(self._words("host", text.host, host_pattern))
-        self.templates: tuple[PathTemplate, ...] = tuple(
-            template for templates in self._words("path", text.path, read_template) for template in templates
-        )
+        operations = located.attempt_each((*path, "op"), read_operations, text.op or ())
+        templates = located.attempt_each((*path, "path"), read_template, text.path or ())
+        self.operations = tuple(itertools.chain.from_iterable(operations))
+        self.hosts = tuple(located.attempt_each((*path, "host"), host_pattern, text.host or ()))
+        self.templates = tuple(itertools.chain.from_iterable(templates))
         methods = located.attempt((*path, "method"), read_methods, text.method or ())
         self.methods = methods or None
         self.json_count = len(text.json_)
@@ -75,15 +75,6 @@ class Match:
         self._check(text)
         self.broken = len(located.faults) > faults
 
-    def _words[R](self, key: str, words: Sequence[str] | None, read: Callable[[str], R]) -> list[R]:
-        path = (*self._path, key)
-        found = []
-        for at, word in enumerate(words or ()):
-            value = self._located.attempt((*path, at), read, word)
-            if value is not None:
-                found.append(value)
-        return found
-
     def _check(self, text: MatchText) -> None:
         fault = self._located.fault
         if not any((text.op, text.host, text.path, text.method, self.predicates)):
@@ -91,8 +82,7 @@ class Match:
         if text.op and text.path:
             fault((*self._path, "path"), "path cannot stand beside op; the operation says it")
         for template in self.templates:
-            names = {*template.names, *(name for name, _ in template.chosen)}
-            for name in sorted(names & RESERVED):
+            for name in sorted(RESERVED.intersection(template.captures)):
                 fault((*self._path, "path"), f'capture "{name}" is taken; choose another name')
         for pattern in self.operations:
             self._check_operation(pattern)

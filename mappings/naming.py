@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from mappings.actions import canonical_action
 from mappings.bodies import MISSING, Pointer, look_up_all
-from mappings.compile import HTTP_PACK, Rule
+from mappings.compiled import HTTP_PACK, Rule
 from mappings.environments import Classifier, environment
 from mappings.reading import Reading
 from mappings.recognition import Call
@@ -43,7 +43,7 @@ class Naming:
         """Return the operations a winning rule makes, never none."""
         request = self.reading.request
         shown = self._environment(captures)
-        values = {"path": request.path, **facts, "host": request.host, "method": request.method}
+        values = {"path": self.reading.path, **facts, "host": request.host, "method": request.method}
         values["env"] = shown or UNKNOWN_ENVIRONMENT
         name = self.call.name if self.call else f"{HTTP_PACK}:{request.method}"
         elements = self._elements(rule.each)
@@ -81,8 +81,7 @@ class Naming:
     def _target(self) -> str:
         if self.call and self.call.target:
             return printable(self.call.target)
-        request = self.reading.request
-        return printable(request.host + unquote(request.path, errors="replace"))
+        return printable(self.reading.request.host + unquote(self.reading.path, errors="replace"))
 
     def _elements(self, each: str | Pointer | None) -> Sequence[str] | Problem:
         """Return what ``${each}`` stands for; never nothing, which would be no operation."""

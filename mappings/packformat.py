@@ -3,6 +3,8 @@
     pack: github                            # operation names start with it; operators bind hosts to it
     family: github                          # the shape of refusals; default: the pack's name
     hosts: [api.github.com, uploads.github.com]     # bound without being asked; may be left out
+    prefixes: ["", /api/v3]                 # what may stand before the path of a route without a host; default [""]
+    fold: [owner, repo]                     # captures that the API takes in any case; default none
     operations:
       pulls/merge:                          # the operation "github:pulls/merge"
         - PUT /repos/{owner}/{repo}/pulls/{pull_number}/merge
@@ -27,6 +29,10 @@ named method over HEAD by way of GET. Equals of different operations are all rec
 twice is a fault.
 
 Path captures become the call's captures, percent-decoded, and environment classifiers may read all of them.
+Those listed in **fold** become lower case, in captures and in the path that targets show, so that
+``/repos/Acme/Web`` and ``/repos/acme/web`` are one thing. An operator's rule by ``path`` on such a host writes
+them in lower case.
+
 A pack whose name is that of a code pack (``kubernetes``, ``aws``, ``git``) may hold only ``rules``: it adds
 intent to what the code recognises. A rule of a pack holds only on hosts bound to that pack.
 
@@ -55,5 +61,7 @@ class PackFile(BaseModel):
     description: str = ""
     family: str | None = None
     hosts: tuple[str, ...] = ()
+    prefixes: tuple[str, ...] = ()
+    fold: tuple[str, ...] = ()
     operations: dict[str, Words] = {}
     rules: tuple[RuleText, ...] = ()

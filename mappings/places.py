@@ -5,6 +5,7 @@ mappings/github.yaml:14:7: host "*" would match everything; write "*.github.com"
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -80,3 +81,21 @@ class Document:
             if (*known, step) in self.places:
                 known = (*known, step)
         return known
+
+
+def shown(value: object) -> str:
+    """Return a value as a message shows it."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        return json.dumps(value if len(value) <= 80 else value[:77] + "...", ensure_ascii=False)
+    return json.dumps(value, default=str)
+
+
+def one_line(text: str) -> str:
+    """Return `text` on one line."""
+    return " ".join(text.split())

@@ -1,7 +1,7 @@
 """One way to read a request, and what its parts turn out to be when a rule asks.
 
 Most requests have one reading. `readings` lists the others that some server between here and the effect
-could take: a method named in a header or query parameter, ``%2F`` taken for a slash, a format suffix taken
+could take: a method named in a header, query parameter or form, ``%2F`` taken for a slash, a format suffix taken
 off. Whoever resolves compares the answers; this module decides nothing.
 """
 
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mappings.bodies import read_json
+from mappings.forms import form_values
 from mappings.paths import split_path
 from mappings.request import Request
 from mappings.resolution import Problem
@@ -31,11 +32,13 @@ NO_METHOD = "?"
 class Reading:
     """A request as rules see it; parts that cost something are made when first asked for."""
 
-    __slots__ = ("_headers", "_json", "_query", "request", "segments")
+    __slots__ = ("_headers", "_json", "_query", "path", "request", "segments")
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, path: str = "") -> None:
         self.request = request
-        self.segments = split_path(request.path)
+        self.path = path or request.path
+        """As rules and targets see it: the path sent, or the one spelling of it that a pack gave."""
+        self.segments = split_path(self.path)
         self._query: dict[str, tuple[str, ...]] | None = None
         self._headers: dict[str, tuple[str, ...]] | None = None
         self._json: object = self
@@ -98,6 +101,8 @@ def alternatives(request: Request) -> Iterator[Alternative]:
 def _overriding_methods(request: Request) -> list[str]:
     named = [value for name, value in request.headers if name in _OVERRIDE_HEADERS]
     named += [value for name, value in request.query if name.lower() in _OVERRIDE_PARAMETERS]
+    # A form that nobody asked for is not there to look at: what names the method then goes unseen.
+    named += form_values(request, _OVERRIDE_PARAMETERS)
     methods = {method: None for value in named if (method := value.strip().upper()) != request.method}
     if len(methods) > MAX_METHODS:
         return [NO_METHOD]

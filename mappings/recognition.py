@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from mappings.request import Request
 from mappings.resolution import CONFLICT, UNREADABLE, Problem
@@ -45,6 +45,8 @@ class Call:
     """The captures that environment classifiers may read."""
     target: str = ""
     """The target when no rule gives one; "" lets the core write host and path."""
+    path: str = ""
+    """The path in the one spelling that rules and targets see, where the API takes several; "" is the path sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,6 @@ def conflict(message: str) -> Recognition:
     return Recognition((), Problem(CONFLICT, message))
 
 
-@runtime_checkable
 class Pack(Protocol):
     """What a code pack offers."""
 
@@ -83,6 +84,10 @@ class Pack(Protocol):
     @property
     def family(self) -> str:
         """The shape callers expect a refusal in: ``kubernetes``, ``aws``, ``github``, ``git``, ``http``..."""
+
+    @property
+    def reads_prefix(self) -> bool:
+        """Whether the first bytes of a longer body can do; to every other pack such a body is one not read."""
 
     def needs_body(self, request: Request) -> bool:
         """Say whether naming a request with this head takes its body; ``request.body`` is None."""

@@ -6,7 +6,7 @@ what they compare against. Nothing is checked again here, and nothing here decid
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -28,6 +28,13 @@ class Request:
     """Lower-case names, wire order, duplicates kept."""
     body: bytes | None
     """b"" is known to be empty; None was not read, too large or not decodable."""
+    body_complete: bool = True
+    """False when `body` holds only the first bytes of a longer one. Such a body counts as not read, but for the
+    git pack, which finds all it needs at the head of a push."""
+
+    def whole(self) -> Request:
+        """Return the request with a body of which only the first bytes are known taken for one not read."""
+        return self if self.body_complete else replace(self, body=None, body_complete=True)
 
     def header(self, name: str) -> str | None:
         """Return the header's value, several joined with ", "; None when it is absent."""

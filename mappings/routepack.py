@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mappings.conditions import QueryHolds, Subject
+from mappings.conditions import Condition, QueryHolds, Subject
 from mappings.hosts import host_pattern
-from mappings.paths import Template, read_template
+from mappings.pathtemplates import Template, read_template
 from mappings.reading import Reading
 from mappings.recognition import NOT_RECOGNISED, Call, Recognition
 from mappings.request import Request
 from mappings.resolution import Problem
 from mappings.routes import Candidate, RouteIndex, choose, method_rank
-from mappings.rules import Condition
 
 _NO_FACTS: dict[str, str] = {}
 
@@ -40,8 +39,20 @@ class Route:
         return sum(condition.condition.kind != "exists" for condition in self.query)
 
 
-def read_route(operation: str, text: str) -> Route:
-    """Return the route written as ``METHOD [host]/path[?query]``; ValueError with the remedy otherwise."""
+def read_prefix(text: str) -> str:
+    """Return what stands before the paths of a pack's routes; ValueError with the remedy otherwise."""
+    if text and (text.endswith("/") or "{" in text):
+        raise ValueError(f'prefix "{text}" is no start of a path; write for example /api/v3, without a capture')
+    if text:
+        read_template(text)
+    return text
+
+
+def read_route(operation: str, text: str, prefix: str = "") -> Route:
+    """Return the route written as ``METHOD [host]/path[?query]``; ValueError with the remedy otherwise.
+
+    The prefix goes before a path without a host.
+    """
     method_text, blank, place = text.partition(" ")
     host, slash, rest = place.partition("/")
     if not blank or not slash or " " in place:
@@ -49,7 +60,8 @@ def read_route(operation: str, text: str) -> Route:
     path, _, query_text = rest.partition("?")
     query = tuple(_query_condition(part, text) for part in query_text.split("&")) if query_text else ()
     pattern = host_pattern(host) if host else ""
-    return Route(operation, read_methods(method_text.split("|")), pattern, read_template("/" + path), query)
+    templates = read_template(f"/{path}" if host else f"{prefix}/{path}")
+    return Route(operation, read_methods(method_text.split("|")), pattern, templates, query)
 
 
 def read_methods(words: Sequence[str]) -> frozenset[str]:
@@ -71,11 +83,20 @@ def _query_condition(part: str, text: str) -> QueryHolds:
 class RoutePack:
     """A pack made of routes."""
 
-    def __init__(self, name: str, family: str, hosts: tuple[str, ...], routes: Sequence[Route]) -> None:
+    def __init__(
+        self,
+        name: str,
+        family: str,
+        hosts: tuple[str, ...],
+        routes: Sequence[Route],
+        fold: frozenset[str] = frozenset(),
+    ) -> None:
         self.name = name
         self.family = family
         self.hosts = hosts
+        self.reads_prefix = False
         self.operations = frozenset(f"{name}:{route.operation}" for route in routes)
+        self._fold = fold
         self._index: RouteIndex[Route] = RouteIndex()
         for route in routes:
             self._index.add(route, (route.host,) if route.host else (), route.templates)
@@ -100,9 +121,18 @@ class RoutePack:
             return Recognition((), chosen)
         if not chosen:
             return NOT_RECOGNISED
-        calls = {route.item.operation: self._call(route) for route in chosen}
+        calls = {route.item.operation: self._call(route, request.path) for route in chosen}
         return Recognition(tuple(calls.values()))
 
-    def _call(self, chosen: Candidate[Route]) -> Call:
+    def _call(self, chosen: Candidate[Route], path: str) -> Call:
         name = f"{self.name}:{chosen.item.operation}"
-        return Call(name, chosen.captures, trusted=frozenset(chosen.captures))
+        captures = chosen.captures
+        if self._fold.isdisjoint(captures):
+            return Call(name, captures, trusted=frozenset(captures))
+        folded = {key: value.lower() if key in self._fold else value for key, value in captures.items()}
+        segments = path.split("/")
+        for key, value in captures.items():
+            # Captures come in the order of the path, so the first segment like it is the one captured.
+            if folded[key] != value and value in segments:
+                segments[segments.index(value)] = folded[key]
+        return Call(name, folded, trusted=frozenset(folded), path="/".join(segments))

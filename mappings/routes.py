@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from mappings.conditions import Answer, Predicate, Subject, all_hold
 from mappings.hosts import HostIndex
-from mappings.paths import PathIndex, Template
+from mappings.paths import PathIndex
+from mappings.pathtemplates import Template
 from mappings.resolution import Problem
 
 Rank = tuple[int, ...]

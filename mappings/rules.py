@@ -55,21 +55,11 @@ Faults, for example:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
 
-Scalar = str | int | bool
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What one value must be."""
-
-    kind: Literal["glob", "in", "exists"]
-    values: tuple[Scalar, ...]
-    """Globs for "glob", exact values for "in", one boolean for "exists"."""
+from mappings.conditions import Condition, Scalar
 
 
 def _as_words(value: Any) -> Any:

@@ -12,6 +12,7 @@ An answer names the rule's reason and the record; it never holds a path, a trace
 """
 
 import json
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from xml.sax.saxutils import escape
@@ -21,6 +22,9 @@ from mappings import Request
 CHRON_ID_FIELD = b"X-Chron-Id"
 
 _AUTHENTICATE = frozenset({"agent.no-credentials", "agent.unknown", "agent.wrong-token"})
+_AWS_JSON = ("application/x-amz-json-1.0", "application/x-amz-json-1.1")
+_NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""https://www.w3.org/TR/xml/#charsets: what no escape makes legal, so that a parser would drop the reason."""
 _UNAVAILABLE = frozenset({"gate.error", "gate.audit-unavailable", "gate.stopping"})
 
 
@@ -96,7 +100,9 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
             case "github":
                 return _made(refusal, 403, "application/json; charset=utf-8", _github(refusal))
             case "git":
-                return _made(refusal, 403, "text/plain; charset=utf-8", f"{refusal.sentence}\n".encode())
+                return _made(
+                    refusal, 403, "text/plain; charset=utf-8", f"{refusal.sentence}\n".encode("utf-8", "replace")
+                )
     return problem(refusal)
 
 
@@ -154,13 +160,14 @@ def _github(refusal: Refusal) -> bytes:
 
 
 def _aws(refusal: Refusal, request: Request) -> Answer:
-    message = refusal.sentence
+    message = _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", refusal.sentence)
     if request.header("x-amz-target") is not None:
         # https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#operation-error-serialization
         body = _json({"__type": "AccessDeniedException", "message": message, "Message": message})
-        media = request.header("content-type") or "application/x-amz-json-1.1"
+        asked = (request.header("content-type") or "").partition(";")[0].strip().lower()
+        media = asked if asked in _AWS_JSON else _AWS_JSON[-1]
         extra = ((b"x-amzn-errortype", b"AccessDeniedException"),)
-        return _made(refusal, 403, media.split(";")[0].strip()[:64], body, extra)
+        return _made(refusal, 403, media, body, extra)
     request_id = escape(refusal.chron_id)
     if "/ec2/aws4_request" in (request.header("authorization") or "") or request.host.startswith("ec2."):
         # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-error-codes.html
@@ -179,7 +186,7 @@ def _aws(refusal: Refusal, request: Request) -> Answer:
 
 
 def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False).encode()
+    return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")  # a lone surrogate has no UTF-8
 
 
 def _made(

@@ -14,8 +14,8 @@ wire are decided by the same code and stand in the same Chron.
 import hashlib
 import hmac
 import json
+import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import pydantic
 from aiohttp import web
@@ -26,7 +26,12 @@ from policies import Credential, Outcome
 from proxy.config import Address
 from proxy.pipeline import Gate
 
+_log = logging.getLogger(__name__)
+
 _MAX_BODY_BYTES = 64 * 1024
+_STOP_TIMEOUT_S = 5
+_MOST_FAULTS = 10
+"""Of a malformed question; a body of nothing but unknown keys has thousands."""
 
 type Reload = Callable[[], Awaitable[str]]
 type Faults = Callable[[], dict[str, str]]
@@ -54,7 +59,7 @@ class Api:
         self, gate: Gate, operator_token: str, *, reload: Reload, faults: Faults, read_record: ReadRecord
     ) -> None:
         self._gate = gate
-        self._operator_token = operator_token
+        self._operator_token = operator_token.encode()
         self._reload = reload
         self._faults = faults
         self._read_record = read_record
@@ -70,7 +75,7 @@ class Api:
                 web.post("/v1/reload", self._reload_rules),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_STOP_TIMEOUT_S)
 
     async def start(self, listen: Address) -> Address:
         """Open the listener; returns where it is. Raises OSError when it cannot."""
@@ -141,7 +146,7 @@ class Api:
 
     def _agent(self, request: web.Request) -> Credential:
         """Whose token the request brings, known and in good standing; raises an HTTP error otherwise."""
-        token_sha256 = hashlib.sha256(_bearer(request).encode()).hexdigest()
+        token_sha256 = hashlib.sha256(_bearer(request)).hexdigest()
         agent = self._gate.book.policies.agent_of_token(token_sha256)
         if agent is None:
             raise _problem(401, "agent.unknown", "no agent has this token")
@@ -157,23 +162,16 @@ class Api:
             raise _problem(403, denied.code, denied.reason)
         return who
 
-    def _is_operator(self, token: str) -> bool:
-        return hmac.compare_digest(token.encode(), self._operator_token.encode())
+    def _is_operator(self, token: bytes) -> bool:
+        return hmac.compare_digest(token, self._operator_token)
 
 
-def read_operator_token(path: Path) -> str | None:
-    """The operator's token of a running gate, or None when this user cannot read it."""
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return None
-
-
-def _bearer(request: web.Request) -> str:
+def _bearer(request: web.Request) -> bytes:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:  # RFC 6750, 2.1
         raise _problem(401, "agent.no-credentials", "send Authorization: Bearer TOKEN")
-    return token.strip()
+    # aiohttp reads bytes that are not UTF-8 as lone surrogates.
+    return token.strip().encode("utf-8", "surrogatepass")
 
 
 async def _read_question(request: web.Request) -> _Question:
@@ -182,7 +180,7 @@ async def _read_question(request: web.Request) -> _Question:
     except pydantic.ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc']) or 'body'}: {fault['msg'].lower()}"
-            for fault in error.errors(include_input=False, include_url=False)
+            for fault in error.errors(include_input=False, include_url=False)[:_MOST_FAULTS]
         )
         raise _problem(400, "check.body", faults) from None
 
@@ -193,6 +191,7 @@ def _problem(status: int, code: str, reason: str) -> web.HTTPException:
         401: web.HTTPUnauthorized,
         403: web.HTTPForbidden,
         404: web.HTTPNotFound,
+        500: web.HTTPInternalServerError,
         503: web.HTTPServiceUnavailable,
     }
     body = {"type": f"urn:claiim:{code}", "title": reason, "status": status, "code": code, "reason": reason}
@@ -210,7 +209,13 @@ async def _problems(
     except web.HTTPException as error:
         if error.content_type == "application/problem+json":
             raise
-        body = {"type": "about:blank", "title": error.reason, "status": error.status, "code": "http"}
-        return web.json_response(body, status=error.status, content_type="application/problem+json")
-    except ChronError:
+        failure = error
+    except ChronError as error:
+        _log.error("cannot record an answer of the control API, so it is refused: %s", error)
         raise _problem(503, "gate.audit-unavailable", "the decision cannot be recorded") from None
+    except Exception:  # noqa: BLE001 -- without it aiohttp answers in its own words
+        _log.exception("the control API failed at %s", request.path)
+        raise _problem(500, "gate.error", "internal error") from None
+    body = {"type": "about:blank", "title": failure.reason, "status": failure.status, "code": "http"}
+    kept = {name: value for name, value in failure.headers.items() if name == "Allow"}  # RFC 9110, 15.5.6
+    return web.json_response(body, status=failure.status, headers=kept, content_type="application/problem+json")

@@ -2,17 +2,21 @@
 
 The authority's key signs leaves and does nothing else: the leaves have a key of their own that lives
 only in this process, so that no TLS handshake with an agent ever touches the authority's key.
-Key files are created 0600; a key that others can read is refused.
+Key files are created 0600; a key that others can read is refused. Roots that the operator trusts towards
+targets are read here too, so that a file of them that holds nothing is found at the start.
 
     ca-key.pem: others can read this key (mode 0644); run "chmod 600 ca-key.pem"
-    ca.pem: expired on 2026-01-01; remove ca.pem and ca-key.pem to have a new one made
+    ca.pem: expired on 2026-01-01; remove it and its key to have a new one made, or supply another
 """
 
+import contextlib
 import datetime
 import ipaddress
 import os
+import ssl
 import stat
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from proxy.config import ConfigError
+from proxy.config import Config, ConfigError, why
 
 _AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
 _LEAF_LIFETIME = datetime.timedelta(days=30)
@@ -94,7 +98,7 @@ def _alternative_name(host: str) -> x509.GeneralName:
 
 
 def create_authority(certificate_path: Path, key_path: Path, now: datetime.datetime) -> None:
-    """Make a new authority in two files; the key 0600 and never over an existing one."""
+    """Make a new authority in two files, both or neither; the key 0600 and never over an existing one."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name(
         [
@@ -122,14 +126,20 @@ def create_authority(certificate_path: Path, key_path: Path, now: datetime.datet
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     try:
         key_path.parent.mkdir(parents=True, exist_ok=True)
-        _write_new(key_path, pem, 0o600)
-        _write_new(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644)
+        with contextlib.ExitStack() as undo:
+            _write_new(key_path, pem, 0o600, undo)
+            _write_new(certificate_path, certificate.public_bytes(serialization.Encoding.PEM), 0o644, undo)
+            undo.pop_all()
     except OSError as error:
-        raise ConfigError.plain(f"{error.filename}: cannot create the CA: {error.strerror}") from None
+        raise ConfigError.plain(
+            f"{error.filename or key_path}: cannot create the CA: {why(error)}; make room for it, or supply a CA"
+        ) from None
 
 
-def _write_new(path: Path, content: bytes, mode: int) -> None:
+def _write_new(path: Path, content: bytes, mode: int, undo: contextlib.ExitStack) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    # Half a CA would keep every later start from making a whole one.
+    undo.callback(path.unlink, missing_ok=True)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
 
@@ -145,7 +155,7 @@ def load_authority(certificate_path: Path, key_path: Path, now: datetime.datetim
     try:
         key = serialization.load_pem_private_key(_read(key_path), password=None)
     except (ValueError, TypeError):
-        raise ConfigError.plain(f"{key_path}: not an unencrypted PEM private key") from None
+        raise ConfigError.plain(f"{key_path}: not an unencrypted PEM private key; supply one") from None
     if not isinstance(key, (ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
         raise ConfigError.plain(f"{key_path}: neither an EC nor an RSA key; supply one of these")
     if key.public_key() != certificate.public_key():
@@ -160,30 +170,84 @@ def _check_usable(certificate: x509.Certificate, path: Path, now: datetime.datet
         raise ConfigError.plain(
             f"{path}: expired on {day}; remove it and its key to have a new one made, or supply another"
         )
+    if certificate.not_valid_before_utc > now:
+        day = certificate.not_valid_before_utc.date()
+        raise ConfigError.plain(f"{path}: not valid before {day}; set this machine's clock, or supply another")
+    if not _may_sign(certificate):
+        raise ConfigError.plain(
+            f"{path}: not a CA certificate (basicConstraints CA:TRUE, keyUsage keyCertSign); supply one that is"
+        )
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    """RFC 5280, 4.2.1.3 and 4.2.1.9; without keyUsage nothing is restricted."""
     try:
-        authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        authority = False
-    if not authority:
-        raise ConfigError.plain(f"{path}: not a CA certificate (basicConstraints CA:TRUE is missing)")
+        if not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return False
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound as missing:
+        return missing.oid == x509.KeyUsage.oid
+
+
+def own_authority(config: Config, now: datetime.datetime) -> Authority:
+    """The CA of the configuration, made now when there is none and none is supplied; raises ConfigError."""
+    missing = not config.ca_certificate.exists() and not config.ca_key.exists()
+    if missing and not config.ca_supplied:
+        create_authority(config.ca_certificate, config.ca_key, now)
+    return load_authority(config.ca_certificate, config.ca_key, now)
+
+
+def certificate_faults(config: Config, now: datetime.datetime) -> list[str]:
+    """What is wrong with the certificate files that the configuration names; makes none."""
+    faults: list[str] = []
+    named = [config.upstream.ca_bundle, *(entry.ca for entry in config.resolve.values())]
+    for path in dict.fromkeys(path for path in named if path is not None):
+        with _gathered(faults):
+            read_roots(path)
+    if config.ca_supplied or config.ca_certificate.exists() or config.ca_key.exists():
+        with _gathered(faults):
+            load_authority(config.ca_certificate, config.ca_key, now)
+    return faults
+
+
+@contextlib.contextmanager
+def _gathered(faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        faults.append(str(error))
+
+
+def read_roots(path: Path) -> bytes:
+    """The certificates in a file of trusted roots; raises ConfigError when there is none that can be used."""
+    pem = _read(path)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        raise ConfigError.plain(f"{path}: no PEM certificate; give a file that holds at least one") from None
+    return pem
 
 
 def _read_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(_read(path))
     except ValueError:
-        raise ConfigError.plain(f"{path}: not a PEM certificate") from None
+        raise ConfigError.plain(f"{path}: not a PEM certificate; supply the CA's, or remove it and its key") from None
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise ConfigError.plain(f"{path}: cannot read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
 
 
 def _stat(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except OSError as error:
-        raise ConfigError.plain(f"{path}: cannot read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError.plain(f"{path}: cannot read: {why(error)}; put it back, or name another in claiim.yaml")

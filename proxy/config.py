@@ -3,7 +3,8 @@
 Where the file comes from, first hit wins: `--config`, `CLAIIM_CONFIG`, `./claiim.yaml`,
 `$XDG_CONFIG_HOME/claiim/claiim.yaml`, `/etc/claiim/claiim.yaml`. Single settings come from
 `CLAIIM_PROXY_LISTEN`, `CLAIIM_API_LISTEN`, `CLAIIM_STATE` and `CLAIIM_CHRON` before the file.
-Relative paths are relative to the file's folder. Nothing here opens a socket or creates a file.
+A variable that is set but empty counts as not set. Relative paths are relative to the file's folder.
+Nothing here opens a socket or creates a file.
 
     version: 1
     proxy: {listen: "127.0.0.1:8080", allowed_ports: [443, 80]}
@@ -15,16 +16,21 @@ Relative paths are relative to the file's folder. Nothing here opens a socket or
 
 import ipaddress
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mappings import CanonicalError, DocumentError, canonical_host, parse, read_document
 
 FILE_NAME = "claiim.yaml"
+
+_ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- RFC 1122, 3.2.1.3 and RFC 4291, 2.5.2
+_HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_PORT = re.compile(r"[0-9]{1,5}")
 
 
 class ConfigError(DocumentError):
@@ -38,6 +44,11 @@ class ConfigError(DocumentError):
         return error
 
 
+def why(error: OSError) -> str:
+    """What the system says about a file or a socket, in the case our messages have."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """Where to listen or to connect: an IP address or name and a port (0 = any free one)."""
@@ -48,20 +59,28 @@ class Address:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def reachable(self) -> "Address":
+        """Where something that listens here is reached from this machine."""
+        return Address(_ANY_ADDRESS.get(self.host, self.host), self.port)
+
 
 def parse_address(text: str) -> Address:
     """`127.0.0.1:8080` or `[::1]:8080`; raises ValueError with the remedy."""
     host, _, port = text.rpartition(":")
-    remedy = f'"{text}" is not an address; write "host:port", e.g. "127.0.0.1:8181"'
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise ValueError(remedy)
-    host = host.removeprefix("[").removesuffix("]")
-    if ":" in host:
-        try:
-            ipaddress.IPv6Address(host)
-        except ValueError:
-            raise ValueError(remedy) from None
-    return Address(host, int(port))
+    if _PORT.fullmatch(port) and int(port) <= 65535:
+        if _HOST.fullmatch(host):
+            return Address(host, int(port))
+        if host.startswith("[") and host.endswith("]") and _is_ipv6(host[1:-1]):
+            return Address(host[1:-1], int(port))
+    raise ValueError(f'"{text}" is not an address; write "host:port", e.g. "127.0.0.1:8181"')
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.IPv6Address(text).scope_id is None
+    except ValueError:
+        return False
 
 
 def _is_address(text: str) -> str:
@@ -69,8 +88,17 @@ def _is_address(text: str) -> str:
     return text
 
 
+def _is_place(text: str) -> str:
+    if parse_address(text).port == 0:
+        raise ValueError(f'"{text}" has no port to connect to; write the one the target listens on')
+    return text
+
+
 def _is_network(text: str) -> str:
-    ipaddress.ip_network(text)
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f'"{text}" is not a network ({error}); write e.g. "10.20.0.0/16"') from None
     return text
 
 
@@ -81,7 +109,22 @@ def _is_host(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _names_each_host_once(table: object) -> object:
+    """Refuse two spellings of one host: the last would silently win."""
+    seen: dict[str, str] = {}
+    for name in table if isinstance(table, dict) else ():
+        try:
+            host = canonical_host(name)
+        except CanonicalError:
+            continue  # told where the key is validated
+        if host in seen:
+            raise ValueError(f'"{seen[host]}" and "{name}" are the same host; keep one')
+        seen[host] = name
+    return table
+
+
 type AddressText = Annotated[str, AfterValidator(_is_address)]
+type PlaceText = Annotated[str, AfterValidator(_is_place)]
 type NetworkText = Annotated[str, AfterValidator(_is_network)]
 type HostText = Annotated[str, AfterValidator(_is_host)]
 type Port = Annotated[int, Field(ge=1, le=65535)]
@@ -116,7 +159,7 @@ class _UpstreamSection(_Section):
 
 
 class _ResolveEntry(_Section):
-    address: AddressText
+    address: PlaceText
     ca: str | None = None
 
 
@@ -131,7 +174,7 @@ class _File(_Section):
     mappings: list[str] = ["mappings"]
     ca: _CaSection | None = None
     upstream: _UpstreamSection = _UpstreamSection()
-    resolve: dict[HostText, _ResolveEntry] = {}
+    resolve: Annotated[dict[HostText, _ResolveEntry], BeforeValidator(_names_each_host_once)] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +251,21 @@ def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
         return flag
     if named := environ.get("CLAIIM_CONFIG"):
         return Path(named)
-    xdg = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    places = [Path(FILE_NAME), xdg / "claiim" / FILE_NAME, Path("/etc/claiim") / FILE_NAME]
-    return next((place for place in places if place.is_file()), None)
+    places = [Path(FILE_NAME)]
+    if xdg := environ.get("XDG_CONFIG_HOME"):
+        places.append(Path(xdg) / "claiim" / FILE_NAME)
+    elif home := environ.get("HOME"):
+        # Not Path.home(): in a container the user often has neither a home nor an entry in /etc/passwd.
+        places.append(Path(home) / ".config" / "claiim" / FILE_NAME)
+    places.append(Path("/etc/claiim") / FILE_NAME)
+    return next((place for place in places if _is_file(place)), None)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return False  # a folder that this user may not look into
 
 
 def load_config(flag: Path | None = None, *, environ: Mapping[str, str] = os.environ, required: bool = True) -> Config:
@@ -225,17 +280,18 @@ def load_config(flag: Path | None = None, *, environ: Mapping[str, str] = os.env
         return compile_config("version: 1\nmappings: []\npolicies: []\n", FILE_NAME, Path.cwd(), None, environ)
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError.plain(f"{path}: cannot read: {why}; give --config PATH") from None
+    except OSError as error:
+        raise ConfigError.plain(f"{path}: cannot read: {why(error)}; give --config PATH") from None
+    except UnicodeDecodeError:
+        raise ConfigError.plain(f"{path}: not UTF-8 text; save it as UTF-8") from None
     return compile_config(text, str(path), path.resolve().parent, path.resolve(), environ)
 
 
 def compile_config(text: str, source: str, folder: Path, path: Path | None, environ: Mapping[str, str]) -> Config:
     """The configuration that `text` means for files in `folder`; raises ConfigError with every fault."""
     file = parse(read_document(text, source, error=ConfigError), _File, error=ConfigError)
-    state = folder / environ.get("CLAIIM_STATE", file.state)
-    chron = environ.get("CLAIIM_CHRON", file.chron)
+    state = folder / (environ.get("CLAIIM_STATE") or file.state)
+    chron = environ.get("CLAIIM_CHRON") or file.chron
     return Config(
         path=path,
         proxy=ProxyConfig(
@@ -269,6 +325,6 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
 
 def _address(environ: Mapping[str, str], name: str, text: str) -> Address:
     try:
-        return parse_address(environ.get(name, text))
+        return parse_address(environ.get(name) or text)
     except ValueError as error:
         raise ConfigError.plain(f"{name}: {error}") from None

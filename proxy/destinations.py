@@ -25,6 +25,9 @@ type Lookup = Callable[[str], Awaitable[tuple[str, ...]]]
 
 _CACHE_LIFETIME_S = 30.0
 _CACHED_NAMES = 4096
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""IANA, "IPv6 Global Unicast Address Assignments": all that is public; `is_global` alone takes site-local
+(fec0::/10) and IPv4-compatible addresses (::10.0.0.7) for public."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, 2.1
 
 
@@ -132,7 +135,7 @@ class Destinations:
 
     def _refuse_private(self, host: str, address: str) -> None:
         ip = _embedded(ipaddress.ip_address(address))
-        if ip.is_global and not ip.is_multicast:
+        if ip.is_global and not ip.is_multicast and (ip.version == 4 or ip in _UNICAST):
             return
         if any(ip in network for network in self._upstream.allow_private if network.version == ip.version):
             return

@@ -101,7 +101,7 @@ def read_facts(inbound: Inbound, body: bytes | None) -> Facts:
     fields, upgrade = _canonical_fields(inbound.fields, authority)
     request = Request(
         method=method,
-        scheme=inbound.scheme,
+        scheme="https" if inbound.scheme == "https" else "http",
         host=host,
         port=port,
         path=target.path,
@@ -113,7 +113,7 @@ def read_facts(inbound: Inbound, body: bytes | None) -> Facts:
 
 
 def request_digest(facts: Facts) -> str:
-    """SHA-256 over the canonical head and, where it was read, the body."""
+    """SHA-256 over the canonical head and what was read of the body."""
     request = facts.request
     head = f"{request.method} {request.scheme}://{facts.wire_authority}{facts.wire_target}\n"
     return hashlib.sha256(head.encode() + (request.body or b"")).hexdigest()
@@ -122,6 +122,7 @@ def request_digest(facts: Facts) -> str:
 def connect_authority(text: str, fields: Fields) -> tuple[str, int]:
     """The canonical host and port of a CONNECT; a Host field must agree. Raises FactsError."""
     hosts = [value.decode("latin-1") for name, value in fields if name.lower() == b"host"]
+    _refuse_userinfo(text, *hosts)
     try:
         # RFC 9110, 9.3.6: a CONNECT target has a port; there is no default.
         host, port = split_authority(text, 0)
@@ -151,6 +152,7 @@ def _destination(inbound: Inbound) -> tuple[str, int]:
         raise FactsError("wire.host-repeated", "more than one Host field")
     if inbound.uri_authority:
         named.append(inbound.uri_authority)
+    _refuse_userinfo(*named)
     try:
         places = {split_authority(text, default_port) for text in named}
         if inbound.sni:
@@ -166,6 +168,12 @@ def _destination(inbound: Inbound) -> tuple[str, int]:
         listed = ", ".join(sorted(f"{host}:{port}" for host, port in places))
         raise FactsError("wire.authority-mismatch", f"the request names several destinations: {listed}")
     return places.pop()
+
+
+def _refuse_userinfo(*authorities: str) -> None:
+    """RFC 9110, 4.2.4: refused as an error, and here, where no message quotes the password for the record."""
+    if any("@" in text for text in authorities):
+        raise FactsError("wire.host.userinfo", "user information stands before the host; send it in a header")
 
 
 def _authority(host: str, port: int, scheme: str) -> str:

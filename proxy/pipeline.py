@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from chron import Chron, ChronError, Receipt, redacted_text
+from chron import Chron, ChronError, redacted_text
 from mappings import Mappings, Operation, Problem, Resolution, canonical_action
 from policies import Credential, Decision, Outcome, Policies, Question, credential
 from proxy.answers import Answer, Refusal, answer
@@ -135,10 +135,18 @@ class Gate:
         self._now = now
         self._stopping = False
         self._requests = 0
+        self._judging = 0
+        self._settled = asyncio.Event()
 
     def stop(self) -> None:
         """From now on refuse every request; what is under way goes on."""
         self._stopping = True
+
+    async def settled(self) -> None:
+        """Return once no request is being judged, so that the Chron can be closed under none of them."""
+        while self._judging:
+            self._settled.clear()
+            await self._settled.wait()
 
     def read_head(self, inbound: Inbound, who: Credential) -> Head:
         """Steps 1 to 3 as far as they need no body. Never raises."""
@@ -181,21 +189,28 @@ class Gate:
         problem = problem or Problem("gate.error", "internal error")
         return await self.judge(self.malformed_head(inbound, who, problem), None)
 
-    async def judge(self, head: Head, body: bytes | None) -> Verdict:
+    async def judge(self, head: Head, body: bytes | None, *, complete: bool = True) -> Verdict:
         """The verdict on a request, recorded. Never raises but for cancellation; every exception refuses.
 
-        `body` is b"" when there is none, None when it was not or could not be read. A verdict that does
-        not forward already has its outcome written; one that does needs a `finish`.
+        `body` is b"" when there is none, None when it was not read; with `complete` false it is the first
+        bytes of a longer one. A verdict that does not forward already has its outcome written; one that
+        does needs a `finish`.
         """
-        verdict = await self._judge_or_refuse(head, body)
-        if verdict.answer is not None and verdict.refusal is not None:
-            result = "blocked" if verdict.refusal.outcome == Outcome.DENY.value else "failed"
-            self.finish(verdict, Ending(result, verdict.answer.status, error=verdict.error))
-        return verdict
-
-    async def _judge_or_refuse(self, head: Head, body: bytes | None) -> Verdict:
+        self._judging += 1
         try:
-            return await self._judge(head, body)
+            verdict = await self._judge_or_refuse(head, body, complete)
+            if verdict.answer is not None and verdict.refusal is not None:
+                result = "blocked" if verdict.refusal.outcome == Outcome.DENY.value else "failed"
+                self.finish(verdict, Ending(result, verdict.answer.status, error=verdict.error))
+            return verdict
+        finally:
+            self._judging -= 1
+            if not self._judging:
+                self._settled.set()
+
+    async def _judge_or_refuse(self, head: Head, body: bytes | None, complete: bool) -> Verdict:
+        try:
+            return await self._judge(head, body, complete)
         except ChronError as error:
             _log.error("cannot record a decision, so nothing is forwarded: %s", error)
             return self._unrecorded(head, "gate.audit-unavailable", "gate -- the decision cannot be recorded")
@@ -203,10 +218,10 @@ class Gate:
             _log.exception("judging a request failed; it is refused")
             return await self._refuse_by_error(head)
 
-    async def _judge(self, head: Head, body: bytes | None) -> Verdict:
+    async def _judge(self, head: Head, body: bytes | None, complete: bool) -> Verdict:
         facts = head.facts
-        if facts is not None:
-            facts = replace(facts, request=replace(facts.request, body=body))
+        if facts is not None and body is not None:
+            facts = replace(facts, request=replace(facts.request, body=body, body_complete=complete))
         resolution, decisions = self._decide(head, facts)
         route: Route | None = None
         unreachable = ""
@@ -359,12 +374,10 @@ class Gate:
 
     def _append_outcome(self, fields: FieldValues) -> None:
         try:
-            written = self._chron.append("outcome", fields)
+            self._chron.note("outcome", fields)
         except ChronError as error:
             # The decision stands; the next start writes it down as in doubt.
             _log.error("an outcome could not be recorded: %s", error)
-            return
-        written.add_done_callback(_log_failure)
 
     async def check(self, who: Credential, action: str, target: str, environment: str, client: str) -> Checked:
         """Decide and record a question an agent asks before it acts.
@@ -404,7 +417,3 @@ def _refusal(operation: Operation | None, decision: Decision, chron_id: str) -> 
         chron_id=chron_id,
     )
 
-
-def _log_failure(written: "asyncio.Future[Receipt]") -> None:
-    if not written.cancelled() and (error := written.exception()):
-        _log.error("an outcome could not be recorded: %s", error)

@@ -5,19 +5,24 @@ the names of its keys, of the path what looks like no credential.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from chron import redacted_path, redacted_text
-from mappings import Operation
-from policies import Decision, TextRef
+from mappings import Mappings, Operation
+from policies import Decision, Policies, TextRef
 from proxy.destinations import Route
 from proxy.facts import Facts, Inbound, request_digest
 
 type FieldValues = dict[str, str | int | bool | None]
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, 3.2
+_SHIPPED = "pack:"
+"""How the id of a mapping text begins that is not the operator's."""
 _MOST_TEXT = 512
 """The longest text from a request that a record keeps; what is longer is cut and marked."""
+_MOST_NAMES = 4096
+"""The longest list of names. Uncut, some thousand policies would make every record larger than the Chron takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ def wire_fields(
         if inbound.tunnel:
             fields["host"], fields["port"] = inbound.tunnel
         else:
-            fields["host"] = _text(redacted_text(inbound.uri_authority))
+            fields["host"] = _text(redacted_text(inbound.uri_authority.rpartition("@")[2]))  # no user:password
         return fields
     request = facts.request
     fields |= {
@@ -65,7 +70,7 @@ def wire_fields(
         "path": _text(redacted_path(request.path)),
         "query_keys": _text(redacted_text(" ".join(dict.fromkeys(key for key, _ in request.query)))),
         "request_digest": request_digest(facts),
-        "request_bytes": None if request.body is None else len(request.body),
+        "request_bytes": None if request.body is None or not request.body_complete else len(request.body),
         "upgrade": facts.upgrade or None,
         "traceparent": _traceparent(request.header("traceparent")),
     }
@@ -108,7 +113,7 @@ def decision_fields(decision: Decision) -> FieldValues:
         "stage": decision.stage,
         "rule": decision.rule or None,
         "pattern": decision.pattern or None,
-        "policies": " ".join(f"{ref.id}@{ref.version}" for ref in decision.policies) or None,
+        "policies": _text(" ".join(f"{ref.id}@{ref.version}" for ref in decision.policies), _MOST_NAMES) or None,
         "observed": _text(decision.observed) or None,
         "error": _text(decision.error) or None,
         **_reference("policy", decision.policy),
@@ -126,5 +131,34 @@ def _traceparent(text: str | None) -> str | None:
     return text if text and _TRACEPARENT.fullmatch(text) else None
 
 
-def _text(text: str) -> str:
-    return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}..."
+def loaded_fields(mappings: Mappings, policies: Policies, rules_digest: str, session: str) -> FieldValues:
+    """Which rules are in force from now on. Each text has a record of its own; here the operator's are named."""
+    own = [text.id for text in mappings.texts if not text.id.startswith(_SHIPPED)]
+    names = [f"{text.kind}:{text.id}@{text.version}" for text in policies.texts if text.version]
+    names += [f"mapping:{name}" for name in own]
+    kinds = Counter(text.kind for text in policies.texts)
+    return {
+        "event": "loaded",
+        "rules_digest": rules_digest,
+        "texts": _text(" ".join(names), _MOST_NAMES) or None,
+        "agents": len(policies.agents),
+        "skills": kinds["skill"],
+        "policies": kinds["policy"],
+        "mappings": len(own),
+        "packs": len(mappings.texts) - len(own),
+        "session": session,
+    }
+
+
+def refused_fields(faults: str, session: str) -> FieldValues:
+    """Which rules were not taken, and why; those in force stay."""
+    return {
+        "event": "refused",
+        "error": _text(redacted_text(faults), _MOST_NAMES),
+        "faults": len(faults.splitlines()),
+        "session": session,
+    }
+
+
+def _text(text: str, most: int = _MOST_TEXT) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -85,7 +85,8 @@ async def rehearse(folder: Path, now: datetime) -> Rehearsed:
     runner, port = await _start_target(reached, _target_tls(*authority_paths, now))
     try:
         _write_configuration(folder, port)
-        config = load_config(folder / "claiim.yaml")
+        # No variable counts: CLAIIM_STATE and CLAIIM_CHRON would lead to the operator's real log.
+        config = load_config(folder / "claiim.yaml", environ={})
         async with Service(config, private=True) as service:
             scenes = await _scenes(service, folder)
     finally:

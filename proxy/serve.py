@@ -14,7 +14,6 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -27,14 +26,14 @@ from chron import Chron, ChronError
 from mappings import DocumentError, load_mappings
 from policies import credential, load_policies
 from proxy.api import Api
-from proxy.ca import Authority, create_authority, load_authority
-from proxy.config import Address, Config, ConfigError
+from proxy.ca import certificate_faults, own_authority, read_roots
+from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
 from proxy.metrics import Metrics
 from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
 from proxy.pipeline import Book, Gate
-from proxy.records import Origin
+from proxy.records import Origin, loaded_fields, refused_fields
 from proxy.wiring import write_bundle
 
 _log = logging.getLogger(__name__)
@@ -59,6 +58,7 @@ class Service:
         self._tokens: dict[str, str] = {}
         self._started = now()
         self._refused = ""
+        self._stopping = False
         self._reloading = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
         self.session = str(ULID()).lower()
@@ -79,8 +79,10 @@ class Service:
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         config = self._config
         _make_state(config.state)
-        self.authority = _authority(config, self._now())
-        self._chron = _open_chron(config.chron, self.session)
+        self.authority = own_authority(config, self._now())
+        if faults := certificate_faults(config, self._now()):
+            raise ConfigError.plain("\n".join(faults))
+        self._chron = Chron.open(config.chron, session=self.session)
         stack.callback(self._chron.close)
         book = self._load_book()
         self.metrics = Metrics()
@@ -93,8 +95,7 @@ class Service:
             metrics=self.metrics,
         )
         await self._record_book(book)
-        self.roots = config.state / "upstream-roots.pem"
-        write_bundle(self.roots, _extra_roots(config))
+        self.roots = _write_roots(config)
         self.engine = Engine(
             self.gate,
             self.authority,
@@ -104,9 +105,10 @@ class Service:
             connect_timeout_s=config.upstream.connect_timeout_s,
             response_timeout_s=config.upstream.response_timeout_s,
         )
+        operator_token = f"clo_{secrets.token_urlsafe(32)}"
         self.api = Api(
             self.gate,
-            _operator_token(config.operator_token, new=not self._private),
+            operator_token,
             reload=self.reload,
             faults=self.faults,
             read_record=self._read_record,
@@ -116,13 +118,19 @@ class Service:
         stack.push_async_callback(self._stop_engine)
         self.proxy_address = await _listening(self.engine.start, self._listen(config.proxy.listen))
         self.gate.destinations.guard_own_ports(frozenset({self.api_address.port, self.proxy_address.port}))
+        if not self._private:
+            # After the listeners: a start that fails on a busy port must not replace the token of the gate
+            # that is there. A private gate keeps its token to itself.
+            _write_operator_token(config.operator_token, operator_token)
 
     def _listen(self, configured: Address) -> Address:
         return Address("127.0.0.1", 0) if self._private else configured
 
     async def _stop_engine(self) -> None:
+        self._stopping = True
         self.gate.stop()
         await self.engine.stop(self._config.proxy.drain_timeout_s)
+        await self.gate.settled()
 
     # --- rules ---------------------------------------------------------------------------------------
 
@@ -149,16 +157,12 @@ class Service:
 
     async def _record_book(self, book: Book) -> None:
         """Keep every rule text by its digest, so that any decision can be decided again, and say what is in force."""
-        texts = [
-            (text.kind, text.id, str(text.version), text.digest, text.text)
-            for text in (*book.mappings.texts, *book.policies.texts)
+        texts: list[tuple[str, str, str, str, str]] = [
+            *((text.kind, text.id, text.version, text.digest, text.text) for text in book.mappings.texts),
+            *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.texts),
         ]
         await asyncio.to_thread(self._chron.keep, texts)
-        named = " ".join(f"{kind}:{name}@{version or '-'}" for kind, name, version, _, _ in texts)
-        await self._chron.append(
-            "policy",
-            {"event": "loaded", "rules_digest": book.digest, "texts": named, "session": self.session},
-        )
+        await self._chron.append("policy", loaded_fields(book.mappings, book.policies, book.digest, self.session))
 
     async def reload(self) -> str:
         """Swap in the rules as the files have them now; their digest. Raises DocumentError and keeps the old ones."""
@@ -169,9 +173,8 @@ class Service:
             except DocumentError as error:
                 self._refused = str(error)
                 self.metrics.reloaded("refused")
-                fields = {"event": "refused", "error": self._refused[:2000], "session": self.session}
                 with contextlib.suppress(ChronError):
-                    await self._chron.append("policy", fields)
+                    await self._chron.append("policy", refused_fields(self._refused, self.session))
                 raise
             self._refused = ""
             self.gate.book = book
@@ -182,6 +185,8 @@ class Service:
     def faults(self) -> dict[str, str]:
         """What keeps the gate from working as it should, by the name of the check."""
         found: dict[str, str] = {}
+        if self._stopping:
+            found["gate"] = "stopping; new requests are refused"
         if fault := self._chron.faults():
             found["chron"] = fault
         if self._refused:
@@ -230,9 +235,11 @@ async def _listening(start: Callable[[Address], Awaitable[Address]], address: Ad
     try:
         return await start(address)
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
+        # A name that does not resolve brings a number of the resolver's own, and its text.
+        system = isinstance(error.errno, int) and error.errno > 0
+        reason = os.strerror(error.errno or 0).lower() if system else why(error)
         raise ConfigError.plain(
-            f"cannot listen on {address}: {why.lower()}; stop what is there or configure another address"
+            f"cannot listen on {address}: {reason}; stop what is there or configure another address"
         ) from None
 
 
@@ -240,47 +247,25 @@ def _make_state(state: Path) -> None:
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError.plain(f"{state}: cannot create: {error.strerror}; set another state folder") from None
+        raise ConfigError.plain(f"{state}: cannot create: {why(error)}; set another state folder") from None
 
 
-def _authority(config: Config, now: datetime) -> Authority:
-    missing = not config.ca_certificate.exists() and not config.ca_key.exists()
-    if missing and not config.ca_supplied:
-        create_authority(config.ca_certificate, config.ca_key, now)
-    return load_authority(config.ca_certificate, config.ca_key, now)
-
-
-def _open_chron(path: Path, session: str) -> Chron:
+def _write_roots(config: Config) -> Path:
+    """The file of roots that targets are verified against: the system's, and the configured ones."""
+    path = config.state / "upstream-roots.pem"
+    extra = b"" if config.upstream.ca_bundle is None else read_roots(config.upstream.ca_bundle)
     try:
-        return Chron.open(path, session=session)
-    except ChronError as error:
-        raise ConfigError.plain(str(error)) from None
-
-
-def _extra_roots(config: Config) -> bytes:
-    if config.upstream.ca_bundle is None:
-        return b""
-    try:
-        return config.upstream.ca_bundle.read_bytes()
+        write_bundle(path, extra)
     except OSError as error:
-        raise ConfigError.plain(f"{config.upstream.ca_bundle}: cannot read: {error.strerror}") from None
+        raise ConfigError.plain(f"{path}: cannot write: {why(error)}; make the state folder writable") from None
+    return path
 
 
-def _operator_token(path: Path, *, new: bool) -> str:
-    """A fresh operator token, in a file only this user can read; a private gate keeps its own to itself."""
-    token = f"clo_{secrets.token_urlsafe(32)}"
-    if new:
-        try:
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.write(token + "\n")
-        except OSError as error:
-            raise ConfigError.plain(f"{path}: cannot write: {error.strerror}") from None
-    return token
-
-
-def with_listeners(config: Config, proxy: Address, api: Address) -> Config:
-    """The same configuration on other addresses."""
-    return replace(config, proxy=replace(config.proxy, listen=proxy), api=replace(config.api, listen=api))
+def _write_operator_token(path: Path, token: str) -> None:
+    """Put the token into a file that only this user can read."""
+    try:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(token + "\n")
+    except OSError as error:
+        raise ConfigError.plain(f"{path}: cannot write: {why(error)}; make the state folder writable") from None

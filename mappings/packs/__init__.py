@@ -1,6 +1,6 @@
 """The shipped packs: code for APIs whose requests follow a rule, YAML for those that are a list of routes.
 
-`CODE_PACKS` are the code packs; the YAML files beside this one are read by `mappings.mapping`, and hold route
+`CODE_PACKS` are the code packs; the YAML files beside this one are read by `mappings.loading`, and hold route
 tables and the intent rules that turn operations into the small vocabulary of actions:
 
     deploy:ENV  deploy:rollback-ENV  deploy:plan      infra:create  infra:update  infra:destroy

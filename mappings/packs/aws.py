@@ -30,11 +30,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mappings.packs.aws_bodies import AmbiguousBodyError, BodyError, read_form, read_json_object, strings
+from mappings.bodies import AWS_JSON_TYPES, read_json
+from mappings.forms import FORM, read_form
 from mappings.packs.aws_services import SERVICES, Service
 from mappings.packs.aws_signature import CredentialError, account_of_key, place_of_host, scope_of
-from mappings.recognition import NOT_RECOGNISED, Call, Recognition, conflict, unreadable
+from mappings.recognition import NOT_RECOGNISED, Call, Recognition, conflict
 from mappings.request import Request
+from mappings.resolution import CONFLICT, UNREADABLE, Problem
 
 OPERATION = re.compile(r"[A-Za-z][A-Za-z0-9]{0,127}")
 """Smithy shape identifiers without the "_" that no AWS operation has."""
@@ -50,10 +52,7 @@ LIST_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 MEMBER = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9]*)(?:\.member)?\.(?P<number>[0-9]{1,9})")
 """Numbered list members: ec2Query "InstanceId.1", awsQuery "Names.member.1"."""
 
-FORM = "application/x-www-form-urlencoded"
-
-JSON_TYPES = frozenset({"application/x-amz-json-1.0", "application/x-amz-json-1.1"})
-MEDIA_TYPES = {"json": JSON_TYPES, "cbor": frozenset({"application/cbor"})}
+MEDIA_TYPES = {"json": AWS_JSON_TYPES, "cbor": frozenset({"application/cbor"})}
 """Smithy, "AWS JSON 1.0/1.1 protocol" and "RPC v2 CBOR protocol"."""
 
 TRUSTED = frozenset({"account", "region", "service"})
@@ -92,12 +91,21 @@ class Found:
     """What stood before the operation in X-Amz-Target, or the service in an rpcv2Cbor path."""
 
 
+class RefusedError(Exception):
+    """The request reads in two ways or in none."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.problem = Problem(code, message)
+
+
 class AwsPack:
     """The RPC services of AWS, on Amazon's hosts and on stand-ins that an operator binds."""
 
     name = "aws"
     family = "aws"
     hosts: tuple[str, ...] = ("*.amazonaws.com", "*.amazonaws.com.cn", "*.api.aws")
+    reads_prefix = False
 
     def needs_body(self, request: Request) -> bool:
         """Forms name the operation in the body, and JSON bodies hold what it acts on."""
@@ -148,10 +156,8 @@ def _recognise(request: Request, addressed: Addressed) -> Recognition:
         if only.protocol == "query" and request.body == b"":
             parameters = _query_parameters(request)
         return Recognition((_call(request, addressed, only.operation, parameters),))
-    except AmbiguousBodyError as error:
-        return conflict(str(error))
-    except BodyError as error:
-        return unreadable(str(error))
+    except RefusedError as refused:
+        return Recognition((), refused.problem)
 
 
 def _speaks(request: Request, service: Service, found: Found) -> bool:
@@ -193,11 +199,11 @@ def _is_form(request: Request) -> bool:
 def _media_type(request: Request) -> str:
     values = request.header_values("content-type")
     if len(values) > 1:
-        raise AmbiguousBodyError("the request has two content types")
+        raise RefusedError(CONFLICT, "the request has two content types")
     media_type, _, parameters = (values[0] if values else "").partition(";")
     charset = parameters.partition("=")[2].strip(' "').lower()
     if charset not in ("", "utf-8"):
-        raise AmbiguousBodyError("the body is not declared as UTF-8")
+        raise RefusedError(CONFLICT, "the body is not declared as UTF-8")
     return media_type.strip().lower()
 
 
@@ -207,27 +213,36 @@ def _body_parameters(request: Request) -> Mapping[str, object]:
     if body == b"":
         return {}
     if (request.header("content-encoding") or "identity").lower() != "identity":
-        raise BodyError("the body is encoded; send it plain")
+        raise RefusedError(UNREADABLE, "the body is encoded; send it plain")
     if body is None:
-        raise BodyError("the body was not read")
+        raise RefusedError(UNREADABLE, "the body was not read")
     media_type = _media_type(request)
     if any(key.strip().casefold() == "action" for key, _ in request.query):
-        raise AmbiguousBodyError("the operation stands in the URL, and there is a body beside it")
+        raise RefusedError(CONFLICT, "the operation stands in the URL, and there is a body beside it")
     if media_type == FORM:
-        return dict(read_form(body))
-    if media_type in JSON_TYPES:
-        return read_json_object(body)
+        return _read(read_form(body))
+    if media_type in AWS_JSON_TYPES:
+        return _read(read_json(request))
     if media_type in MEDIA_TYPES["cbor"]:
         return {}
     if b"action=" in body.lower():
-        raise AmbiguousBodyError("the body is a form under another content type")
+        raise RefusedError(CONFLICT, "the body is a form under another content type")
     return {}
+
+
+def _read(found: object) -> Mapping[str, object]:
+    """Return the parameters that a body turned out to hold."""
+    if isinstance(found, Problem):
+        raise RefusedError(found.code, found.message)
+    if not isinstance(found, dict):
+        raise RefusedError(UNREADABLE, "the body is not a JSON object")
+    return found
 
 
 def _query_parameters(request: Request) -> Mapping[str, object]:
     pairs = [(key, value) for key, value in request.query if not key.startswith("X-Amz-")]
     if len(dict(pairs)) < len(pairs):
-        raise AmbiguousBodyError("a query parameter stands twice")
+        raise RefusedError(CONFLICT, "a query parameter stands twice")
     return dict(pairs)
 
 
@@ -251,12 +266,12 @@ def _lists(parameters: Mapping[str, object]) -> dict[str, tuple[str, ...]]:
     lists: dict[str, tuple[str, ...]] = {}
     for key, value in parameters.items():
         if isinstance(value, list) and LIST_NAME.fullmatch(key):
-            lists[key] = strings(value)
+            lists[key] = tuple(item for item in value if isinstance(item, str))
         elif isinstance(value, str) and (match := MEMBER.fullmatch(key)):
             members = numbered.setdefault(match["name"], {})
             number = int(match["number"])
             if number in members:
-                raise AmbiguousBodyError("a numbered form field stands twice")
+                raise RefusedError(CONFLICT, "a numbered form field stands twice")
             members[number] = value
     return lists | {key: tuple(members[number] for number in sorted(members)) for key, members in numbered.items()}
 

@@ -22,7 +22,8 @@ Grammar (gitprotocol-http and gitprotocol-pack manual pages, https://git-scm.com
 
     old all zero: create; new all zero: delete; else update.
 
-    a body that was not read, is packed, or ends before the flush     unreadable
+    a body that was not read, is packed, or ends before the flush     unreadable; the first bytes of a longer
+                                                                      one will do, up to the flush
     "push-cert" (a signed push)                                       unreadable: use a plain push
     info/refs with two different services                             conflict
 """
@@ -68,6 +69,8 @@ LFS_OPERATION = read_pointer("operation")
 MAX_PKT_BYTES = 65_520
 """gitprotocol-common, "pkt-line Format"."""
 
+CUT = "the list of refs does not end within what was read of the push; push fewer refs at once"
+
 TRUSTED = frozenset({"owner", "repo", "repository", "ref", "branch", "tag"})
 
 
@@ -97,6 +100,7 @@ class GitPack:
     name = "git"
     family = "git"
     hosts: tuple[str, ...] = ("github.com", "gitlab.com", "bitbucket.org")
+    reads_prefix = True
 
     def needs_body(self, request: Request) -> bool:
         """Pushes and LFS batches say in the body what they do; fetches do not."""
@@ -120,10 +124,13 @@ class GitPack:
         return _advertise(request, repository) if rest == "info/refs" else _one("fetch", request, repository, "dumb")
 
 
-def read_commands(body: bytes) -> tuple[Command, ...]:
-    """Return the ref changes at the head of a push, () for the probe; PushError when they cannot be read."""
+def read_commands(body: bytes, *, complete: bool = True) -> tuple[Command, ...]:
+    """Return the ref changes at the head of a push, () for the probe; PushError when they cannot be read.
+
+    Nothing behind the flush changes them, so a body that is not `complete` will do when it holds the flush.
+    """
     # Before a chunked push git asks with an empty one whether it would be let in (remote-curl.c, probe_rpc).
-    if body == b"0000":
+    if complete and body == b"0000":
         return ()
     commands = []
     for line in _pkt_lines(body):
@@ -156,14 +163,18 @@ def _pkt_lines(body: bytes) -> Iterator[bytes]:
     at = 0
     while True:
         head = body[at : at + 4]
+        if len(head) < 4:
+            raise PushError(CUT)
         if not re.fullmatch(rb"[0-9a-f]{4}", head):
-            raise PushError("the push does not start with whole pkt-lines")
+            raise PushError("the push does not start with pkt-lines")
         length = int(head, 16)
         if length == 0:
             return
         # 0001 and 0002 are protocol v2 delimiters, 0003 is undefined; in a push, git itself never sends them.
-        if not 4 < length <= MAX_PKT_BYTES or at + length > len(body):
-            raise PushError("the push does not start with whole pkt-lines")
+        if not 4 < length <= MAX_PKT_BYTES:
+            raise PushError("the push does not start with pkt-lines")
+        if at + length > len(body):
+            raise PushError(CUT)
         yield body[at + 4 : at + length]
         at += length
 
@@ -206,7 +217,7 @@ def _transfer(request: Request, repository: str, service: str) -> Recognition:
     if request.body is None:
         return unreadable("the push was not read, so its refs are not known")
     try:
-        commands = read_commands(request.body)
+        commands = read_commands(request.body, complete=request.body_complete)
     except PushError as error:
         return unreadable(str(error))
     if not commands:

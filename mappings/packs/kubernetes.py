@@ -81,6 +81,7 @@ class KubernetesPack:
     name = "kubernetes"
     family = "kubernetes"
     hosts: tuple[str, ...] = ()
+    reads_prefix = False
 
     def needs_body(self, request: Request) -> bool:
         """Deletions carry their options in the body, and only there are they then read."""

@@ -214,9 +214,8 @@ def _described(one: Agent, policies: Policies) -> dict[str, str | int | list[str
 def _announce(config: Config) -> None:
     """Ask a running gate to load what was written."""
     listen = config.api.listen
-    host = "127.0.0.1" if listen.host in ("0.0.0.0", "::") else listen.host  # noqa: S104
     # http.client knows no HTTP_PROXY: the control API cannot be reached through the gate.
-    connection = http.client.HTTPConnection(host, listen.port, timeout=_TIMEOUT_S)
+    connection = http.client.HTTPConnection(listen.reachable.host, listen.port, timeout=_TIMEOUT_S)
     try:
         headers = {"Authorization": f"Bearer {token}"} if (token := _operator_token(config)) else {}
         connection.request("POST", "/v1/reload", headers=headers)

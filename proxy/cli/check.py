@@ -1,16 +1,24 @@
 """`claiim check`: validate everything the configuration names, and say every fault at once.
 
-Exit 0 when the gate would start with these files, 1 when it would not. It does not read the Chron, so a text
-that changed under a version already seen is refused later, by `claiim serve` or a reload.
+Exit 0 when the gate would start with these files, 1 when it would not. Where there is a Chron already, texts are
+compared with the versions it has seen; it is only read, so a running gate does not mind. Not looked at: whether
+the ports are free and whether the Chron verifies ("claiim chron verify").
+
+    policies/deploy-v2.yaml:1:8: skill "deploy-v2" version 1 changed since it was first loaded; bump the version
+    k8s-ca.pem: no PEM certificate; give a file that holds at least one
 """
 
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+import chron
+from chron import ChronError
 from mappings import DocumentError, load_mappings
 from policies import Policies, load_policies
+from proxy.ca import certificate_faults
 from proxy.cli.options import EXIT_DENY, config_option, json_option, print_json
 from proxy.config import Config, load_config
 
@@ -25,6 +33,7 @@ def check(as_json: bool, config_path: Path | None) -> None:
     config = _tried(lambda: load_config(config_path), faults)
     if config is not None:
         policies = _load_rules(config, faults)
+        faults.extend(certificate_faults(config, datetime.datetime.now(datetime.UTC)))
     if as_json:
         print_json({"ok": not faults, "faults": faults})
     for fault in [] if as_json else faults:
@@ -40,7 +49,8 @@ def check(as_json: bool, config_path: Path | None) -> None:
 
 
 def _load_rules(config: Config, faults: list[str]) -> Policies | None:
-    policies = _tried(lambda: load_policies(config.agents, config.policies), faults)
+    seen = (_tried(lambda: chron.seen(config.chron), faults) if config.chron.exists() else None) or {}
+    policies = _tried(lambda: load_policies(config.agents, config.policies, seen=seen), faults)
     _tried(lambda: load_mappings(config.mappings), faults)
     return policies
 
@@ -48,6 +58,6 @@ def _load_rules(config: Config, faults: list[str]) -> Policies | None:
 def _tried[T](load: Callable[[], T], faults: list[str]) -> T | None:
     try:
         return load()
-    except DocumentError as wrong:
+    except (DocumentError, ChronError) as wrong:
         faults.extend(str(wrong).splitlines())
         return None

@@ -25,7 +25,7 @@ from proxy.cli.options import (
     located_errors,
     print_json,
 )
-from proxy.config import Address, Config, load_config
+from proxy.config import Config, load_config
 from proxy.wiring import UNSET, environment, shell_lines, write_files
 
 PLACEHOLDER = "TOKEN"
@@ -96,14 +96,14 @@ def _environment(config: Config, agent: str, token: str, folder: Path | None, no
         fail(f"{folder}: cannot write: {(error.strerror or '').lower()}; give --files DIR")
     credentials = f"{quote(agent, safe='')}:{quote(token, safe='')}"
     return environment(
-        f"http://{credentials}@{_reachable(config.proxy.listen)}",
+        f"http://{credentials}@{config.proxy.listen.reachable}",
         bundle=files.bundle,
         java_store=files.java_store,
         node_preload=files.node_preload,
         added=files.added,
         no_proxy=no_proxy,
         agent=agent,
-        api_url=f"http://{_reachable(config.api.listen)}",
+        api_url=f"http://{config.api.listen.reachable}",
         run_id=str(ULID()).lower(),
         inherited=os.environ,
     )
@@ -120,8 +120,3 @@ def _cache(pem: bytes) -> Path:
     """One folder per CA, so that the shells of two gates do not trust each other's."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "claiim" / hashlib.sha256(pem).hexdigest()[:12]
-
-
-def _reachable(listen: Address) -> Address:
-    """Where a listener on every address is reached from this machine."""
-    return Address({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listen.host, listen.host), listen.port)  # noqa: S104

@@ -10,6 +10,7 @@ from proxy.cli.options import EXIT_DENY, EXIT_UNREACHABLE, config_option, fail, 
 from proxy.config import load_config
 
 _TIMEOUT_S = 5
+_MOST_BYTES = 65536
 
 
 @click.command()
@@ -18,12 +19,12 @@ _TIMEOUT_S = 5
 def healthcheck(config_path: Path | None) -> None:
     """Ask a running gate whether it is well; exit 1 when a check fails, 69 when nobody answers."""
     address = load_config(config_path).api.listen
-    host = "127.0.0.1" if address.host in ("0.0.0.0", "::") else address.host  # noqa: S104
-    connection = http.client.HTTPConnection(host, address.port, timeout=_TIMEOUT_S)
+    reachable = address.reachable
+    connection = http.client.HTTPConnection(reachable.host, reachable.port, timeout=_TIMEOUT_S)
     try:
         connection.request("GET", "/readyz")
-        faults = json.loads(connection.getresponse().read())["faults"]
-    except (OSError, http.client.HTTPException, ValueError, KeyError):
+        faults = dict(json.loads(connection.getresponse().read(_MOST_BYTES))["faults"])
+    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         fail(f'no gate answers on {address}; start it with "claiim serve"', EXIT_UNREACHABLE)
     finally:
         connection.close()

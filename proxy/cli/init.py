@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-import policies
 from proxy.cli.options import EXIT_USAGE, fail
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_EXAMPLES = Path(policies.__file__).parent / "examples"
+# By place and not by import: the rooms lie side by side in a checkout and in the wheel.
+_EXAMPLES = Path(__file__).parents[2] / "policies" / "examples"
 
 
 @click.command()
@@ -30,12 +30,21 @@ def init(folder: Path) -> None:
     if existing:
         fail(f"{', '.join(existing)}: already there; give another folder", EXIT_USAGE)
     for name, source in files.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # The registry holds token digests: nobody but its owner needs to read it.
-        mode = 0o600 if name.name == "agents.yaml" else 0o644
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(source.read_text(encoding="utf-8"))
-        click.echo(f"wrote {target}", err=True)
-    click.echo("next: claiim agent add NAME --anchor PERSON --skill SKILL; claiim check; claiim serve", err=True)
+        try:
+            _write(folder / name, source.read_text(encoding="utf-8"))
+        except OSError as error:
+            why = (error.strerror or "").lower()
+            fail(f"{folder / name}: cannot write: {why}; give another folder", EXIT_USAGE)
+        click.echo(f"wrote {folder / name}", err=True)
+    there = "" if folder == Path() else f"cd {folder}; "
+    click.echo(
+        f"next: {there}claiim agent add NAME --anchor PERSON --skill SKILL; claiim check; claiim serve", err=True
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The registry holds token digests: nobody but its owner needs to read it.
+    mode = 0o600 if path.name == "agents.yaml" else 0o644
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        file.write(text)

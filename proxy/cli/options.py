@@ -4,6 +4,7 @@ Exit codes: 0 ok or allowed, 1 denied or faults found, 2 usage, 4 authentication
 78 bad configuration. Data goes to stdout, talk to stderr.
 """
 
+import functools
 import json
 import os
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mappings import DocumentError
+from chron.errors import ChronError
 
 EXIT_DENY = 1
 EXIT_USAGE = 2
@@ -54,14 +55,20 @@ def refuse_gated_caller(verb: str) -> None:
 
 
 def located_errors[**P, R](command: Callable[P, R]) -> Callable[P, R]:
-    """Turn every located fault into its one-line message and exit code 78."""
-    import functools
+    """Turn every located fault, and a Chron that cannot be used, into its one-line message and exit code 78."""
 
     @functools.wraps(command)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return command(*args, **kwargs)
-        except DocumentError as error:
+        except ChronError as error:
+            fail(str(error))
+        except Exception as error:
+            # Looked up only when something failed: the strict reader and pydantic cost a look-up 0.2 s.
+            from mappings import DocumentError
+
+            if not isinstance(error, DocumentError):
+                raise
             fail(str(error))
 
     return wrapper

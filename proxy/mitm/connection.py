@@ -61,12 +61,13 @@ class AgentConnection(server.LiveConnectionHandler):
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Run the hook; an exception, of whatever kind, refuses."""
-        method = getattr(self, f"_on_{hook.name}", None)
-        if method is None:
-            return
-        subject = next(iter(vars(hook).values()))  # hooks have one field; their args() costs ten times this
+        subject: Any = None
         with self.timeout_watchdog.disarm():
             try:
+                method = getattr(self, f"_on_{hook.name}", None)
+                if method is None:
+                    return
+                subject = next(iter(vars(hook).values()))  # hooks have one field; their args() is ten times slower
                 pending = method(subject)
                 if pending is not None:
                     await pending
@@ -96,6 +97,8 @@ class AgentConnection(server.LiveConnectionHandler):
                 self._close_client()
             case tls.TlsData():
                 subject.ssl_conn = None  # the engine closes a connection that has no TLS context
+            case _ if name == "client_connected" or subject is None:
+                self._close_client()
 
     def _close_client(self) -> None:
         handler = self.transports[self.client].handler
@@ -165,19 +168,25 @@ class AgentConnection(server.LiveConnectionHandler):
             head = self._gate.read_head(inbound, who)
         exchange = Exchange(flow, head)
         flow.metadata[_EXCHANGE] = exchange
-        if not head.needs_body or (flows.declared_length(flow) or 0) > self._engine.max_body_bytes:
-            await self._judge(exchange, None)
-        else:
+        if head.needs_body:
             flow.metadata[layers.BODY_LIMIT] = self._engine.max_body_bytes
+        else:
+            await self._judge(exchange, None)
 
     async def _on_request(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange = flow.metadata[_EXCHANGE]
-        if exchange.verdict is None:
-            unread = layers.BODY_UNREAD in flow.metadata
-            await self._judge(exchange, None if unread else flows.body(flow))
+        if exchange.verdict is not None:
+            return  # judged by its head, and streamed since
+        prefix: bytes | None = flow.metadata.get(layers.BODY_PREFIX)
+        if prefix is not None:
+            await self._judge(exchange, prefix, complete=False)
+        else:
+            body = flows.body(flow)
+            exchange.request_bytes = len(body)
+            await self._judge(exchange, body)
 
-    async def _judge(self, exchange: Exchange, body: bytes | None) -> None:
-        verdict = await self._gate.judge(exchange.head, body)
+    async def _judge(self, exchange: Exchange, body: bytes | None, *, complete: bool = True) -> None:
+        verdict = await self._gate.judge(exchange.head, body, complete=complete)
         flow = exchange.flow
         exchange.verdict = verdict
         flow.request.stream = exchange.count_request
@@ -186,7 +195,6 @@ class AgentConnection(server.LiveConnectionHandler):
             return
         assert verdict.route is not None
         flows.forward(flow, verdict)
-        exchange.request_bytes = len(body or b"")
         self._routes[verdict.route.address] = verdict.route
         self._engine.opened(flow.id, exchange, self)
         flow.metadata[layers.PERMIT] = verdict

@@ -77,12 +77,6 @@ def body(flow: http.HTTPFlow) -> bytes:
     return flow.request.raw_content or b""
 
 
-def declared_length(flow: http.HTTPFlow) -> int | None:
-    """What Content-Length says; None when absent. The engine has refused invalid ones."""
-    text = flow.request.headers.get("content-length")
-    return int(text) if text is not None and text.isdecimal() else None
-
-
 def forward(flow: http.HTTPFlow, verdict: Verdict) -> None:
     """Make the flow the canonical request to the pinned address."""
     facts, route = verdict.facts, verdict.route

@@ -51,8 +51,8 @@ MALFORMED = "claiim.malformed"
 """Flow metadata: why the engine's header validation refused this request."""
 BODY_LIMIT = "claiim.body_limit"
 """Flow metadata: how many bytes of the body to buffer before judging without it."""
-BODY_UNREAD = "claiim.body_unread"
-"""Flow metadata: the body was longer than the limit."""
+BODY_PREFIX = "claiim.body_prefix"
+"""Flow metadata: the first bytes of a body that was longer than the limit."""
 
 MAX_HEAD_BYTES = 64 * 1024
 """The longest request head; nginx and Node allow 8 to 32 KiB, cloud tokens make long ones."""
@@ -153,14 +153,14 @@ class GateStream(HttpStream):
             and limit is not None
             and len(self.request_body_buf) + len(event.data) > limit
         ):
-            yield from self._judge_without_body(event)
+            yield from self._judge_by_prefix(event)
             return
         yield from super().state_consume_request_body(event)
 
-    def _judge_without_body(self, event: RequestData) -> Commands[None]:
-        """The body is longer than what is read: judge now, and forward or discard what there is."""
-        self.flow.metadata[BODY_UNREAD] = True
+    def _judge_by_prefix(self, event: RequestData) -> Commands[None]:
+        """The body is longer than what is read: judge now by its beginning, then forward or discard it."""
         buffered = bytes(self.request_body_buf) + event.data
+        self.flow.metadata[BODY_PREFIX] = buffered
         self.request_body_buf.clear()
         yield HttpRequestHook(self.flow)
         if (yield from self.check_killed(True)):

@@ -59,6 +59,7 @@ REQUESTS = st.builds(
     query=st.lists(NAMED, max_size=4).map(tuple),
     headers=st.lists(NAMED, max_size=4).map(tuple),
     body=BODIES,
+    body_complete=st.booleans(),
 )
 
 

@@ -185,6 +185,31 @@ FAULTS = {
         'site.yaml:3:35: route "GET|PUT /{y}" matches what route "GET /{x}" matches (site.yaml:3:18); '
         "make one more specific or merge them",
     ),
+    "prefix without a start": (
+        'version: 1\npack: p\nprefixes: [api/v3]\noperations: {a: ["GET /a"]}',
+        'site.yaml:3:12: path "api/v3" does not start with "/"; write "/api/v3"',
+    ),
+    "prefix with an end": (
+        'version: 1\npack: p\nprefixes: ["", /api/]\noperations: {a: ["GET /a"]}',
+        'site.yaml:3:16: prefix "/api/" is no start of a path; write for example /api/v3, without a capture',
+    ),
+    "prefix with a capture": (
+        'version: 1\npack: p\nprefixes: ["/{x}"]\noperations: {a: ["GET /a"]}',
+        'site.yaml:3:12: prefix "/{x}" is no start of a path; write for example /api/v3, without a capture',
+    ),
+    "the same route by its prefix": (
+        'version: 1\npack: p\nprefixes: ["", /v1]\noperations: {a: ["GET /a"], b: ["GET /v1/a"]}',
+        'site.yaml:4:33: route "GET /v1/a" matches what route "GET /a" matches (site.yaml:4:18); '
+        "make one more specific or merge them",
+    ),
+    "folding what no route captures": (
+        'version: 1\npack: p\nfold: [ownr]\noperations: {a: ["GET /{owner}"]}',
+        'site.yaml:3:8: capture "ownr" is not known; did you mean "owner"',
+    ),
+    "folding in a code pack": (
+        "version: 1\npack: git\nfold: [owner]",
+        'site.yaml:3:7: pack "git" is code; only rules can be added to it',
+    ),
     "operation outside the grammar": (
         'version: 1\npack: p\noperations: {"a b": ["GET /a"]}',
         'site.yaml:3:21: character " " cannot stand in an action; use letters, digits or ._/@+-',

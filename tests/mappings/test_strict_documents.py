@@ -35,7 +35,18 @@ REFUSED = {
         'f.yaml:1:11: key "b" stands twice (first on line 1); keep one',
     ),
     "anchor": ("a: &x 1\n", 'f.yaml:1:4: anchor "&x" is not supported; remove it and repeat the value'),
-    "alias": ("a: *x\n", 'f.yaml:1:4: alias "*x" is not supported; write the value out'),
+    "alias": ("a: *x\n", 'f.yaml:1:4: alias "*x" is not supported; write the value out, or quote it'),
+    "pattern": ("- *:read\n", 'f.yaml:1:3: "*" cannot start a plain text; quote it'),
+    "pattern alone": ("allow:\n  - *\n", 'f.yaml:2:5: "*" cannot start a plain text; quote it'),
+    "pattern of segments": ("- **:read\n", 'f.yaml:1:3: "*" cannot start a plain text; quote it'),
+    "pattern in flow": ("allow: [a, *:read, b]\n", 'f.yaml:1:12: "*" cannot start a plain text; quote it'),
+    "pattern like an alias": (
+        "- *read\n",
+        'f.yaml:1:3: alias "*read" is not supported; write the value out, or quote it',
+    ),
+    "at sign": ("- @x\n", 'f.yaml:1:3: "@" cannot start a plain text; quote it'),
+    "backtick": ("a: `x`\n", 'f.yaml:1:4: "`" cannot start a plain text; quote it'),
+    "ampersand": ("- &:x\n", 'f.yaml:1:3: "&" cannot start a plain text; quote it'),
     "tag": ("a: !!str 5\n", 'f.yaml:1:4: tag "tag:yaml.org,2002:str" is not supported; remove it'),
     "python tag": (
         "a: !!python/object/apply:os.system [x]\n",
@@ -70,7 +81,7 @@ REFUSED = {
         "f.yaml:2:1: a second document starts here; use one file for each",
     ),
     "unclosed": ("a: [\n", "f.yaml:2:1: did not find expected node content"),
-    "tab": ("a:\n\tb: 1\n", "f.yaml:2:1: found character that cannot start any token"),
+    "tab": ("a:\n\tb: 1\n", "f.yaml:2:1: a tab cannot stand here; use spaces"),
     "hidden line": (
         "# ok\u2028a: 1\n",
         "f.yaml:1:5: character U+2028 is invisible but changes what is read; remove it",

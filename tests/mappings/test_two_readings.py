@@ -52,6 +52,13 @@ BODIES: dict[str, tuple[str, bytes | str | None, str, tuple[tuple[str, str], ...
     "another value": ("POST /runs", '{"data": {"is-destroy": false}}', TYPE, (), "infra:plan"),
     "with a charset": ("POST /runs", DESTROY, "application/json; charset=UTF-8", (), "infra:destroy"),
     "JSON by suffix": ("POST /runs", DESTROY, "application/vnd.api+json", (), "infra:destroy"),
+    "AWS JSON 1.0": ("POST /runs", DESTROY, "application/x-amz-json-1.0", (), "infra:destroy"),
+    "AWS JSON 1.1": ("POST /runs", DESTROY, "Application/X-Amz-JSON-1.1; charset=utf-8", (), "infra:destroy"),
+    "AWS JSON of no version": ("POST /runs", DESTROY, "application/x-amz-json", (), "mapping.unreadable"),
+    "merge patch": ("POST /runs", DESTROY, "application/merge-patch+json", (), "infra:destroy"),
+    "strategic merge patch": ("POST /runs", DESTROY, "application/strategic-merge-patch+json", (), "infra:destroy"),
+    "apply patch is YAML": ("POST /runs", DESTROY, "application/apply-patch+yaml", (), "mapping.unreadable"),
+    "JSON by suffix elsewhere": ("POST /runs", DESTROY, "text/x+json", (), "mapping.unreadable"),
     "identity coding": ("POST /runs", DESTROY, TYPE, (("content-encoding", "identity"),), "infra:destroy"),
     "not read": ("POST /runs", None, TYPE, (), "mapping.unreadable"),
     "empty": ("POST /runs", b"", TYPE, (), "infra:plan"),
@@ -260,6 +267,50 @@ def test_head(
     assert told(mapped(HEADS, GROUP), request) == expected
 
 
+FORM = "application/x-www-form-urlencoded"
+MULTIPART = "multipart/form-data; boundary=b"
+PART = b'--b\r\nContent-Disposition: form-data; name="_method"\r\n\r\nDELETE\r\n--b--\r\n'
+
+# line, body, content type -> told
+FORM_ROWS: dict[str, tuple[str, bytes | None, str, str]] = {
+    "another method": ("POST https://a.test/x", b"a=b&_method=delete", FORM, "mapping.conflict"),
+    "the same method": ("POST https://a.test/x", b"_method=post&a=b", FORM, "data:write"),
+    "no method": ("POST https://a.test/x", b"_method=", FORM, "mapping.conflict"),
+    "no matter": ("POST https://a.test/any/1", b"_method=DELETE", FORM, "any:do"),
+    "a form of other fields": (
+        "POST https://a.test/x",
+        b"method=DELETE&x=_method%3DDELETE&a=1&a=2",
+        FORM,
+        "data:write",
+    ),
+    "name by escapes": ("POST https://a.test/x", b"%5Fm%65thod=DELETE", FORM, "mapping.conflict"),
+    "value by escapes": ("POST https://a.test/x", b"_method=%44ELETE", FORM, "mapping.conflict"),
+    "another case": ("POST https://a.test/x", b"_METHOD=DELETE", FORM, "mapping.conflict"),
+    "behind a semicolon": ("POST https://a.test/x", b"a=b;_method=DELETE", FORM, "mapping.conflict"),
+    "with a blank": ("POST https://a.test/x", b"a=b&+_method=DELETE", FORM, "mapping.conflict"),
+    "twice": ("POST https://a.test/x", b"_method=POST&_method=DELETE", FORM, "mapping.conflict"),
+    "OData": ("POST https://a.test/x", b"$httpMethod=DELETE", FORM, "mapping.conflict"),
+    "with a charset": ("POST https://a.test/x", b"_method=DELETE", FORM + ";charset=utf-8", "mapping.conflict"),
+    "type in another case": ("POST https://a.test/x", b"_method=DELETE", FORM.upper(), "mapping.conflict"),
+    "behind very many fields": ("POST https://a.test/x", b"a=b&" * 10_000 + b"a=b", FORM, "mapping.conflict"),
+    "many fields": ("POST https://a.test/x", b"a=b&" * 9_999 + b"a=b", FORM, "data:write"),
+    "parts": ("POST https://a.test/x", PART, MULTIPART, "mapping.conflict"),
+    "parts, another case": ("POST https://a.test/x", PART.replace(b"name=", b"NAME = "), MULTIPART, "mapping.conflict"),
+    "parts of other names": ("POST https://a.test/x", PART.replace(b"_method", b"_methods"), MULTIPART, "data:write"),
+    "no form": ("POST https://a.test/x", b"_method=DELETE", "text/plain", "data:write"),
+    "not read": ("POST https://a.test/x", None, FORM, "data:write"),
+}
+
+
+@pytest.mark.parametrize(("line", "body", "kind", "expected"), FORM_ROWS.values(), ids=FORM_ROWS)
+def test_method_in_a_form(
+    mapped: Mapped, request_of: RequestOf, line: str, body: bytes | None, kind: str, expected: str
+) -> None:
+    """A method that a form names counts as one in a header does, where the form was read."""
+    request = request_of(line, body, (("content-type", kind),))
+    assert told(mapped(HEADS, GROUP), request) == expected
+
+
 def test_a_problem_says_what_to_do(mapped: Mapped, request_of: RequestOf) -> None:
     """What an agent reads names the part that is wrong, and nothing it sent."""
     mappings = mapped(HEADS, GROUP)
@@ -278,6 +329,7 @@ class _Pack:
     name = "odd"
     family = "odd"
     hosts = ("odd.test",)
+    reads_prefix = False
 
     def __init__(self, answer: Recognition | Exception) -> None:
         self.answer = answer

@@ -158,6 +158,7 @@ class LiveGate:
         wired = environment(
             self.proxy(agent, token),
             bundle=files.bundle,
+            added=files.added,
             java_store=files.java_store,
             node_preload=files.node_preload,
             agent=agent,

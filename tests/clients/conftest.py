@@ -1,0 +1,41 @@
+"""A gate in front of the targets a test names, reached in either way."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from clients.tools import AGENTS, MAPPINGS, SKILLS, WAYS, Gated, Served
+from support.gate import LiveGate
+from support.targets import Target
+
+type Behind = Callable[..., Gated]
+
+
+def _site(folder: Path, targets: tuple[Target, ...], target_ca_pem: Path) -> tuple[LiveGate, Path]:
+    live = LiveGate(folder / "gate", *targets, target_ca=target_ca_pem, mappings=MAPPINGS, skills=SKILLS, agents=AGENTS)
+    work = folder / "work"
+    work.mkdir()
+    return live, work
+
+
+@pytest.fixture
+def behind(way: str, tmp_path: Path, target_ca_pem: Path) -> Iterator[Behind]:
+    """Put targets behind a gate, in the way the test is parametrised with."""
+    with ExitStack() as stack:
+        yield lambda *targets: stack.enter_context(WAYS[way](*_site(tmp_path, targets, target_ca_pem)))
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> str:
+    """How a tool comes to its gate; a test that needs only one of them overrides this."""
+    chosen: str = request.param
+    return chosen
+
+
+@pytest.fixture
+def served(tmp_path: Path, target_ca_pem: Path) -> Iterator[Callable[..., Served]]:
+    """Put targets behind a gate that is a process of its own."""
+    with ExitStack() as stack:
+        yield lambda *targets: stack.enter_context(Served(*_site(tmp_path, targets, target_ca_pem)))

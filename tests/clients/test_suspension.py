@@ -1,0 +1,36 @@
+"""`claiim agent suspend` against a running `claiim serve`."""
+
+import ssl
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from clients.tools import Served
+from support.targets import Origin
+
+
+@pytest.mark.parametrize("http2", [False, True], ids=["http/1.1", "h2"])
+def test_suspending_counts_from_the_next_request(served: Callable[..., Served], origin: Origin, http2: bool) -> None:
+    """Also on a connection that is already open: it is refused there and taken up again after "resume"."""
+    gate = served(origin)
+    trusted = ssl.create_default_context(cafile=str(gate.ca))
+    answers: list[httpx.Response] = []
+    ports: set[int] = set()
+    with httpx.Client(proxy=gate.proxy(), verify=trusted, http2=http2, trust_env=False, timeout=30) as client:
+        for command in (None, "suspend", "resume"):
+            if command is not None:
+                done = gate.claiim("agent", command, "deploy-bot")
+                assert (done.code, "the gate has loaded the change" in done.err) == (0, True), done.said
+            answers.append(client.get(f"{origin.url}/echo"))
+            ports.add(answers[-1].extensions["network_stream"].get_extra_info("client_addr")[1])
+    assert [answer.status_code for answer in answers] == [200, 403, 200]
+    assert len(ports) == 1, "one connection carried all three"
+    gate.stop()
+    first, refused, last = gate.decisions()
+    assert (first["outcome"], last["outcome"]) == ("ALLOW", "ALLOW")
+    assert (refused["outcome"], refused["code"]) == ("DENY", "agent.suspended")
+    assert refused["reason"] == answers[1].json()["reason"] == "agent:deploy-bot -- suspended"
+    assert refused["id"] == answers[1].json()["chron_id"]
+    assert gate.outcome_of(refused)["result"] == "blocked"
+    assert len(origin.seen) == 2

@@ -1,0 +1,317 @@
+"""Unmodified tools behind a gate: where they are, how they are started, what they and the gate said.
+
+A tool gets nothing but an environment, in one of two ways that a test cannot tell apart: a gate of this process
+and the variables of `proxy.wiring`, or the command `claiim run` over a configuration folder on disk.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+import chron
+from policies import credential
+from support.gate import LiveGate, running
+from support.rules import ORIGIN_MAPPINGS
+from support.targets import find_aws
+
+CLAIIM = str(Path(sys.executable).with_name("claiim"))
+TIMEOUT_S = 120
+CHRON_ID = re.compile(r"chr_[0-9a-z]{26}")
+
+NOT_ALLOWED = "action not in allow list"
+IN_DENY_LIST = "action in deny list"
+
+SKILLS: dict[str, dict[str, Any]] = {
+    "deploy-v2": {
+        "skill": "deploy-v2",
+        "allow": [
+            "data:**",
+            "deploy:staging",
+            "kubernetes:get:**",
+            "kubernetes:list:**",
+            "aws:ec2:describeinstances",
+            "git:fetch",
+            "repo:push",
+            "state:read",
+            "state:lock",
+            "state:write:staging",
+        ],
+        "deny": ["deploy:production", "infra:destroy", "repo:push-main", "state:write:prod"],
+    },
+    "reader-v1": {"skill": "reader-v1", "allow": ["data:read", "git:fetch"]},
+    "operations-v1": {
+        "skill": "operations-v1",
+        "allow": ["data:**", "infra:**", "deploy:**", "aws:**", "kubernetes:**", "git:**", "repo:*"],
+    },
+}
+BOTS = {"deploy-bot": "deploy-v2", "reader-bot": "reader-v1", "operations-bot": "operations-v1"}
+TOKENS = {bot: f"clm_test-token-of-{bot}-0123456789abcdef" for bot in BOTS}
+AGENTS: dict[str, Any] = {
+    "version": 1,
+    "humans": [{"id": "alice@acme.test", "name": "Alice", "org": "acme", "state": "active"}],
+    "agents": [
+        {
+            "id": bot,
+            "anchor": "alice@acme.test",
+            "org": "acme",
+            "state": "active",
+            "skill": skill,
+            "tokens": [credential(bot, TOKENS[bot]).token_sha256],
+        }
+        for bot, skill in BOTS.items()
+    ],
+}
+
+_STATE = {"host": "state.test", "path": "/state/{name}"}
+MAPPINGS: dict[str, Any] = {
+    "version": 1,
+    "bind": [
+        {"host": "api.k8s.test", "pack": "kubernetes", "facts": {"cluster": "test"}},
+        {"host": "git.test", "pack": "git"},
+        {"host": "aws.test", "pack": "aws", "facts": {"account": "test"}},
+    ],
+    "env": [
+        {"value": "staging", "when": {"namespace": ["default", "staging"]}},
+        {"value": "production", "when": {"namespace": "prod"}},
+    ],
+    "rules": [
+        *ORIGIN_MAPPINGS["rules"],
+        {
+            "id": "elsewhere",
+            "match": {"host": "other.test", "path": "/{what+}"},
+            "action": "secret:read",
+            "target": "${host}/${what}",
+        },
+        {
+            "id": "push-main",
+            "match": {"op": "git:push", "facts": {"phase": "transfer", "branch": "main"}},
+            "action": "repo:push-main",
+            "target": "${repository}#${branch}",
+        },
+        {"id": "state-read", "match": {**_STATE, "method": "GET"}, "action": "state:read", "target": "${name}"},
+        {
+            "id": "state-lock",
+            "match": {**_STATE, "method": ["LOCK", "UNLOCK"]},
+            "action": "state:lock",
+            "target": "${name}",
+        },
+        {
+            "id": "state-write",
+            "match": {**_STATE, "method": "POST"},
+            "action": "state:write:${name}",
+            "target": "${name}",
+        },
+    ],
+}
+
+
+def needed(tool: str) -> str:
+    """Where a tool is. Without it the test is skipped, but not in CI, whose machine has them all."""
+    found = find_aws() if tool == "aws" else shutil.which(tool)
+    if found is None:
+        missing = f"{tool} is not installed; this test runs it for real"
+        if os.environ.get("CI") == "true":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What a tool printed; what `claiim run` adds at the end stands apart."""
+
+    code: int
+    out: str
+    err: str
+    summary: str = ""
+
+    @property
+    def said(self) -> str:
+        """Everything the tool printed."""
+        return self.out + self.err
+
+
+class Gated:
+    """A gate, its Chron, and a working folder that is the tool's home as well."""
+
+    def __init__(self, live: LiveGate, folder: Path) -> None:
+        self.live = live
+        self.folder = folder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Check, once the gate has stopped, that no decision is without its outcome."""
+        outcomes = [record["ref"] for record in self._records("outcome")]
+        assert sorted(record["id"] for record in self._records("decision")) == sorted(outcomes)
+
+    def run(self, *command: str, agent: str = "deploy-bot", **more: str) -> Ran:
+        """Run a tool as an agent; `more` is what its user has in the environment besides."""
+        raise NotImplementedError
+
+    def decisions(self, **wanted: object) -> list[dict[str, Any]]:
+        """The decisions so far, oldest first, whose fields are as wanted."""
+        return [
+            record
+            for record in self._records("decision")
+            if all(record.get(name) == value for name, value in wanted.items())
+        ]
+
+    def outcome_of(self, decision: Mapping[str, Any]) -> dict[str, Any]:
+        """What became of a request."""
+        (outcome,) = [record for record in self._records("outcome") if record["ref"] == decision["id"]]
+        return outcome
+
+    def denied(self, ran: Ran) -> dict[str, Any]:
+        """The one refused request, when the tool has shown its reason and its record; it went nowhere."""
+        denied = self.only(outcome="DENY")
+        assert denied["reason"] in ran.said, ran.said
+        assert denied["id"] in ran.said, ran.said
+        return denied
+
+    def only(self, **wanted: object) -> dict[str, Any]:
+        """The one decision whose fields are as wanted; when it is a denial nothing was sent."""
+        (decision,) = self.decisions(**wanted)
+        if decision["outcome"] == "DENY":
+            assert self.outcome_of(decision)["result"] == "blocked"
+        return decision
+
+    def _records(self, kind: str) -> list[dict[str, Any]]:
+        return [dict(record.fields) for record in chron.find(self.live.config.chron, kind=kind)]
+
+    def _home(self) -> dict[str, str]:
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"}
+
+
+class ByEnvironment(Gated):
+    """The gate runs in this process; the tool gets the variables."""
+
+    def __enter__(self) -> Self:
+        self._running = running(self.live)
+        self._running.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._running.__exit__(*error)
+
+    def environment(self, agent: str = "deploy-bot") -> dict[str, str]:
+        """What the tool is given, and nothing of this machine's own wiring."""
+        (self.live.folder / "wiring").mkdir(exist_ok=True)
+        wired = self.live.environment(agent, TOKENS[agent])
+        return self._home() | {name: value for name, value in wired.items() if os.environ.get(name) != value}
+
+    def run(self, *command: str, agent: str = "deploy-bot", **more: str) -> Ran:
+        done = _run(command, self.folder, self.environment(agent) | more)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def _records(self, kind: str) -> list[dict[str, Any]]:
+        return self.live.records(kind)
+
+
+class ByCommand(Gated):
+    """Each tool has a gate of its own, by `claiim run`."""
+
+    def run(self, *command: str, agent: str = "deploy-bot", **more: str) -> Ran:
+        config = str(self.live.folder / "claiim.yaml")
+        started = [CLAIIM, "run", "--config", config, "--agent", agent, "--", *command]
+        done = _run(started, self.folder, self._home() | more)
+        err, mark, summary = done.stderr.rpartition("claiim: ")
+        assert mark, done.stderr
+        self._check(summary)
+        return Ran(done.returncode, done.stdout, err, summary)
+
+    def _check(self, summary: str) -> None:
+        """The summary counts right and names every denial with its reason."""
+        session = self._records("decision")[-1]["session"]
+        decisions = self.decisions(session=session)
+        denied = [decision for decision in decisions if decision["outcome"] == "DENY"]
+        assert summary.startswith(f"{len(decisions) - len(denied)} allowed, {len(denied)} denied\n"), summary
+        for decision in denied:
+            assert f"  {decision['id']}  " in summary
+            assert summary.count(f": {decision['reason']}\n") == len(denied)
+
+
+def _run(command: Any, folder: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=TIMEOUT_S, cwd=folder,
+        stdin=subprocess.DEVNULL, env=dict(environ),
+    )  # fmt: skip
+
+
+WAYS: dict[str, type[Gated]] = {"environment": ByEnvironment, "claiim-run": ByCommand}
+
+
+class Served(Gated):
+    """`claiim serve` as a process of its own; tools get what `claiim env` prints."""
+
+    def __enter__(self) -> Self:
+        config = str(self.live.folder / "claiim.yaml")
+        self._process = subprocess.Popen(
+            [CLAIIM, "serve", "--config", config], stderr=subprocess.PIPE, text=True, env=self._home(), cwd=self.folder
+        )
+        assert self._process.stderr is not None
+        self._said: list[str] = []
+        for line in self._process.stderr:
+            self._said.append(line)
+            if match := re.search(r"proxy on (\S+), control API on (\S+)$", line):
+                break
+        else:
+            raise AssertionError("".join(self._said))
+        self._listening = {"CLAIIM_PROXY_LISTEN": match[1], "CLAIIM_API_LISTEN": match[2]}
+        self._reader = threading.Thread(target=lambda: self._said.extend(self._process.stderr or ()))
+        self._reader.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.stop()
+        super().__exit__(*error)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def ca(self) -> Path:
+        return self.live.config.ca_certificate
+
+    def proxy(self, agent: str = "deploy-bot") -> str:
+        """The proxy URL with credentials."""
+        return f"http://{agent}:{TOKENS[agent]}@{self._listening['CLAIIM_PROXY_LISTEN']}"
+
+    def stop(self) -> None:
+        """Stop it as a service manager would; after that its Chron holds every outcome."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        code = self._process.wait(TIMEOUT_S)
+        self._reader.join()
+        assert self._process.stderr is not None
+        self._process.stderr.close()
+        assert code == 0, "".join(self._said)
+
+    def claiim(self, *command: str) -> Ran:
+        """Run a command of ours as the operator, with the same configuration."""
+        done = _run([CLAIIM, *command], self.live.folder, self._home() | self._listening)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def environment(self, agent: str = "deploy-bot") -> dict[str, str]:
+        """What a shell has after `eval "$(claiim env)"`."""
+        token = {"CLAIIM_TOKEN": TOKENS[agent]}
+        command = [CLAIIM, "env", "--agent", agent, "--json"]
+        done = _run(command, self.live.folder, self._home() | self._listening | token)
+        assert done.returncode == 0, done.stderr
+        return self._home() | json.loads(done.stdout)["set"]
+
+    def run(self, *command: str, agent: str = "deploy-bot", **more: str) -> Ran:
+        done = _run(command, self.folder, self.environment(agent) | more)
+        return Ran(done.returncode, done.stdout, done.stderr)
