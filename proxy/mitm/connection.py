@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mitmproxy import http, tls
 from mitmproxy.connection import Server
-from mitmproxy.proxy import commands, layer, mode_specs, server, server_hooks
+from mitmproxy.proxy import commands, events, layer, mode_specs, server, server_hooks
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from mappings import Problem
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _EXCHANGE = "claiim.exchange"
+_MAX_HELD_BACK_BYTES = 4 * 2**20
+"""How much of its answers may wait for an agent's HTTP/2 windows before targets are read no further."""
 _MODE = mode_specs.ProxyMode.parse("regular")
 
 
@@ -53,9 +55,34 @@ class AgentConnection(server.LiveConnectionHandler):
         self._routes: dict[tuple[str, int], Route] = {}
         """Addresses that a verdict has permitted on this connection; others are not dialled."""
         self._dialling: dict[str, asyncio.TimerHandle] = {}
+        self._http: layers.GateHttpLayer | None = None
+        """What speaks HTTP inside the tunnel."""
+        self._agent_spoke = asyncio.Event()
         context = self.layer.context
         context.layers.clear()
         self.layer = layers.GateHttpLayer(context, HTTPMode.regular)
+
+    # --- backpressure --------------------------------------------------------------------------------
+
+    async def server_event(self, event: events.Event) -> None:
+        """Let the layers handle an event; one from the agent may have opened an HTTP/2 window."""
+        await super().server_event(event)
+        if isinstance(event, events.ConnectionEvent) and event.connection is self.client:
+            self._agent_spoke.set()
+
+    async def drain_writers(self) -> None:
+        """Wait until what was written is on its way, before more is read from a target.
+
+        The engine waits for sockets only: what an agent's closed HTTP/2 window holds back it would buffer
+        without limit, so a slow agent could fill the gate's memory with one download.
+        """
+        await super().drain_writers()
+        agent = self.transports.get(self.client)
+        if self._http is None or agent is None or asyncio.current_task() is agent.handler:
+            return
+        while self.client.connected and self._http.held_back_bytes() > _MAX_HELD_BACK_BYTES:
+            self._agent_spoke.clear()
+            await self._agent_spoke.wait()
 
     # --- the catch-all -------------------------------------------------------------------------------
 
@@ -133,6 +160,8 @@ class AgentConnection(server.LiveConnectionHandler):
             # Only an accepted CONNECT has something behind it.
             raise RuntimeError("a layer was asked for outside a tunnel")
         nextlayer.layer = layers.next_layer(nextlayer)
+        if isinstance(nextlayer.layer, layers.GateHttpLayer):
+            self._http = nextlayer.layer
 
     def _on_tls_clienthello(self, hello: tls.ClientHelloData) -> None:
         self._sni = hello.client_hello.sni

@@ -85,6 +85,13 @@ class GateHttpLayer(HttpLayer):
             self.connections[self.context.client] = server(self.context.fork())
         yield from super()._handle_event(event)
 
+    def held_back_bytes(self) -> int:
+        """How many bytes wait because the agent's HTTP/2 windows are closed."""
+        agent_side = self.connections.get(self.context.client)
+        if not isinstance(agent_side, GateHttp2Server):
+            return 0
+        return sum(len(chunk.data) for chunks in agent_side.h2_conn.stream_buffers.values() for chunk in chunks)
+
     def make_stream(self, stream_id: int) -> Commands[None]:
         self.streams[stream_id] = GateStream(self.context.fork(), stream_id)
         yield from self.event_to_child(self.streams[stream_id], events.Start())

@@ -24,7 +24,9 @@ class Ask {
         asked.setRequestMethod(given[0]);
         int status = asked.getResponseCode();
         var body = status < 400 ? asked.getInputStream() : asked.getErrorStream();
-        System.out.println(status + " " + new String(body.readAllBytes(), StandardCharsets.UTF_8));
+        // There is none for a refused CONNECT: Java keeps what a proxy says to itself.
+        String text = body == null ? "" : new String(body.readAllBytes(), StandardCharsets.UTF_8);
+        System.out.println(status + " " + text);
         System.exit(status < 400 ? 0 : 1);
     }
 }
@@ -47,8 +49,7 @@ def test_java_brings_no_credentials(behind: Behind, ask: list[str], origin: Orig
     """It comes to the gate and is turned away there: 407, recorded, nothing reaches the target."""
     gated = behind(origin)
     ran = gated.run(*ask, "GET", f"{origin.url}/echo")
-    assert ran.code == 1
-    assert 'Unable to tunnel through proxy. Proxy returns "HTTP/1.1 407' in ran.err, ran.said
+    assert (ran.code, ran.out) == (1, "407 \n"), ran.said
     denied = gated.decisions()
     assert {(one["outcome"], one["code"], one["host"]) for one in denied} == {
         ("DENY", "agent.no-credentials", "origin.test")

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import chron
 from clients.conftest import Behind
 from clients.tools import NOT_ALLOWED, ByEnvironment, needed
 from support.targets import Origin
@@ -40,15 +41,17 @@ def test_events_pass_as_they_come(behind: Behind, origin: Origin, version: str) 
     assert isinstance(gated, ByEnvironment)
     command = [needed("curl"), "-sS", "-N", f"--{version}", f"{origin.url}/sse"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=gated.environment()) as curl:
-        assert curl.stdout is not None
-        assert curl.stdout.readline() == "data: first\n"
-        (decision,) = gated.live.service.decisions()
-        assert gated.live.service.engine.open_exchanges == 1
-        origin.release()
+        try:
+            assert curl.stdout is not None
+            assert curl.stdout.readline() == "data: first\n"
+            (decision,) = chron.find(gated.live.config.chron, kind="decision")
+            assert not list(chron.find(gated.live.config.chron, kind="outcome")), "it has not ended"
+        finally:
+            origin.release()
         assert curl.stdout.read() == "\ndata: last\n\n"
     assert curl.returncode == 0
     allowed = gated.only()
-    assert allowed["id"] == decision["id"]
+    assert allowed["id"] == decision.id
     assert (allowed["outcome"], allowed["action"]) == ("ALLOW", "data:read")
     assert allowed["reason"] == "skill:deploy-v2 -- action in allow list"
     outcome = gated.outcome_of(allowed)

@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import h2.config
+import h2.connection
+import h2.events
 import httpx
 import pytest
 
 from support.clients import client_of
 from support.gate import LiveGate
+from support.raw import tunnel
 from support.targets import H2Origin, Origin
 
 
@@ -128,3 +132,32 @@ def test_http2_reaches_an_http2_target(tmp_path: Path, h2_origin: H2Origin, targ
         assert response.status_code == 200
         assert response.http_version == "HTTP/2"
         assert gate.records()[0]["outcome"] == "ALLOW"
+
+
+def test_a_slow_http2_agent_does_not_fill_the_gate(gate: LiveGate, origin: Origin) -> None:
+    """A download is read from the target no faster than the agent's HTTP/2 window lets it go on."""
+    with tunnel(gate, alpn="h2") as secure:
+        agent = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        agent.initiate_connection()
+        head = [(":method", "GET"), (":scheme", "https"), (":authority", "origin.test"), (":path", "/download?mb=64")]
+        agent.send_headers(1, head, end_stream=True)
+        secure.sendall(agent.data_to_send())
+        received = 0
+        while received < 65535:  # the window; it is never opened again
+            received += sum(
+                len(event.data)
+                for event in agent.receive_data(secure.recv(65536))
+                if isinstance(event, h2.events.DataReceived)
+            )
+            secure.sendall(agent.data_to_send())
+        for number in range(200):  # time passes: so many round trips the gate had to read on
+            agent.ping(number.to_bytes(8, "big"))
+            secure.sendall(agent.data_to_send())
+            answered = False
+            while not answered:
+                events = agent.receive_data(secure.recv(65536))
+                answered = any(isinstance(event, h2.events.PingAckReceived) for event in events)
+        agent.reset_stream(1)
+        secure.sendall(agent.data_to_send())
+    (record,) = gate.records()
+    assert gate.outcome_of(record)["response_bytes"] < 16 * 2**20
