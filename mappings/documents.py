@@ -14,7 +14,7 @@ The accepted language is a subset of YAML on which all YAML readers agree:
 
 Refused, each with its place (three of many):
 
-    skills/a.yaml:2:5: "*" cannot start a plain text; quote it
+    skills/a.yaml:2:6: "*" cannot start a plain text; quote it
     skills/a.yaml:3:1: key "allow" stands twice (first on line 1); keep one
     mappings/site.yaml:2:12: 1.10 would be read as a number; quote it
 
@@ -113,6 +113,9 @@ def parse[M: pydantic.BaseModel](
         raise error(located(document, model, invalid)) from None
 
 
+# What an alias or anchor without a name was probably meant to be: a pattern.
+_SIGNS = {"while scanning an alias": "*", "while scanning an anchor": "&"}
+
 _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -159,15 +162,14 @@ class _Reader:
     def _not_yaml(self, wrong: yaml.MarkedYAMLError, text: str) -> None:
         what = one_line(wrong.problem or wrong.context or "not valid YAML")
         mark = wrong.problem_mark or wrong.context_mark
-        name = wrong.context in ("while scanning an alias", "while scanning an anchor")
-        if name:  # whose problem stands behind the "*" or "&" that made it one
-            mark = wrong.context_mark
         place = Place(self.source, mark.line + 1, mark.column + 1) if mark else self.places[()]
-        if name or "cannot start any token" in what:
+        first = _SIGNS.get(wrong.context or "", "")
+        if "cannot start any token" in what:
             first = text.split("\n")[place.line - 1][place.column - 1 : place.column]
+        if first == "\t":
+            what = "a tab cannot stand here; use spaces"
+        elif first:
             what = f'"{first}" cannot start a plain text; quote it'
-            if first == "\t":
-                what = "a tab cannot stand here; use spaces"
         self._fault(place, what)
 
     def _node(self, event: yaml.NodeEvent, events: Iterator[yaml.Event], path: Path) -> object:

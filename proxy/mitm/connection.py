@@ -101,7 +101,11 @@ class AgentConnection(server.LiveConnectionHandler):
             except BaseException as error:
                 if not isinstance(error, asyncio.CancelledError):
                     _log.exception("the hook %s failed; its request is refused", hook.name)
-                self._fail_closed(hook.name, subject)
+                try:
+                    self._fail_closed(hook.name, subject)
+                except Exception:
+                    _log.exception("even the refusal failed; the connection is closed")
+                    self._close_client()
                 task = asyncio.current_task()
                 if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
                     raise
@@ -128,9 +132,9 @@ class AgentConnection(server.LiveConnectionHandler):
                 self._close_client()
 
     def _close_client(self) -> None:
-        handler = self.transports[self.client].handler
-        if handler is not None:
-            handler.cancel("refused by the gate")
+        agent = self.transports.get(self.client)
+        if agent is not None and agent.handler is not None:
+            agent.handler.cancel("refused by the gate")
 
     # --- tunnels and TLS -----------------------------------------------------------------------------
 
@@ -255,8 +259,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def abort(self) -> None:
         """Close the agent's connection now; what is open on it ends as failed."""
-        if self.client in self.transports:
-            self._close_client()
+        self._close_client()
 
     # --- responses -----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from proxy.destinations import Route
 
 _ALPN = (b"h2", b"http/1.1")  # RFC 7301, 6 and RFC 9113, 3.2
 
-_lib: Any = SSL._lib  # type: ignore[attr-defined]  # pyOpenSSL has no public call for host verification
+_lib: Any = SSL._lib  # type: ignore[attr-defined] # pyOpenSSL has no public call for host verification
 
 
 def agent_side(authority: Authority, host: str, now: datetime.datetime) -> SSL.Connection:
@@ -49,7 +49,7 @@ def target_side(route: Route, roots: Path, offered: tuple[bytes, ...]) -> SSL.Co
     `offered` is what the agent offered by ALPN: the target is asked for no protocol the agent cannot speak.
     """
     connection = SSL.Connection(_target_context(str(route.ca or roots), route.verify))
-    parameters = _lib.SSL_get0_param(connection._ssl)  # type: ignore[attr-defined]
+    parameters = _lib.SSL_get0_param(connection._ssl)
     # RFC 9525, 6.3: no partial wildcards; and no look at the common name, which is not the identity.
     _lib.X509_VERIFY_PARAM_set_hostflags(
         parameters, _lib.X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS | _lib.X509_CHECK_FLAG_NEVER_CHECK_SUBJECT

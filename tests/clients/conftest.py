@@ -22,16 +22,15 @@ def _site(folder: Path, targets: tuple[Target, ...], target_ca_pem: Path) -> tup
 
 @pytest.fixture
 def behind(way: str, tmp_path: Path, target_ca_pem: Path) -> Iterator[Behind]:
-    """Put targets behind a gate, in the way the test is parametrised with."""
+    """Put targets behind a gate, reached in the way that the test is for."""
     with ExitStack() as stack:
         yield lambda *targets: stack.enter_context(WAYS[way](*_site(tmp_path, targets, target_ca_pem)))
 
 
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
-    """How a tool comes to its gate; a test that needs only one of them overrides this."""
-    chosen: str = request.param
-    return chosen
+@pytest.fixture
+def way() -> str:
+    """How a tool comes to its gate; `in_both_ways` overrides it."""
+    return "environment"
 
 
 @pytest.fixture

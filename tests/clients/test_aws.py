@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import IN_DENY_LIST, Gated, Ran, needed
+from clients.tools import IN_DENY_LIST, Gated, Ran, in_both_ways, needed
 from support.targets import MotoAws
 
 type Aws = Callable[..., Ran]
@@ -75,6 +75,7 @@ def actions(moto_aws: MotoAws) -> list[str]:
     return [dict(pair.split("=") for pair in seen.body.decode().split("&"))["Action"] for seen in moto_aws.seen]
 
 
+@in_both_ways
 def test_an_agent_may_not_terminate(
     gated: Gated, aws: Aws, moto_aws: MotoAws, instance: str, state: Callable[[], str]
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import IN_DENY_LIST, NOT_ALLOWED, Gated, Ran, needed
+from clients.tools import IN_DENY_LIST, NOT_ALLOWED, Gated, Ran, in_both_ways, needed
 from support.targets import GitServer
 
 type Git = Callable[..., Ran]
@@ -62,6 +62,7 @@ def test_an_agent_may_clone(gated: Gated, git: Git, git_server: GitServer) -> No
     assert {one["target"] for one in decisions} == {"git.test/acme/shop"}
 
 
+@in_both_ways
 def test_an_agent_without_the_right_may_not_push(gated: Gated, git: Git, git_server: GitServer) -> None:
     """It is told why at its first question, before it makes a pack."""
     ran = git("push", git_server.remote, "main:refs/heads/topic", agent="reader-bot")

@@ -3,7 +3,7 @@
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import IN_DENY_LIST, needed
+from clients.tools import IN_DENY_LIST, in_both_ways, needed
 from support.targets import Origin
 
 PROGRAM = """
@@ -44,7 +44,6 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [needed("java"), "-cp", str(folder), "Ask"]
 
 
-@pytest.mark.parametrize("way", ["environment"])
 def test_java_brings_no_credentials(behind: Behind, ask: list[str], origin: Origin) -> None:
     """It comes to the gate and is turned away there: 407, recorded, nothing reaches the target."""
     gated = behind(origin)
@@ -59,6 +58,7 @@ def test_java_brings_no_credentials(behind: Behind, ask: list[str], origin: Orig
     assert "clm_" not in ran.err, "JAVA_TOOL_OPTIONS is printed by every JVM and must not hold the token"
 
 
+@in_both_ways
 def test_java_with_an_authenticator_is_gated(behind: Behind, ask: list[str], origin: Origin) -> None:
     """A program that answers the challenge itself is allowed and refused like any other."""
     gated = behind(origin)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import IN_DENY_LIST, Gated, Ran, needed
+from clients.tools import IN_DENY_LIST, Gated, Ran, in_both_ways, needed
 from support.targets import KubernetesApi
 
 type Kubectl = Callable[..., Ran]
@@ -42,6 +42,7 @@ def test_it_lists_pods(gated: Gated, kubectl: Kubectl, kubernetes_api: Kubernete
     assert {seen.header("proxy-authorization") for seen in kubernetes_api.seen} == {None}
 
 
+@in_both_ways
 def test_it_may_not_delete(gated: Gated, kubectl: Kubectl, kubernetes_api: KubernetesApi) -> None:
     """kubectl prints our reason and record as the server's own refusal; the deployment stays."""
     ran = kubectl("delete", "deployment", "web")

@@ -7,7 +7,7 @@ import pytest
 
 import chron
 from clients.conftest import Behind
-from clients.tools import NOT_ALLOWED, ByEnvironment, needed
+from clients.tools import NOT_ALLOWED, ByEnvironment, in_both_ways, needed
 from support.targets import Origin
 
 WEBSOCKET = """
@@ -33,7 +33,6 @@ sys.exit(asyncio.run(main(sys.argv[1])))
 """
 
 
-@pytest.mark.parametrize("way", ["environment"])
 @pytest.mark.parametrize("version", ["http1.1", "http2"])
 def test_events_pass_as_they_come(behind: Behind, origin: Origin, version: str) -> None:
     """The first event arrives while the target still holds the last one back."""
@@ -58,6 +57,7 @@ def test_events_pass_as_they_come(behind: Behind, origin: Origin, version: str) 
     assert (outcome["result"], outcome["response_bytes"]) == ("sent", len("data: first\n\ndata: last\n\n"))
 
 
+@in_both_ways
 def test_a_websocket_is_decided_at_its_upgrade(behind: Behind, origin: Origin) -> None:
     """Once allowed it carries both ways, and the outcome counts what it carried."""
     gated = behind(origin)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import IN_DENY_LIST, NOT_ALLOWED, Gated, Ran, needed
+from clients.tools import IN_DENY_LIST, NOT_ALLOWED, Gated, Ran, in_both_ways, needed
 from support.targets import TerraformState
 
 type Terraform = Callable[..., Ran]
@@ -58,6 +58,7 @@ def test_a_state_is_kept_where_it_may_be(gated: Gated, terraform: Terraform, ter
     assert len(decisions) == len(terraform_state.seen)
 
 
+@in_both_ways
 def test_another_state_is_not_written(gated: Gated, terraform: Terraform, terraform_state: TerraformState) -> None:
     """The write is refused, terraform fails and gives its lock back; the server has no state."""
     assert terraform("prod", "init", "-input=false").code == 0

@@ -250,6 +250,8 @@ def _run(command: Any, folder: Path, environ: Mapping[str, str]) -> subprocess.C
 
 
 WAYS: dict[str, type[Gated]] = {"environment": ByEnvironment, "claiim-run": ByCommand}
+in_both_ways = pytest.mark.parametrize("way", WAYS)
+"""For one test of each kind of tool; `claiim run` takes a second."""
 
 
 class Served(Gated):

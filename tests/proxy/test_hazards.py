@@ -92,6 +92,36 @@ def test_a_bug_in_any_stage_is_a_refusal(
         assert origin.seen == []
 
 
+DENY_PATH = {
+    "answer": (proxy.pipeline, "answer"),
+    "last resort": (proxy.mitm.connection, "answer"),
+    "into the flow": (proxy.mitm.flows, "respond"),
+    "refusal": (proxy.pipeline, "_refusal"),
+    "outcome": (proxy.pipeline.Gate, "finish"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("place", DENY_PATH)
+def test_a_bug_on_the_way_of_a_refusal_forwards_nothing(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, place: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A denied request stays denied although its answer, or the answer to that failure, cannot be made."""
+    where, name = DENY_PATH[place]
+    gate = LiveGate(tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS)
+    with gate, monkeypatch.context() as planted, client_of(gate) as client:
+        client.timeout = httpx.Timeout(5)
+        planted.setattr(where, name, FAULTS[fault])
+        try:
+            answered = client.delete("https://origin.test/things/7").status_code
+        except httpx.HTTPError:
+            answered = 0
+        planted.undo()
+    assert not 200 <= answered < 300
+    assert origin.connections == 0
+    assert all(record["outcome"] == "DENY" for record in gate.records())
+
+
 def test_a_stream_without_a_permit_reaches_nobody(
     gate: LiveGate, client: httpx.Client, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
