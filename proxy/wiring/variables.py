@@ -25,7 +25,13 @@ from urllib.parse import unquote, urlsplit
 
 from proxy.wiring.stores import JAVA_STORE_PASSWORD
 
-_PROXY = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_PROXY = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "WS_PROXY",  # aiohttp goes by the scheme of the URL, and takes no other variable for a WebSocket
+    "WSS_PROXY",
+)
 """Set in both cases: curl reads http_proxy in lower case only, other tools in upper case only."""
 
 _PROXY_OF_ITS_OWN = (
@@ -71,7 +77,7 @@ UNSET: tuple[str, ...] = (
     "grpc_proxy",
     "no_grpc_proxy",
     "GIT_PROXY_SSL_CAINFO",
-    *("SOCKS_PROXY", "WS_PROXY", "WSS_PROXY", "socks_proxy", "ws_proxy", "wss_proxy"),
+    *("SOCKS_PROXY", "socks_proxy"),
     # npm reads its settings in any case; the ones set below are in lower case.
     *(f"NPM_CONFIG_{name}" for name in _NPM),
     *("npm_config_noproxy", "npm_config_ca"),

@@ -148,3 +148,13 @@ def test_needs_body_does_not_change(mappings: Mappings) -> None:
     for method, host, path, headers in HEADS.values():
         head = Request(method, "https", host, 443, path, (), headers, None)
         assert mappings.needs_body(head) is mappings.needs_body(replace(head, body=b"x", body_complete=False)) is True
+
+
+def test_a_dry_run_in_the_query_is_none_while_the_body_is_unknown(mappings: Mappings) -> None:
+    """The options of a deletion may stand in what was not read, and then the query counts for nothing."""
+    known = Request(
+        "DELETE", "https", "k8s.acme.test", 443, "/api/v1/namespaces/shop/pods/a", (("dryRun", "All"),), (), b""
+    )
+    assert [each.action for each in mappings.resolve(known).operations] == ["deploy:plan"]
+    cut_off = replace(known, body_complete=False)
+    assert [each.action for each in mappings.resolve(cut_off).operations] == ["infra:destroy"]
