@@ -37,7 +37,7 @@ docs: setup ## check links and code blocks of the documentation
 	.venv/bin/python tools/check_docs.py
 
 bench: setup ## measure throughput and latency beside plain mitmproxy
-	.venv/bin/python -m tools.bench
+	.venv/bin/python tools/bench.py
 
 wheel: setup ## build the wheels of the gate and of the SDK into dist/
 	.venv/bin/python -m build --wheel --no-isolation --outdir dist .
