@@ -84,6 +84,18 @@ class AgentConnection(server.LiveConnectionHandler):
             self._agent_spoke.clear()
             await self._agent_spoke.wait()
 
+    # --- crashes -------------------------------------------------------------------------------------
+
+    def log(self, message: str, level: int = logging.INFO, exc_info: Any = None) -> None:
+        """Log for the engine; a crash of its layers, which it only logs, ends the connection.
+
+        Without this an exchange whose layer has crashed (h11 trailers from a target do that) would hang
+        until somebody's patience ends.
+        """
+        super().log(message, level, exc_info)
+        if exc_info is not None and level >= logging.ERROR:
+            self._close_client()
+
     # --- the catch-all -------------------------------------------------------------------------------
 
     async def handle_hook(self, hook: commands.StartHook) -> None:

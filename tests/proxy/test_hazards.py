@@ -206,12 +206,13 @@ class Upgrader(Target):
     """Answers every request with a 101 nobody asked for and then speaks its own protocol."""
 
     NAMES = ("origin.test",)
+    ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: own/1\r\n\r\nraw!"
 
     async def serve(self, stopped: asyncio.Event, ready: Callable[[int], None]) -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: own/1\r\n\r\nraw!")
+            writer.write(self.ANSWER)
             await writer.drain()
             self.relayed = await reader.read(64)
             writer.close()
@@ -308,6 +309,26 @@ def test_a_target_that_never_answers_is_our_504(tmp_path: Path, origin: Origin, 
         assert response.status_code == 504
         assert response.json()["code"] == "upstream.timeout"
         assert gate.outcome_of(gate.records()[0])["result"] == "failed"
+
+
+class Trailing(Upgrader):
+    """Answers with a chunked body and trailers, which the engine cannot carry."""
+
+    ANSWER = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"
+        b"5\r\nhello\r\n0\r\nX-Late: 1\r\n\r\n"
+    )
+
+
+def test_a_crash_in_the_engine_ends_the_connection(tmp_path: Path, target_ca: Any, target_ca_pem: Path) -> None:
+    """An exchange whose protocol layer crashed is cut off and recorded as failed; it does not hang."""
+    with Trailing(target_ca) as target:
+        gate = LiveGate(tmp_path / "gate", target, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS)
+        with running(gate), tunnel(gate) as secure:
+            secure.sendall(b"GET /x HTTP/1.1\r\nHost: origin.test\r\n\r\n")
+            assert not read_all(secure).endswith(b"0\r\n\r\n")
+        (record,) = gate.records()
+        assert gate.outcome_of(record)["result"] == "failed"
 
 
 # --- M9: resolved twice --------------------------------------------------------------------------------
