@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 
-from mappings import CanonicalError, Considered, Operation, Request, Resolution, load_mappings, split_authority
+from mappings import Considered, Operation, Request, Resolution, load_mappings
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, print_json
 from proxy.config import load_config
 from proxy.facts import FactsError, Inbound, read_facts
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SCHEMES = ("http", "https")
 
 
 @click.command("map")
@@ -44,7 +44,7 @@ def map_request(
 
 def _request(method: str, url: str, headers: Sequence[str], data: str | None) -> Request:
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _DEFAULT_PORTS:
+    if not separator or scheme not in _SCHEMES:
         raise click.BadParameter(f'"{url}" is no http:// or https:// URL', param_hint="URL")
     cut = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
     target = rest[cut:] if rest[cut:].startswith("/") else f"/{rest[cut:]}"
@@ -57,11 +57,8 @@ def _request(method: str, url: str, headers: Sequence[str], data: str | None) ->
     if body and b"content-length" not in named:
         fields.append((b"content-length", str(len(body)).encode()))
     try:
-        tunnel = split_authority(rest[:cut], _DEFAULT_PORTS[scheme])
-        inbound = Inbound(method.upper(), scheme, target, tuple(fields), "", tunnel, None, rest[:cut])
+        inbound = Inbound(method.upper(), scheme, target, tuple(fields), "", uri_authority=rest[:cut])
         return read_facts(inbound, body).request
-    except CanonicalError as error:
-        fail(f"wire.{error.code}: {error}", EXIT_DENY)
     except FactsError as error:
         fail(f"{error.code}: {error.message}", EXIT_DENY)
 

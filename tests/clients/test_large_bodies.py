@@ -76,7 +76,9 @@ def curl(request: pytest.FixtureRequest, gate: Served) -> Curl:
     spoken = request.param.removeprefix("http")
 
     def run(*arguments: str) -> Ran:
-        ran = gate.run(needed("curl"), "-sS", f"--{request.param}", "-w", "\n%{http_code} %{http_version}\n", *arguments)
+        ran = gate.run(
+            needed("curl"), "-sS", f"--{request.param}", "-w", "\n%{http_code} %{http_version}\n", *arguments
+        )
         assert ran.code == 0, ran.said
         assert ran.out.splitlines()[-1] == f"200 {spoken}"
         return ran
@@ -100,7 +102,6 @@ def test_a_download_is_not_kept(gate: Served, curl: Curl, origin: Origin, tmp_pa
     growth_bytes = memory.growth_bytes
     assert _sha256(tmp_path / "received") == body_sha256
     (tmp_path / "received").unlink()
-    print("GROWTH", growth_bytes / 2**20)
     assert growth_bytes < GROWTH_BYTES
     outcome = settled(gate, "data:read")
     assert (outcome["result"], outcome["response_bytes"]) == ("sent", BODY_BYTES)
@@ -112,7 +113,6 @@ def test_an_upload_is_not_kept(gate: Served, curl: Curl, origin: Origin, body_fi
     ran = curl("-X", "POST", "-T", str(body_file), f"{origin.url}/upload")
     growth_bytes = memory.growth_bytes
     assert json.loads(ran.out.splitlines()[0]) == {"bytes": BODY_BYTES, "sha256": body_sha256}
-    print("GROWTH", growth_bytes / 2**20)
     assert growth_bytes < GROWTH_BYTES
     outcome = settled(gate, "data:write")
     assert (outcome["result"], outcome["request_bytes"]) == ("sent", BODY_BYTES)

@@ -12,7 +12,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,10 @@ class Site:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     for name in [name for name in os.environ if name.startswith("CLAIIM_")]:
         monkeypatch.delenv(name)
-    yield Site(tmp_path / "site")
+    return Site(tmp_path / "site")
 
 
 def claiim(site: Site, *arguments: str) -> Result:
@@ -82,6 +82,7 @@ def claiim(site: Site, *arguments: str) -> Result:
 
 Spoil = Callable[[Site], object]
 
+CHANGED = 'skill "deploy-v2" version 1 changed since it was first loaded; bump the version'
 CHANGED_SKILL = {**SKILLS["deploy-v2"], "allow": ["**"]}
 
 
@@ -91,9 +92,15 @@ def _change_seen_skill(site: Site) -> None:
 
 
 RULES: dict[str, tuple[Spoil, list[str]]] = {
-    "broken configuration": (lambda s: s.append("claiim.yaml", "proxy: [\n"), ['claiim.yaml:12:1: key "proxy" stands']),
+    "broken configuration": (
+        lambda s: s.append("claiim.yaml", "state: [\n"),
+        ["claiim.yaml:11:1: did not find expected node content"],
+    ),
     "broken agents": (lambda s: s.append("agents.yaml", "]\n"), ["agents.yaml:"]),
-    "broken skill": (lambda s: s.append("policies/deploy-v2.yaml", "allow: {\n"), ["policies/deploy-v2.yaml:"]),
+    "broken skill": (
+        lambda s: s.append("policies/deploy-v2.yaml", "description: {\n"),
+        ["policies/deploy-v2.yaml:10:1: did not find expected node content"],
+    ),
     "broken policy": (
         lambda s: (s / "policies/p.yaml").write_text("policy: p\ndeny: [a\n"),
         ["policies/p.yaml:3:1: did not find expected ',' or ']'"],
@@ -101,11 +108,11 @@ RULES: dict[str, tuple[Spoil, list[str]]] = {
     "broken mapping": (lambda s: s.append("mappings/site.yaml", "\trules: []\n"), ["mappings/site.yaml:2:1: "]),
     "unknown key in the configuration": (
         lambda s: s.append("claiim.yaml", "proxi: {}\n"),
-        ['claiim.yaml:12:1: unknown key "proxi"; did you mean "proxy"'],
+        ['claiim.yaml:10:1: unknown key "proxi"; did you mean "proxy"'],
     ),
     "unknown key in agents": (
         lambda s: s.append("agents.yaml", "agentz: []\n"),
-        ['agents.yaml:24:1: unknown key "agentz"; did you mean "agents"'],
+        ['agents.yaml:22:1: unknown key "agentz"; did you mean "agents"'],
     ),
     "unknown key in a skill": (
         lambda s: s.append("policies/deploy-v2.yaml", "alow: []\n"),
@@ -152,7 +159,7 @@ RULES: dict[str, tuple[Spoil, list[str]]] = {
     ),
     "a text changed under its version": (
         _change_seen_skill,
-        ['policies/deploy-v2.yaml:1:8: skill "deploy-v2" version 1 changed since it was first loaded; bump the version'],
+        [f"policies/deploy-v2.yaml:1:8: {CHANGED}"],
     ),
     "several files at once": (
         lambda s: (
@@ -160,7 +167,7 @@ RULES: dict[str, tuple[Spoil, list[str]]] = {
             s.append("policies/deploy-v2.yaml", "y: 1\n"),
             s.append("mappings/site.yaml", "z: 1\n"),
         ),
-        ["agents.yaml:24:1: ", "policies/deploy-v2.yaml:9:1: ", "mappings/site.yaml:2:1: "],
+        ["agents.yaml:22:1: ", "policies/deploy-v2.yaml:9:1: ", "mappings/site.yaml:2:1: "],
     ),
 }  # fmt: skip
 
@@ -229,7 +236,10 @@ CERTIFICATES: dict[str, tuple[Spoil, str]] = {
         lambda s: s.configure(ca={"certificate": "my.pem", "key": "my.key"}),
         "my.pem: cannot read: no such file or directory; put it back, or name another in claiim.yaml",
     ),
-    "roots that are not there": (lambda s: s.configure(upstream={"ca_bundle": "roots.pem"}), "roots.pem: cannot read: "),
+    "roots that are not there": (
+        lambda s: s.configure(upstream={"ca_bundle": "roots.pem"}),
+        "roots.pem: cannot read: no such file or directory; put it back",
+    ),
     "roots that hold nothing": (
         lambda s: ((s / "roots.pem").write_text("x"), s.configure(upstream={"ca_bundle": "roots.pem"})),
         "roots.pem: no PEM certificate; give a file that holds at least one",
@@ -424,7 +434,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, origin: Origin, target_ca_pem: Pat
     assert len(origin.seen) == 2
     path = live.folder / "state/chron.db"
     assert chron.verify(path).ok
-    allowed = [record for record in chron.find(path, kind="decision", outcome="ALLOW")]
+    allowed = list(chron.find(path, kind="decision", outcome="ALLOW"))
     assert [record.text("channel") for record in allowed] == ["wire", "wire", "api"]
 
 

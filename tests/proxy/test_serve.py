@@ -236,7 +236,17 @@ def _curl(gate: Serving, token: str, place: str) -> int:
         "https_proxy": f"http://my-bot:{token}@{gate.proxy_address}",
         "CURL_CA_BUNDLE": str(gate.folder / "state/ca.pem"),
     }
-    command = [curl, "-sS", "-o", "/dev/null", "-w", "%{http_code} %{http_connect}", "-X", "POST", f"https://origin.test/{place}"]
+    command = [
+        curl,
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{http_connect}",
+        "-X",
+        "POST",
+        f"https://origin.test/{place}",
+    ]
     done = subprocess.run(
         command, env=clean_environment(gate.folder, **wired), capture_output=True, text=True, timeout=60
     )
