@@ -7,6 +7,7 @@ get that shape, so that the reason reaches the person or the model behind the to
     aws          JSON, Query or EC2   aws prints: An error occurred (AccessDenied) ...: <reason> ...
     github       {"message": ...}     gh and octokit print the message
     git          text/plain           git prints: remote: <reason> ...
+    git push     its own 200          the same; of a 403 to a pack git shows nothing but "HTTP 403"
 
 An answer names the rule's reason and the record; it never holds a path, a trace or another agent's name.
 """
@@ -99,6 +100,8 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
                 return _aws(refusal, request)
             case "github":
                 return _made(refusal, 403, "application/json; charset=utf-8", _github(refusal))
+            case "git" if request.method == "POST" and request.path.endswith("/git-receive-pack"):
+                return _git_push(refusal)
             case "git":
                 return _made(
                     refusal, 403, "text/plain; charset=utf-8", f"{refusal.sentence}\n".encode("utf-8", "replace")
@@ -183,6 +186,14 @@ def _aws(refusal: Refusal, request: Request) -> Answer:
             f"<RequestId>{request_id}</RequestId></ErrorResponse>"
         ).encode()
     return _made(refusal, 403, "text/xml", body)
+
+
+def _git_push(refusal: Refusal) -> Answer:
+    # https://git-scm.com/docs/gitprotocol-pack, "Packfile Data": band 3 is a fatal error, shown to the user.
+    # Within the success that git wants to see before it reads anything: the push fails all the same.
+    message = b"\x03" + refusal.sentence.encode()
+    body = b"%04x%s0000" % (len(message) + 4, message)
+    return _made(refusal, 200, "application/x-git-receive-pack-result", body)
 
 
 def _json(value: object) -> bytes:

@@ -59,7 +59,11 @@ def wire_fields(
         if inbound.tunnel:
             fields["host"], fields["port"] = inbound.tunnel
         else:
-            fields["host"] = _text(redacted_text(inbound.uri_authority.rpartition("@")[2]))  # no user:password
+            named = inbound.uri_authority.rpartition("@")[2]  # no user:password
+            host, _, port = named.rpartition(":")
+            if host and port.isdecimal() and len(port) <= 5:
+                named, fields["port"] = host.removeprefix("[").removesuffix("]"), int(port)
+            fields["host"] = _text(redacted_text(named))
         return fields
     request = facts.request
     fields |= {

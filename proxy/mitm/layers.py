@@ -108,7 +108,24 @@ class GateStream(HttpStream):
             unjudged = ResponseProtocolError(self.stream_id, "no verdict", ErrorCode.CONNECT_FAILED)
             yield from self.handle_protocol_error(unjudged)
             return False
-        return (yield from super().make_server_connection())
+        if not (yield from super().make_server_connection()):
+            return False
+        self._frame_body()
+        return True
+
+    def _frame_body(self) -> None:
+        """Say in an HTTP/1 head how long a body is that came by HTTP/2, where frames say it (RFC 9113, 8.1).
+
+        The engine does not: without this the target takes an allowed body for the next request, which nobody
+        has judged (RFC 9112, 6.3).
+        """
+        request = self.flow.request
+        if not request.is_http2 or self.context.server.alpn == b"h2" or "content-length" in request.headers:
+            return
+        if self.client_state != self.state_done:
+            request.headers["transfer-encoding"] = "chunked"
+        elif request.raw_content:
+            request.headers["content-length"] = str(len(request.raw_content))
 
     def state_wait_for_request_headers(self, event: RequestHeaders) -> Commands[None]:
         if self.mode is HTTPMode.regular and not event.request.host:
@@ -175,6 +192,11 @@ class GateStream(HttpStream):
         yield from self.start_request_stream()
         if self.client_state == self.state_stream_request_body:
             yield from self.state_stream_request_body(RequestData(self.stream_id, buffered))
+
+    def state_stream_request_body(self, event: events.Event) -> Commands[None]:
+        # An empty DATA frame is nothing; written as a chunk of HTTP/1 it would be the last one.
+        if not (isinstance(event, RequestData) and not event.data):
+            yield from super().state_stream_request_body(event)
 
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> Commands[None]:
         if event.response.status_code == 101 and not self._covers_upgrade(event.response):
