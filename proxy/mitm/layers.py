@@ -199,10 +199,13 @@ class GateStream(HttpStream):
             yield from super().state_stream_request_body(event)
 
     def state_wait_for_response_headers(self, event: ResponseHeaders) -> Commands[None]:
-        if event.response.status_code == 101 and not self._covers_upgrade(event.response):
+        status = event.response.status_code
+        if status < 200 and not (status == 101 and self._covers_upgrade(event.response)):
+            # A 101 that was not decided on would become a raw relay; of another interim response the engine
+            # thinks that it is the last, and the agent would wait for the real one for ever.
             yield commands.CloseConnection(self.context.server)
             unasked = ResponseProtocolError(
-                self.stream_id, "unsolicited protocol upgrade", ErrorCode.GENERIC_SERVER_ERROR
+                self.stream_id, f"unexpected interim response {status}", ErrorCode.GENERIC_SERVER_ERROR
             )
             yield from self.handle_protocol_error(unasked)
             return

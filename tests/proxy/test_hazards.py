@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h2.config
+import h2.connection
+import h2.events
 import httpx
 import pytest
 
@@ -162,6 +165,31 @@ def test_names_that_disagree_are_refused(gate: LiveGate, origin: Origin, name: s
     assert record["code"] in ("wire.authority-mismatch", "wire.host-repeated")
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [[(":authority", "other.test")], [(":authority", "origin.test"), ("host", "other.test")]],
+    ids=["authority", "host beside authority"],
+)
+def test_http2_names_that_disagree_are_refused(gate: LiveGate, origin: Origin, extra: list[tuple[str, str]]) -> None:
+    """Over HTTP/2 too, one connection leads to one destination."""
+    with tunnel(gate, alpn="h2") as secure:
+        config = h2.config.H2Configuration(client_side=True, validate_outbound_headers=False)
+        agent = h2.connection.H2Connection(config)
+        agent.initiate_connection()
+        pseudo = [(":method", "GET"), (":scheme", "https"), (":path", "/echo")]
+        agent.send_headers(1, [*pseudo, *extra], end_stream=True)
+        secure.sendall(agent.data_to_send())
+        answered: list[h2.events.Event] = []
+        while not any(
+            isinstance(event, h2.events.ResponseReceived | h2.events.ConnectionTerminated) for event in answered
+        ):
+            answered += agent.receive_data(secure.recv(65536))
+        for event in answered:
+            if isinstance(event, h2.events.ResponseReceived):
+                assert dict(event.headers)[b":status"] == b"400"
+    assert origin.connections == 0
+
+
 def test_a_hello_without_sni_is_for_the_tunnels_host(gate: LiveGate, origin: Origin) -> None:
     """No SNI: the CONNECT authority is the destination, and the target is verified under its name."""
     with tunnel(gate, sni=None) as secure:
@@ -311,12 +339,50 @@ def test_a_target_that_never_answers_is_our_504(tmp_path: Path, origin: Origin, 
         assert gate.outcome_of(gate.records()[0])["result"] == "failed"
 
 
+class Interim(Upgrader):
+    """Sends an early hint before its answer."""
+
+    ANSWER = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def test_an_interim_response_is_a_failure_and_no_hang(tmp_path: Path, target_ca: Any, target_ca_pem: Path) -> None:
+    """What the engine cannot pass on ends as our 502 with an outcome, not as an agent that waits for ever."""
+    with Interim(target_ca) as target:
+        gate = LiveGate(tmp_path / "gate", target, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS)
+        with running(gate), client_of(gate) as client:
+            response = client.get("https://origin.test/x")
+            assert response.status_code == 502
+            assert "interim response 103" in response.json()["reason"]
+        (record,) = gate.records()
+        assert gate.outcome_of(record)["result"] == "failed"
+
+
+class Forger(Upgrader):
+    """Names a record of its own, and a way around the gate."""
+
+    ANSWER = (
+        b'HTTP/1.1 200 OK\r\nX-Chron-Id: chr_forged\r\nAlt-Svc: h3=":443"\r\n'
+        b"Proxy-Authenticate: Basic\r\nContent-Length: 2\r\n\r\nok"
+    )
+
+
+def test_a_target_cannot_speak_for_the_gate(tmp_path: Path, target_ca: Any, target_ca_pem: Path) -> None:
+    """A target's own record id, alternative service and proxy challenge do not reach the agent."""
+    with Forger(target_ca) as target:
+        gate = LiveGate(tmp_path / "gate", target, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS)
+        with running(gate), client_of(gate) as client:
+            response = client.get("https://origin.test/x")
+            (record,) = gate.records()
+            assert response.headers.get_list("x-chron-id") == [record["id"]]
+            assert "alt-svc" not in response.headers
+            assert "proxy-authenticate" not in response.headers
+
+
 class Trailing(Upgrader):
     """Answers with a chunked body and trailers, which the engine cannot carry."""
 
     ANSWER = (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n"
-        b"5\r\nhello\r\n0\r\nX-Late: 1\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Late\r\n\r\n5\r\nhello\r\n0\r\nX-Late: 1\r\n\r\n"
     )
 
 
