@@ -1,7 +1,7 @@
 """The control API: agents ask first, operators reload and look, machines check health.
 
     GET  /health, /healthz     the process answers            {"status":"ok"}
-    GET  /readyz               each failing check by name     503 when one fails
+    GET  /readyz               each failing check by name     503 when one fails; details for the operator's token
     GET  /metrics              Prometheus text
     POST /v1/check             Bearer = an agent's token      {"action":..., "target":...} -> a decision
     GET  /v1/chron/{id}        Bearer = that agent's token or the operator's
@@ -15,7 +15,8 @@ import hashlib
 import hmac
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import pydantic
 from aiohttp import web
@@ -34,8 +35,19 @@ _MOST_FAULTS = 10
 """Of a malformed question; a body of nothing but unknown keys has thousands."""
 
 type Reload = Callable[[], Awaitable[str]]
-type Faults = Callable[[], dict[str, str]]
+type Faults = Callable[[], Sequence["Failing"]]
 type ReadRecord = Callable[[str], Awaitable[dict[str, object] | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A check that fails, by its name."""
+
+    name: str
+    summary: str
+    """For whoever asks: no path and no rule."""
+    detail: str = ""
+    """For the operator."""
 
 
 class _Question(pydantic.BaseModel):
@@ -92,8 +104,13 @@ class Api:
     async def _health(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
 
-    async def _ready(self, _: web.Request) -> web.Response:
-        faults = self._faults()
+    async def _ready(self, request: web.Request) -> web.Response:
+        # Details name files and rules, and an agent can ask as well as a machine: they need the operator's token.
+        detailed = "Authorization" in request.headers and self._is_operator(_bearer(request))
+        faults = {
+            failing.name: f"{failing.summary}: {failing.detail}" if detailed and failing.detail else failing.summary
+            for failing in self._faults()
+        }
         status = 503 if faults else 200
         return web.json_response({"status": "failing" if faults else "ok", "faults": faults}, status=status)
 

@@ -33,9 +33,7 @@ class Metrics:
         self._outcomes = Counter(
             "claiim_outcomes", "What became of judged requests.", ("result",), registry=self._registry
         )
-        forwarded = Counter(
-            "claiim_forwarded_bytes", "Body bytes forwarded.", ("direction",), registry=self._registry
-        )
+        forwarded = Counter("claiim_forwarded_bytes", "Body bytes forwarded.", ("direction",), registry=self._registry)
         self._bytes_up, self._bytes_down = forwarded.labels("up"), forwarded.labels("down")
         self._reloads = Counter("claiim_reloads", "Reloads of rules and agents.", ("result",), registry=self._registry)
         self.open_exchanges = Gauge(

@@ -14,7 +14,6 @@ Promises, each held by tests:
 
 import asyncio
 import base64
-import binascii
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -109,7 +108,7 @@ def read_credential(values: Sequence[str]) -> Credential | Problem:
         return NOBODY
     try:
         agent, colon, token = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # binascii.Error and UnicodeDecodeError are ones; text that is not ASCII raises the plain one
         return NOBODY
     return credential(agent, token) if colon and agent and token else NOBODY
 
@@ -209,16 +208,18 @@ class Gate:
                 self._settled.set()
 
     async def _judge_or_refuse(self, head: Head, body: bytes | None, complete: bool) -> Verdict:
+        recorded: list[str] = []
         try:
-            return await self._judge(head, body, complete)
+            return await self._judge(head, body, complete, recorded)
         except ChronError as error:
             _log.error("cannot record a decision, so nothing is forwarded: %s", error)
             return self._unrecorded(head, "gate.audit-unavailable", "gate -- the decision cannot be recorded")
         except Exception:  # noqa: BLE001 -- the catch-all: without it an exception would decide
             _log.exception("judging a request failed; it is refused")
+            self._end_unsent(recorded)
             return await self._refuse_by_error(head)
 
-    async def _judge(self, head: Head, body: bytes | None, complete: bool) -> Verdict:
+    async def _judge(self, head: Head, body: bytes | None, complete: bool, recorded: list[str]) -> Verdict:
         facts = head.facts
         if facts is not None and body is not None:
             facts = replace(facts, request=replace(facts.request, body=body, body_complete=complete))
@@ -235,7 +236,7 @@ class Gate:
                 decisions = [refused] * len(decisions)
             except DestinationUnknown as error:
                 unreachable = str(error)
-        ids = await self._record(head, facts, route, resolution, decisions)
+        ids = await self._record(head, facts, route, resolution, decisions, recorded)
         return self._verdict(head, facts, route, resolution, decisions, ids, unreachable)
 
     def _decide(self, head: Head, facts: Facts | None) -> tuple[Resolution, list[Decision]]:
@@ -285,6 +286,7 @@ class Gate:
         route: Route | None,
         resolution: Resolution,
         decisions: list[Decision],
+        recorded: list[str],
     ) -> tuple[str, ...]:
         """Make one record for each decision durable, adjacent and all or none; their ids."""
         self._requests += 1
@@ -296,6 +298,7 @@ class Gate:
             for operation, decision in zip(operations, decisions, strict=True)
         ]
         receipts = await self._chron.append_many(records)
+        recorded += [receipt.id for receipt in receipts]
         for decision in decisions:
             self.metrics.decided(decision, time.perf_counter_ns() - head.started_ns)
         return tuple(receipt.id for receipt in receipts)
@@ -331,13 +334,15 @@ class Gate:
     async def _refuse_by_error(self, head: Head) -> Verdict:
         """The catch-all's verdict: a recorded refusal, or an unrecorded one where even that fails."""
         code, reason = "gate.error", "gate -- internal error"
+        recorded: list[str] = []
         try:
             decision = head.book.policies.refuse(head.credential, code, reason)
-            ids = await self._record(head, None, None, Resolution((), None, ""), [decision])
+            ids = await self._record(head, None, None, Resolution((), None, ""), [decision], recorded)
             refusal = _refusal(None, decision, ids[0])
             return Verdict(answer(refusal), None, None, ids[0], ids, refusal, head.started_ns)
         except Exception:  # noqa: BLE001 -- the last resort refuses without a record
             _log.exception("the refusal could not be recorded either")
+            self._end_unsent(recorded)
             return self._unrecorded(head, code, reason)
 
     def _unrecorded(self, head: Head, code: str, reason: str) -> Verdict:
@@ -352,7 +357,19 @@ class Gate:
             anchor="",
             chron_id="",
         )
-        return Verdict(answer(refusal), None, None, "", (), refusal, head.started_ns)
+        try:
+            reply = answer(refusal)
+        except Exception:  # noqa: BLE001 -- even then there is an answer, and it is no permission
+            _log.exception("no answer could be made")
+            reply = Answer(503, ((b"Content-Length", b"0"),), b"")
+        return Verdict(reply, None, None, "", (), refusal, head.started_ns)
+
+    def _end_unsent(self, record_ids: Sequence[str]) -> None:
+        """What was recorded before something failed was forwarded by nobody: say so now, not at the next start."""
+        for record_id in record_ids:
+            self._append_outcome(
+                {"channel": "wire", "ref": record_id, "result": "blocked", "error": "the gate failed after recording"}
+            )
 
     def finish(self, verdict: Verdict, ending: Ending) -> None:
         """Record what became of a judged request, off the critical path."""
@@ -416,4 +433,3 @@ def _refusal(operation: Operation | None, decision: Decision, chron_id: str) -> 
         anchor=decision.anchor,
         chron_id=chron_id,
     )
-

@@ -25,7 +25,7 @@ import chron
 from chron import Chron, ChronError
 from mappings import DocumentError, load_mappings
 from policies import credential, load_policies
-from proxy.api import Api
+from proxy.api import Api, Failing
 from proxy.ca import certificate_faults, own_authority, read_roots
 from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
@@ -115,6 +115,7 @@ class Service:
         )
         stack.push_async_callback(self.api.stop)
         self.api_address = await _listening(self.api.start, self._listen(config.api.listen))
+        self.gate.destinations.guard_own_ports(frozenset({self.api_address.port}))
         stack.push_async_callback(self._stop_engine)
         self.proxy_address = await _listening(self.engine.start, self._listen(config.proxy.listen))
         self.gate.destinations.guard_own_ports(frozenset({self.api_address.port, self.proxy_address.port}))
@@ -182,17 +183,17 @@ class Service:
             self.metrics.reloaded("loaded")
             return book.digest
 
-    def faults(self) -> dict[str, str]:
-        """What keeps the gate from working as it should, by the name of the check."""
-        found: dict[str, str] = {}
+    def faults(self) -> list[Failing]:
+        """What keeps the gate from working as it should."""
+        found: list[Failing] = []
         if self._stopping:
-            found["gate"] = "stopping; new requests are refused"
+            found.append(Failing("gate", "stopping; new requests are refused"))
         if fault := self._chron.faults():
-            found["chron"] = fault
+            found.append(Failing("chron", "decisions cannot be recorded; requests are refused", fault))
         if self._refused:
-            found["rules"] = f"the last reload was refused, older rules are in force: {self._refused}"
+            found.append(Failing("rules", "the last reload was refused, older rules are in force", self._refused))
         if self.authority.certificate.not_valid_after_utc <= self._now():
-            found["ca"] = "the CA has expired"
+            found.append(Failing("ca", "the CA has expired"))
         return found
 
     async def _read_record(self, record_id: str) -> dict[str, object] | None:

@@ -23,6 +23,7 @@ from proxy.cli.options import (
     fail,
     json_option,
     located_errors,
+    operator_headers,
     print_json,
     refuse_gated_caller,
 )
@@ -217,8 +218,7 @@ def _announce(config: Config) -> None:
     # http.client knows no HTTP_PROXY: the control API cannot be reached through the gate.
     connection = http.client.HTTPConnection(listen.reachable.host, listen.port, timeout=_TIMEOUT_S)
     try:
-        headers = {"Authorization": f"Bearer {token}"} if (token := _operator_token(config)) else {}
-        connection.request("POST", "/v1/reload", headers=headers)
+        connection.request("POST", "/v1/reload", headers=operator_headers(config))
         response = connection.getresponse()
         status, body = response.status, response.read(65536)
     except (OSError, http.client.HTTPException):
@@ -230,13 +230,6 @@ def _announce(config: Config) -> None:
         said = "\n".join(_said(body)) or f"status {status}"
         fail(f"the change is written, but the gate keeps its older rules:\n{said}", EXIT_CONFIGURATION)
     click.echo("the gate has loaded the change", err=True)
-
-
-def _operator_token(config: Config) -> str:
-    try:
-        return (config.state / "operator.token").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""
 
 
 def _said(body: bytes) -> list[str]:

@@ -9,11 +9,14 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from chron.errors import ChronError
+
+if TYPE_CHECKING:
+    from proxy.config import Config
 
 EXIT_DENY = 1
 EXIT_USAGE = 2
@@ -40,6 +43,15 @@ def fail(message: str, code: int = EXIT_CONFIGURATION) -> NoReturn:
 def print_json(value: object) -> None:
     """Print one JSON document on stdout."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def operator_headers(config: "Config") -> dict[str, str]:
+    """What makes a request to the control API the operator's; nothing when this user cannot read the token."""
+    try:
+        token = config.operator_token.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return {}
+    return {"Authorization": f"Bearer {token}"}
 
 
 def refuse_gated_caller(verb: str) -> None:
@@ -85,6 +97,7 @@ __all__ = [
     "fail",
     "json_option",
     "located_errors",
+    "operator_headers",
     "print_json",
     "refuse_gated_caller",
 ]

@@ -13,7 +13,7 @@ import click
 
 from chron import ChronError
 from mappings import DocumentError
-from proxy.cli.options import config_option, located_errors
+from proxy.cli.options import config_option, located_errors, refuse_gated_caller
 from proxy.config import Config, load_config
 
 _log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ def serve(config_path: Path | None) -> None:
 
     TERM or INT drains and stops, a second INT stops at once; HUP reads rules and agents anew.
     """
+    refuse_gated_caller("claiim serve")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for noisy in ("mitmproxy", "asyncio", "hpack"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -207,7 +207,10 @@ def test_reload_is_the_operators(gate: LiveGate, api: httpx.Client) -> None:
 
 
 def test_a_refused_reload_keeps_the_rules_and_is_seen(gate: LiveGate, api: httpx.Client) -> None:
-    """422 with every fault, a record, a failing readiness check; the old rules answer, and a repair clears it."""
+    """422 with every fault, a record, a failing readiness check; the old rules answer, and a repair clears it.
+
+    Which file and which rule is for the operator: anybody may ask for readiness, the agents too.
+    """
     good = gate.folder.joinpath("policies/deploy-v2.yaml").read_text()
     gate.write("policies/deploy-v2.yaml", good + "extra: 1\n")
     gate.write("mappings/site.yaml", "version: 1\nrulez: []\n")
@@ -220,7 +223,11 @@ def test_a_refused_reload_keeps_the_rules_and_is_seen(gate: LiveGate, api: httpx
     assert (record["faults"], 'unknown key "rulez"' in record["error"]) == (len(faults), True)
     ready = api.get("/readyz")
     assert (ready.status_code, ready.json()["status"]) == (503, "failing")
-    assert ready.json()["faults"]["rules"].startswith("the last reload was refused, older rules are in force: ")
+    summary = "the last reload was refused, older rules are in force"
+    assert ready.json()["faults"] == {"rules": summary}
+    assert api.get("/readyz", headers=bearer()).json()["faults"] == {"rules": summary}
+    detailed = api.get("/readyz", headers=operator(gate)).json()["faults"]["rules"]
+    assert detailed.splitlines() == [f"{summary}: {faults[0]}", *faults[1:]]
     assert check(api, "deploy:staging").json()["outcome"] == "ALLOW"
     gate.write("policies/deploy-v2.yaml", good)
     gate.write("mappings/site.yaml", "version: 1\n")

@@ -445,7 +445,9 @@ def test_a_disk_below_the_low_water_mark(gate: LiveGate, origin: Origin, client:
     reserve, storage._low_water_bytes, storage._looked_s = storage._low_water_bytes, 2**62, 0.0
     response = client.get(ECHO)
     assert (response.status_code, response.json()["code"]) == (503, "gate.audit-unavailable")
-    assert httpx.get(f"{gate.api}/readyz", trust_env=False).json()["faults"]["chron"].startswith("disk almost full: ")
+    (failing,) = gate.service.faults()
+    assert failing.name == "chron"
+    assert failing.detail.startswith("disk almost full: ")
     storage._low_water_bytes, storage._looked_s = reserve, 0.0
     assert client.get(ECHO).status_code == 200
     assert len(origin.seen) == 2

@@ -445,6 +445,21 @@ async def test_a_bug_is_a_recorded_refusal_where_it_can_be(log: Chron, stages: l
     assert all(record["outcome"] == "DENY" for record in await records(log))
 
 
+@pytest.mark.parametrize("stage", ["metrics", "answer"])
+async def test_a_bug_after_the_record_leaves_no_decision_open(log: Chron, stage: str) -> None:
+    """What was recorded and then went wrong was forwarded by nobody: its outcome says so, at once."""
+    bug = _raises(ValueError("planted"))
+    where = patch.object(Metrics, "decided", bug) if stage == "metrics" else patch("proxy.pipeline.answer", bug)
+    gate = gate_with(log)
+    with where:
+        assert (await judged(gate, inbound("GET" if stage == "metrics" else "DELETE"))).route is None
+    decisions = {record["id"] for record in await records(log)}
+    outcomes = await records(log, "outcome")
+    assert decisions
+    assert {outcome["ref"] for outcome in outcomes} == decisions
+    assert {outcome["result"] for outcome in outcomes} <= {"blocked", "failed"}
+
+
 async def test_not_even_a_broken_answer_forwards(log: Chron) -> None:
     """When no answer can be made at all there is still no permission."""
     with patch("proxy.pipeline.answer", _raises(ValueError("planted"))):

@@ -163,7 +163,9 @@ def test_hup_reloads_or_keeps_what_was(site: Path) -> None:
         assert client.get(ECHO).json()["reason"] == "agent:deploy-bot -- suspended"
         (record,) = gate.records("policy", event="refused")
         assert changed in record["error"]
-        assert changed in gate.api("/readyz").json()["faults"]["rules"]
+        token = (site / "state/operator.token").read_text().strip()
+        detailed = gate.api("/readyz", headers={"Authorization": f"Bearer {token}"})
+        assert changed in detailed.json()["faults"]["rules"]
         skill.write_text(good)
         gate.signal(signal.SIGHUP)
         gate.wait_line("reloaded: rules ", times=2)
