@@ -69,6 +69,8 @@ class Inbound:
     """The server name of the agent's TLS hello, when there was one."""
     uri_authority: str = ""
     """The authority of an absolute-form URI or of `:authority`; "" when there was none."""
+    bodiless: bool = False
+    """The head alone says that there is no body."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,8 +151,10 @@ class Gate:
         """Steps 1 to 3 as far as they need no body. Never raises."""
         book, started_ns = self.book, time.perf_counter_ns()
         try:
-            facts = read_facts(inbound, None)
-            needs_body = book.policies.identify(who) is None and book.mappings.needs_body(facts.request)
+            facts = read_facts(inbound, b"" if inbound.bodiless else None)
+            needs_body = (
+                not inbound.bodiless and book.policies.identify(who) is None and book.mappings.needs_body(facts.request)
+            )
             return Head(inbound, who, facts, None, needs_body, book, started_ns)
         except FactsError as error:
             return Head(inbound, who, None, Problem(error.code, error.message), False, book, started_ns)

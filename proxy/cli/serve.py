@@ -5,7 +5,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 
@@ -40,7 +39,7 @@ async def _serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     async with Service(config) as service:
-        _tune_interpreter()
+        _settle_memory()
         _on_signals(loop, stopping)
         loop.add_signal_handler(signal.SIGHUP, lambda: _reload(service.reload()))
         click.echo(f"proxy on {service.proxy_address}, control API on {service.api_address}", err=True)
@@ -49,11 +48,8 @@ async def _serve(config: Config) -> None:
         click.echo("stopping: open exchanges drain; press Ctrl-C again to stop now", err=True)
 
 
-def _tune_interpreter() -> None:
-    """Two settings of CPython that suit a proxy with a writer thread beside its event loop."""
-    # The writer must get the interpreter soon after its fsync: the default lets the loop keep it for 5 ms.
-    sys.setswitchinterval(0.0005)
-    # Rules and code live as long as the process: the collector need not walk them again and again.
+def _settle_memory() -> None:
+    """Take what lives as long as the process out of the collector's walks: rules, code, tables."""
     gc.collect()
     gc.freeze()
 

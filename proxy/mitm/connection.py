@@ -57,6 +57,8 @@ class AgentConnection(server.LiveConnectionHandler):
         self._dialling: dict[str, asyncio.TimerHandle] = {}
         self._http: layers.GateHttpLayer | None = None
         """What speaks HTTP inside the tunnel."""
+        self._inner: layer.NextLayer | None = None
+        """What follows an accepted CONNECT, while it is being found out."""
         self._agent_spoke = asyncio.Event()
         context = self.layer.context
         context.layers.clear()
@@ -67,6 +69,12 @@ class AgentConnection(server.LiveConnectionHandler):
     async def server_event(self, event: events.Event) -> None:
         """Let the layers handle an event; one from the agent may have opened an HTTP/2 window."""
         await super().server_event(event)
+        inner = self._inner
+        if inner is not None and inner.layer is not None and not inner.events:
+            # The CONNECT is over and its layers only pass on what the inner ones do: step over them, for
+            # a quarter of the time that the engine takes for a request.
+            self.layer = inner.layer
+            self._inner = None
         if isinstance(event, events.ConnectionEvent) and event.connection is self.client:
             self._agent_spoke.set()
 
@@ -175,6 +183,8 @@ class AgentConnection(server.LiveConnectionHandler):
         if self._tunnel is None:
             # Only an accepted CONNECT has something behind it.
             raise RuntimeError("a layer was asked for outside a tunnel")
+        if not layers.inside_tls(nextlayer):
+            self._inner = nextlayer
         nextlayer.layer = layers.next_layer(nextlayer)
         if isinstance(nextlayer.layer, layers.GateHttpLayer):
             self._http = nextlayer.layer

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from mitmproxy import http, version
 from mitmproxy import options as mitmproxy_options
-from mitmproxy import version
 
 from proxy.ca import Authority
 from proxy.config import Address
@@ -33,6 +33,11 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "normalize_outbound_headers": (bool, True),
     "validate_inbound_headers": (bool, True),
 }
+
+
+# mitmproxy checks the type of every field of every message it builds, for a tenth of its time; it leaves
+# that out itself under "python -O", and our tests run over real sockets.
+http.MessageData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 
 
 class Engine:

@@ -69,7 +69,14 @@ def inbound(flow: http.HTTPFlow, client: str, tunnel: Tunnel | None, sni: str | 
         tunnel=(tunnel.host, tunnel.port) if tunnel else None,
         sni=sni,
         uri_authority=authority,
+        bodiless=_bodiless(flow),
     )
+
+
+def _bodiless(flow: http.HTTPFlow) -> bool:
+    """Whether an HTTP/1 request has no body (RFC 9112, 6.3); an HTTP/2 head does not tell."""
+    headers = flow.request.headers
+    return not flow.request.is_http2 and "transfer-encoding" not in headers and "content-length" not in headers
 
 
 def body(flow: http.HTTPFlow) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any
 from mitmproxy import flow, http
 from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers import ClientTLSLayer, ServerTLSLayer
+from mitmproxy.proxy.layers import ClientTLSLayer
 from mitmproxy.proxy.layers.http import (
     DropStream,
     HttpLayer,
@@ -331,17 +331,21 @@ def bare_answer(status: int) -> bytes:
     return b"HTTP/1.1 %d \r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % status
 
 
+def inside_tls(nextlayer: layer.NextLayer) -> bool:
+    """Whether the bytes in question came out of intercepted TLS."""
+    return any(isinstance(above, ClientTLSLayer) for above in nextlayer.context.layers)
+
+
 def next_layer(nextlayer: layer.NextLayer) -> layer.Layer | None:
     """What follows an accepted CONNECT: TLS, which is intercepted, or plain HTTP. Never a raw relay."""
     context = nextlayer.context
-    first = nextlayer.data_client()
-    inside_tls = any(isinstance(above, ClientTLSLayer) for above in context.layers)
-    if inside_tls:
+    if inside_tls(nextlayer):
         return GateHttpLayer(context, HTTPMode.transparent)
+    first = nextlayer.data_client()
     if len(first) < 3:
         return None
     if first[0] == 0x16 and first[1] == 0x03:  # RFC 8446, 5.1: handshake record
-        upstream_tls = ServerTLSLayer(context)
-        upstream_tls.child_layer = ClientTLSLayer(context)
-        return upstream_tls
+        # What comes out of TLS goes into TLS; the connection itself is made per request, after the verdict.
+        context.server.tls = True
+        return ClientTLSLayer(context)
     return GateHttpLayer(context, HTTPMode.transparent)
