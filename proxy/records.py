@@ -7,6 +7,7 @@ the names of its keys, of the path what looks like no credential.
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 from chron import redacted_path, redacted_text
 from mappings import Mappings, Operation
@@ -23,6 +24,10 @@ _MOST_TEXT = 512
 """The longest text from a request that a record keeps; what is longer is cut and marked."""
 _MOST_NAMES = 4096
 """The longest list of names. Uncut, some thousand policies would make every record larger than the Chron takes."""
+
+
+_redacted = lru_cache(1024)(redacted_text)
+"""For texts that come again and again: agents and reasons."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +112,12 @@ def operation_fields(operation: Operation | None) -> FieldValues:
 def decision_fields(decision: Decision) -> FieldValues:
     """Who was decided about, how, why and by which texts."""
     return {
-        "agent": _text(redacted_text(decision.agent)),
+        "agent": _text(_redacted(decision.agent)),
         "anchor": decision.anchor,
         "org": decision.org,
         "outcome": decision.outcome.value,
         "mode": decision.mode.value,
-        "reason": _text(redacted_text(decision.reason)),
+        "reason": _text(_redacted(decision.reason)),
         "code": decision.code,
         "stage": decision.stage,
         "rule": decision.rule or None,

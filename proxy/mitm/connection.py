@@ -14,7 +14,7 @@ Order of hooks for one intercepted request:
 import asyncio
 import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mitmproxy import http, tls
 from mitmproxy.connection import Server
@@ -28,6 +28,7 @@ from proxy.destinations import Route
 from proxy.facts import Inbound
 from proxy.mitm import flows, layers
 from proxy.mitm.flows import Exchange, Tunnel
+from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.tls import agent_side, target_side
 from proxy.pipeline import NOBODY, Ending, Verdict, read_credential
 
@@ -47,6 +48,8 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def __init__(self, engine: "Engine", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         super().__init__(reader, writer, engine.options, _MODE)
+        self._writer = GatheringWriter(writer)
+        self.transports[self.client].writer = cast(asyncio.StreamWriter, self._writer)
         self._engine = engine
         self._gate = engine.gate
         self._client_ip = str(self.client.peername[0])
@@ -69,6 +72,7 @@ class AgentConnection(server.LiveConnectionHandler):
     async def server_event(self, event: events.Event) -> None:
         """Let the layers handle an event; one from the agent may have opened an HTTP/2 window."""
         await super().server_event(event)
+        self._writer.flush()
         inner = self._inner
         if inner is not None and inner.layer is not None and not inner.events:
             # The CONNECT is over and its layers only pass on what the inner ones do: step over them, for

@@ -73,10 +73,12 @@ def inbound(flow: http.HTTPFlow, client: str, tunnel: Tunnel | None, sni: str | 
     )
 
 
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+
+
 def _bodiless(flow: http.HTTPFlow) -> bool:
     """Whether an HTTP/1 request has no body (RFC 9112, 6.3); an HTTP/2 head does not tell."""
-    headers = flow.request.headers
-    return not flow.request.is_http2 and "transfer-encoding" not in headers and "content-length" not in headers
+    return not flow.request.is_http2 and not any(name.lower() in _FRAMING for name, _ in flow.request.headers.fields)
 
 
 def body(flow: http.HTTPFlow) -> bytes:
