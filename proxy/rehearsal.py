@@ -143,6 +143,7 @@ async def _scenes(service: Service, folder: Path) -> list[Scene]:
     environ = environment(
         service.proxy_url(AGENT),
         bundle=files.bundle,
+        added=files.added,
         java_store=files.java_store,
         node_preload=files.node_preload,
         agent=AGENT,
