@@ -58,6 +58,8 @@ class AgentConnection(server.LiveConnectionHandler):
         self._routes: dict[tuple[str, int], Route] = {}
         """Addresses that a verdict has permitted on this connection; others are not dialled."""
         self._dialling: dict[str, asyncio.TimerHandle] = {}
+        self._open: dict[str, http.HTTPFlow] = {}
+        """Forwarded flows that have no ending yet."""
         self._http: layers.GateHttpLayer | None = None
         """What speaks HTTP inside the tunnel."""
         self._inner: layer.NextLayer | None = None
@@ -255,6 +257,7 @@ class AgentConnection(server.LiveConnectionHandler):
         assert verdict.route is not None
         flows.forward(flow, verdict)
         self._routes[verdict.route.address] = verdict.route
+        self._open[flow.id] = flow
         self._engine.opened(flow.id, exchange, self)
         flow.metadata[layers.PERMIT] = verdict
 
@@ -331,12 +334,18 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _finish(self, flow: http.HTTPFlow, result: str, *, error: str = "") -> None:
         """Record the ending of a forwarded flow, once."""
+        self._open.pop(flow.id, None)
         exchange = self._engine.closed(flow.id)
         if exchange is None or exchange.verdict is None:
             return
         status = flow.response.status_code if flow.response and not error else None
         ending = Ending(result, status, exchange.request_bytes, exchange.response_bytes, error)
         self._gate.finish(exchange.verdict, ending)
+
+    def _on_client_disconnected(self, _: object) -> None:
+        # Streams hear of most ends themselves; one whose layer has crashed or was cut off does not.
+        for flow in list(self._open.values()):
+            self._finish(flow, "failed", error="the connection ended")
 
     # --- heads that are no HTTP ----------------------------------------------------------------------
 

@@ -494,6 +494,19 @@ def test_a_request_with_two_readings_is_refused(gate: LiveGate, origin: Origin, 
     assert record["code"].startswith("wire.")
 
 
+def test_trailers_after_a_streamed_body_end_it_as_failed(gate: LiveGate, origin: Origin) -> None:
+    """A body that is on its way already and ends in a way the engine cannot carry gets its outcome at once."""
+    with tunnel(gate) as secure:
+        secure.sendall(
+            b"POST /upload HTTP/1.1\r\nHost: origin.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+        )
+        origin.wait_seen()
+        secure.sendall(b"0\r\nX-Late: 1\r\n\r\n")
+        assert status(read_all(secure)) == 400
+    (forwarded,) = gate.records(outcome="ALLOW")
+    assert gate.outcome_of(forwarded)["result"] == "failed"
+
+
 # --- M11: the gate's own listeners ---------------------------------------------------------------------
 
 

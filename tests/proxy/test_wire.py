@@ -11,7 +11,7 @@ import pytest
 
 from support.clients import client_of
 from support.gate import LiveGate
-from support.raw import tunnel
+from support.raw import read_all, tunnel
 from support.targets import H2Origin, Origin
 
 
@@ -161,3 +161,17 @@ def test_a_slow_http2_agent_does_not_fill_the_gate(gate: LiveGate, origin: Origi
         secure.sendall(agent.data_to_send())
     (record,) = gate.records()
     assert gate.outcome_of(record)["response_bytes"] < 16 * 2**20
+
+
+def test_a_pipelined_request_is_judged_by_itself(gate: LiveGate, origin: Origin) -> None:
+    """What follows an allowed request in the same packet is a request of its own."""
+    with tunnel(gate) as secure:
+        secure.sendall(
+            b"GET /echo HTTP/1.1\r\nHost: origin.test\r\n\r\n"
+            b"DELETE /things/7 HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n"
+        )
+        answers = read_all(secure)
+    assert answers.startswith(b"HTTP/1.1 200")
+    assert b"HTTP/1.1 403" in answers
+    assert [seen.method for seen in origin.seen] == ["GET"]
+    assert [record["outcome"] for record in gate.records()] == ["ALLOW", "DENY"]
