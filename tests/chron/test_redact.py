@@ -3,7 +3,6 @@
 import base64
 import random
 import string
-import time
 
 import pytest
 from hypothesis import given
@@ -136,18 +135,12 @@ def test_redacting_never_fails_and_settles(text):
 @pytest.mark.parametrize(
     "unit", ["a", "a-", "eyJ", "/", "%25", "token=", ":", "Basic ", "xoxb-", "a1B", "-----BEGIN ", "token-", "://a:"]
 )
-def test_no_text_is_slow(unit):
-    """A text made to be slow costs time in proportion to its length: 32 times longer, at most 200 times the work."""
-
-    def seconds(text):
-        start = time.process_time()
-        for _ in range(3):
-            redacted_text(text)
-            redacted_path(text)
-        return time.process_time() - start
-
-    short, long = unit * (512 // len(unit)), unit * (16384 // len(unit))
-    assert seconds(long) < 200 * max(seconds(short), 0.0005)
+def test_no_text_stalls_it(unit):
+    """A long text made to be slow is read in one go: with a pattern that backtracks this would not end."""
+    long = unit * (65536 // len(unit))
+    once = redacted_text(long)
+    assert redacted_text(once) == once
+    assert redacted_path(long).count("/") <= long.count("/") + 1
 
 
 PRINTED = {

@@ -4,7 +4,6 @@ import json
 import pickle
 import socket
 import ssl
-import time
 
 import pytest
 import trustme
@@ -226,10 +225,8 @@ def test_nobody_listening() -> None:
 def test_a_silent_gate(served: LoopbackGate) -> None:
     """A gate that accepts and says nothing is unavailable after `timeout_s`."""
     served.reply = lambda _: served.released.wait(10) and None
-    started = time.monotonic()
     with pytest.raises(GateUnavailable, match="timed out"):
         gate_at(served.url, timeout_s=0.1).check(**QUESTION)
-    assert time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize("part", [b"HTTP/1.1 200 OK\r\n" + b"X" * 200, b" " * 200])
@@ -245,10 +242,9 @@ def test_a_dripping_gate(part: bytes, served: LoopbackGate) -> None:
             handler.wfile.write(bytes([byte]))  # type: ignore[attr-defined]
 
     served.reply = drip
-    started = time.monotonic()
+    # Stretched, the question would end when the gate closes, which is another error.
     with pytest.raises(GateUnavailable, match="timed out"):
         gate_at(served.url, timeout_s=0.2).check(**QUESTION)
-    assert time.monotonic() - started < 2
 
 
 def test_https_needs_the_right_ca(tmp_path: object) -> None:
