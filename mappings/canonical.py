@@ -116,6 +116,7 @@ def _ipv6(text: str, shown: str) -> str:
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 
 
+@lru_cache(maxsize=4096)
 def split_authority(text: str, default_port: int) -> tuple[str, int]:
     """Return canonical host and port of ``host``, ``host:port`` or ``[address]:port``."""
     host, colon, port_text = text, "", ""

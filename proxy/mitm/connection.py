@@ -115,26 +115,26 @@ class AgentConnection(server.LiveConnectionHandler):
     async def handle_hook(self, hook: commands.StartHook) -> None:
         """Run the hook; an exception, of whatever kind, refuses."""
         subject: Any = None
-        with self.timeout_watchdog.disarm():
-            try:
-                method = getattr(self, f"_on_{hook.name}", None)
-                if method is None:
-                    return
-                subject = next(iter(vars(hook).values()))  # hooks have one field; their args() is ten times slower
-                pending = method(subject)
-                if pending is not None:
+        try:
+            method = getattr(self, f"_on_{hook.name}", None)
+            if method is None:
+                return
+            subject = next(iter(vars(hook).values()))  # hooks have one field; their args() is ten times slower
+            pending = method(subject)
+            if pending is not None:
+                with self.timeout_watchdog.disarm():  # a judgement is no inactivity
                     await pending
-            except BaseException as error:
-                if not isinstance(error, asyncio.CancelledError):
-                    _log.exception("the hook %s failed; its request is refused", hook.name)
-                try:
-                    self._fail_closed(hook.name, subject)
-                except Exception:
-                    _log.exception("even the refusal failed; the connection is closed")
-                    self._close_client()
-                task = asyncio.current_task()
-                if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
-                    raise
+        except BaseException as error:
+            if not isinstance(error, asyncio.CancelledError):
+                _log.exception("the hook %s failed; its request is refused", hook.name)
+            try:
+                self._fail_closed(hook.name, subject)
+            except Exception:
+                _log.exception("even the refusal failed; the connection is closed")
+                self._close_client()
+            task = asyncio.current_task()
+            if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
+                raise
 
     def _fail_closed(self, name: str, subject: Any) -> None:
         """Leave nothing behind that could be forwarded."""

@@ -102,7 +102,7 @@ def forward(flow: http.HTTPFlow, verdict: Verdict) -> None:
         data.headers = http.Headers([(name.lower(), value) for name, value in kept])
     else:
         data.authority = b""
-        data.headers = http.Headers(facts.wire_fields)
+        data.headers.fields = facts.wire_fields
 
 
 def respond(flow: http.HTTPFlow, answer: Answer) -> None:
