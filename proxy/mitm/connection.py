@@ -290,6 +290,16 @@ class AgentConnection(server.LiveConnectionHandler):
         """Close the agent's connection now; what is open on it ends as failed."""
         self._close_client()
 
+    def release(self) -> None:
+        """Close what is still open when the agent is gone.
+
+        The engine leaves a target's socket to the collector when its dialling is cancelled at the moment it
+        succeeds.
+        """
+        for transport in self.transports.values():
+            if transport.writer is not None:
+                transport.writer.close()
+
     # --- responses -----------------------------------------------------------------------------------
 
     def _on_responseheaders(self, flow: http.HTTPFlow) -> None:

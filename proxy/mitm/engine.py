@@ -93,6 +93,7 @@ class Engine:
         except Exception:
             _log.exception("a connection ended unexpectedly")
         finally:
+            connection.release()
             del self._connections[connection]
 
     def opened(self, flow_id: str, exchange: Exchange, connection: AgentConnection) -> None:
