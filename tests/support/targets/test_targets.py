@@ -97,13 +97,11 @@ def test_a_cut_connection_is_an_error(plain_origin: Origin, path: str) -> None:
         httpx.get(f"{plain_origin.direct_url}/{path}", trust_env=False)
 
 
-async def test_a_websocket_says_back_what_it_hears(origin: Origin, target_ca_pem: Path) -> None:
+async def test_a_websocket_says_back_what_it_hears(plain_origin: Origin) -> None:
     """Text and binary come back as they went."""
-    context = ssl.create_default_context(cafile=str(target_ca_pem))
-    async with (
-        aiohttp.ClientSession() as session,
-        session.ws_connect(origin.direct_url + "/ws", ssl=context) as ws,
-    ):
+    # Without TLS: aiohttp does not wait for the end of an upgraded TLS connection, whose socket the collector
+    # would then find, and report, in some later test.
+    async with aiohttp.ClientSession() as session, session.ws_connect(plain_origin.direct_url + "/ws") as ws:
         await ws.send_str("ping")
         assert await ws.receive_str() == "ping"
         await ws.send_bytes(b"\x00\x01")
