@@ -4,6 +4,7 @@ A tool gets nothing but an environment, in one of two ways that a test cannot te
 and the variables of `proxy.wiring`, or the command `claiim run` over a configuration folder on disk.
 """
 
+import abc
 import json
 import os
 import re
@@ -142,7 +143,7 @@ class Ran:
         return self.out + self.err
 
 
-class Gated:
+class Gated(abc.ABC):
     """A gate, its Chron, and a working folder that is the tool's home as well."""
 
     def __init__(self, live: LiveGate, folder: Path) -> None:
@@ -159,9 +160,9 @@ class Gated:
         outcomes = [record["ref"] for record in self._records("outcome")]
         assert sorted(record["id"] for record in self._records("decision")) == sorted(outcomes)
 
+    @abc.abstractmethod
     def run(self, *command: str, agent: str = "deploy-bot", **more: str) -> Ran:
         """Run a tool as an agent; `more` is what its user has in the environment besides."""
-        raise NotImplementedError
 
     def decisions(self, **wanted: object) -> list[dict[str, Any]]:
         """The decisions so far, oldest first, whose fields are as wanted."""

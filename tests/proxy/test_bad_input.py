@@ -497,7 +497,7 @@ class Ready:
         end = datetime.datetime.now() + datetime.timedelta(seconds=20)
         while httpx.get(f"{self.gate.api}/readyz", trust_env=False).status_code != 200:
             assert datetime.datetime.now() < end
-            self.gate.call(asyncio.sleep(0.05))
+            self.gate.call(asyncio.sleep(0.05))  # between two looks only: the writer's recovery tells nobody
 
 
 def test_a_refusal_on_reload_is_one_line_for_each_fault(gate: LiveGate, client: httpx.Client) -> None:

@@ -114,7 +114,7 @@ def test_a_command_about_files_does_not_load_the_engine(tmp_path: Path, argument
 )
 def test_without_a_configuration_the_remedy_is_said(tmp_path: Path, arguments: list[str]) -> None:
     """Every command that needs one says how to get it, in one line, never a trace."""
-    if Path("/etc/claiim/claiim.yaml").exists():
+    if Path("/etc/claiim/claiim.yaml").exists():  # it would be found, rightly, and a test must not move it
         pytest.skip("this machine has a configuration of its own")
     done = claiim(*arguments, cwd=tmp_path)
     assert done.returncode == (1 if arguments == ["check"] else 78)

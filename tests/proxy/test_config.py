@@ -193,7 +193,7 @@ def test_the_first_place_that_has_one_wins(tmp_path: Path, monkeypatch: pytest.M
 def test_without_a_home_nothing_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A container's user may have no home at all; the remedy is said, not a trace."""
     monkeypatch.chdir(tmp_path)
-    if Path("/etc/claiim/claiim.yaml").exists():
+    if Path("/etc/claiim/claiim.yaml").exists():  # it would be found, rightly, and a test must not move it
         pytest.skip("this machine has a configuration of its own")
     assert find_config(None, {}) is None
     with pytest.raises(ConfigError, match=r'no claiim\.yaml found; run "claiim init" here, or give --config PATH'):
