@@ -46,7 +46,7 @@ wheel: setup ## build the wheels of the gate and of the SDK into dist/
 lock: ## resolve the versions anew (needs uv)
 	uv lock
 	$(call export,requirements.txt,--no-dev)
-	$(call export,requirements-dev.txt,--all-groups)
+	$(call export,requirements-dev.txt,--group dev)
 
 # What pip installs where there is no uv: the versions of uv.lock, and no address.
 define export

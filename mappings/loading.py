@@ -9,17 +9,22 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from mappings.catalogues import shipped
 from mappings.compile import compile_documents
 from mappings.documents import Document, DocumentError, Fault, PackError, Place, read_document
 from mappings.mapping import Mappings
-from mappings.packs import CODE_PACKS
+from mappings.packs import shipped_packs
+from mappings.recognition import Pack
 
 _SHIPPED = Path(__file__).parent / "packs"
 
 
-def compile_mappings(documents: Sequence[Document]) -> Mappings:
-    """Return the mappings of exactly these documents; raise PackError with every fault. Reads no file."""
-    return Mappings(compile_documents(documents, CODE_PACKS), documents)
+def compile_mappings(documents: Sequence[Document], packs: Sequence[Pack] | None = None) -> Mappings:
+    """Return the mappings of exactly these documents; raise PackError with every fault.
+
+    Reads no file but, when no packs are given, the index of the shipped catalogues.
+    """
+    return Mappings(compile_documents(documents, shipped_packs(shipped()) if packs is None else packs), documents)
 
 
 def load_mappings(paths: Sequence[Path]) -> Mappings:

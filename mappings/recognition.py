@@ -1,6 +1,6 @@
 """What a pack says about a request: which calls of its API the request makes.
 
-A code pack is an object with the attributes of `Pack`; `mappings.packs.CODE_PACKS` lists them. A pack reads
+A code pack is an object with the attributes of `Pack`; `mappings.packs.shipped_packs` lists them. A pack reads
 one API's wire form and nothing else: it names calls (``kubernetes:delete:apps/deployments``) and decides
 neither action nor environment nor whether anything is allowed. It is pure, keeps no state between requests
 and raises nothing; should it raise all the same, the request is refused.
@@ -27,6 +27,9 @@ from typing import Protocol
 from mappings.request import Request
 from mappings.resolution import CONFLICT, UNREADABLE, Problem
 
+ACCESS = ("read", "list", "write", "permissions", "tagging")
+"""What an operation does to what it reaches, in the five words of the AWS service authorization reference."""
+
 _NO_LISTS: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
@@ -47,6 +50,26 @@ class Call:
     """The target when no rule gives one; "" lets the core write host and path."""
     path: str = ""
     """The path in the one spelling that rules and targets see, where the API takes several; "" is the path sent."""
+    access: str = ""
+    """A word of `ACCESS`; "" when the pack cannot tell, which counts as no permission to take it for a read."""
+    executes: bool = False
+    """Whether it sets something going whose effect the request does not bound: a script, a template, a shell."""
+    mints: bool = False
+    """Whether its answer holds a credential or a secret, however much it looks like a read."""
+    known: bool = True
+    """False when only the wire named it, and the pack's list has no such operation."""
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """What is known of the operation itself, for rules and records; only what is there has a key."""
+        found = {"access": self.access} if self.access else {}
+        if self.executes:
+            found["executes"] = "true"
+        if self.mints:
+            found["mints"] = "true"
+        if not self.known:
+            found["known"] = "false"
+        return found
 
 
 @dataclass(frozen=True, slots=True)

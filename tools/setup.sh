@@ -40,7 +40,7 @@ if [ "$with_uv" = yes ]; then
     # When uv has to fetch a Python and cannot, the finder's own message says what to install.
     [ -e .venv ] || uv venv --quiet --python "$python" .venv || tools/find-python.sh >/dev/null
     # An active virtual environment elsewhere must not become the target.
-    env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT uv sync --quiet --frozen --all-groups --python .venv/bin/python
+    env -u VIRTUAL_ENV -u UV_PROJECT_ENVIRONMENT uv sync --quiet --frozen --group dev --python .venv/bin/python
 else
     say "python -m venv and pip with $python; the first time takes a minute or two"
     if ! "$python" -c 'import ensurepip' 2>/dev/null; then

@@ -1,18 +1,35 @@
-"""The shipped packs: code for APIs whose requests follow a rule, YAML for those that are a list of routes.
+"""The shipped packs: code for APIs whose requests follow a rule, catalogues for those that are a list.
 
-`CODE_PACKS` are the code packs; the YAML files beside this one are read by `mappings.loading`, and hold route
-tables and the intent rules that turn operations into the small vocabulary of actions:
-
-    deploy:ENV  deploy:rollback-ENV  deploy:plan      infra:create  infra:update  infra:destroy
-    pr:comment  pr:approve  pr:merge                  repo:push  repo:delete  repo:delete-ref
-    ci:run   secret:read   iam:change                 data:read  data:write  data:delete   health:check
+`shipped_packs` makes them. The YAML files beside this one are read by `mappings.loading`: they hold the intent
+rules that turn operations into the small vocabulary of actions (docs/vocabulary.md), and the few route tables that
+were written by hand.
 
 A pack never makes a call sound milder than it is: what no rule names keeps its full operation name.
 """
 
-from mappings.packs.aws import PACK as AWS
-from mappings.packs.git import PACK as GIT
-from mappings.packs.kubernetes import PACK as KUBERNETES
+import importlib
+import importlib.util
+from collections.abc import Mapping
+
+from mappings.catalogues import Archive, CataloguePack
 from mappings.recognition import Pack
 
-CODE_PACKS: tuple[Pack, ...] = (KUBERNETES, GIT, AWS)
+_CODE = ("kubernetes", "git", "aws", "azure", "vault", "docker", "argocd", "mcp", "jsonrpc", "grpc", "registry")
+"""Packs without a catalogue: `PACK` of the module of that name."""
+
+_WITH_CATALOGUE = {"google": "GooglePack", "github": "GithubPack", "slack": "SlackPack"}
+"""Packs that read more than method, path and query: made from the family's archive."""
+
+
+def shipped_packs(archives: Mapping[str, Archive]) -> tuple[Pack, ...]:
+    """Return every pack that is code or a catalogue."""
+    packs: list[Pack] = []
+    for name in _CODE:
+        if importlib.util.find_spec(f"mappings.packs.{name}") is not None:
+            packs.append(importlib.import_module(f"mappings.packs.{name}").PACK)
+    for family, archive in sorted(archives.items()):
+        if family in _WITH_CATALOGUE and importlib.util.find_spec(f"mappings.packs.{family}") is not None:
+            packs.append(getattr(importlib.import_module(f"mappings.packs.{family}"), _WITH_CATALOGUE[family])(archive))
+        else:
+            packs.append(CataloguePack(archive))
+    return tuple(packs)
