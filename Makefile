@@ -1,13 +1,13 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test selftest catalogues vocabulary lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## create or refresh .venv with everything (uv if it works here, else venv and pip)
 	@tools/setup.sh
@@ -17,6 +17,15 @@ rehearse: setup ## see the gate allow and refuse, from a real client, in under a
 
 test: setup ## run all tests
 	.venv/bin/python -m pytest
+
+selftest: setup ## name every operation of every source (needs the package registries; minutes)
+	.venv/bin/python tools/selftest/run.py --write
+
+catalogues: setup ## compile the catalogues anew from the pinned packages (needs the package registries)
+	.venv/bin/python tools/catalogues/build.py
+
+vocabulary: setup ## write docs/vocabulary.md from the shipped rules
+	.venv/bin/python tools/vocabulary.py
 
 lint: setup ## check style and formatting
 	.venv/bin/ruff check .

@@ -8,6 +8,7 @@ get that shape, so that the reason reaches the person or the model behind the to
     github       {"message": ...}     gh and octokit print the message
     git          text/plain           git prints: remote: <reason> ...
     git push     its own 200          the same; of a 403 to a pack git shows nothing but "HTTP 403"
+    others       JSON, `proxy.shapes` their SDKs raise the error they know, with the reason as its message
 
 An answer names the rule's reason and the record; it never holds a path, a trace or another agent's name.
 """
@@ -19,6 +20,7 @@ from http import HTTPStatus
 from xml.sax.saxutils import escape
 
 from mappings import Request
+from proxy.shapes import SHAPES
 
 CHRON_ID_FIELD = b"X-Chron-Id"
 
@@ -98,14 +100,14 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
                 return _made(refusal, 403, "application/json", _kubernetes(refusal))
             case "aws":
                 return _aws(refusal, request)
-            case "github":
-                return _made(refusal, 403, "application/json; charset=utf-8", _github(refusal))
             case "git" if request.method == "POST" and request.path.endswith("/git-receive-pack"):
                 return _git_push(refusal)
             case "git":
                 return _made(
                     refusal, 403, "text/plain; charset=utf-8", f"{refusal.sentence}\n".encode("utf-8", "replace")
                 )
+            case _ if shape := SHAPES.get(family):
+                return _made(refusal, 403, "application/json; charset=utf-8", _json(shape(refusal)))
     return problem(refusal)
 
 
@@ -145,19 +147,6 @@ def _kubernetes(refusal: Refusal) -> bytes:
             "reason": "Forbidden",
             "details": {"causes": [{"reason": refusal.code, "message": refusal.reason}]},
             "code": 403,
-        }
-    )
-
-
-def _github(refusal: Refusal) -> bytes:
-    # https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
-    return _json(
-        {
-            "message": refusal.sentence,
-            "documentation_url": "",
-            "status": "403",
-            "code": refusal.code,
-            "chron_id": refusal.chron_id,
         }
     )
 

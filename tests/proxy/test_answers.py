@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mappings import Request
 from proxy.answers import Answer, Refusal, answer, problem
+from proxy.shapes import SHAPES
 
 DENIED = Refusal(
     outcome="DENY",
@@ -117,6 +118,40 @@ def test_github_clients_read_a_message() -> None:
     assert (said["message"], said["status"]) == (SENTENCE, "403")
 
 
+WHERE_THEY_LOOK = {
+    "anthropic": ("error", "message"),
+    "azure": ("error", "message"),
+    "cloudflare": ("errors", 0, "message"),
+    "datadog": ("errors", 0),
+    "docker": ("message",),
+    "gitlab": ("message",),
+    "google": ("error", "message"),
+    "openai": ("error", "message"),
+    "pagerduty": ("error", "message"),
+    "slack": ("response_metadata", "messages", 0),
+    "stripe": ("error", "message"),
+    "terraform": ("errors", 0, "detail"),
+    "vault": ("errors", 0),
+}
+"""Where each family's SDK takes the text of its error from."""
+
+
+@pytest.mark.parametrize("family", WHERE_THEY_LOOK)
+def test_an_sdk_finds_the_reason_where_it_looks(family: str) -> None:
+    """The family's own JSON shape, with reason, record id and advice in the place of its message."""
+    refused = answer(DENIED, request(), family)
+    found = json.loads(refused.body)
+    for step in WHERE_THEY_LOOK[family]:
+        found = found[step]
+    assert (refused.status, found) == (403, SENTENCE)
+    assert DENIED.chron_id in refused.body.decode()
+
+
+def test_every_shape_is_looked_into() -> None:
+    """No shape without a row above."""
+    assert set(SHAPES) == {*WHERE_THEY_LOOK, "github"}
+
+
 def test_git_reads_plain_text() -> None:
     """git shows text/plain bodies of a failed request as "remote: ..."."""
     refused = answer(DENIED, request(), "git")
@@ -150,7 +185,7 @@ def test_aws_clients_read_their_own_error(asked: Request, expected: str) -> None
         assert dict(refused.fields)[b"x-amzn-errortype"] == b"AccessDeniedException"
 
 
-@pytest.mark.parametrize("family", ["kubernetes", "aws", "github", "git"])
+@pytest.mark.parametrize("family", ["kubernetes", "aws", "git", *SHAPES])
 @pytest.mark.parametrize("code", ["agent.no-credentials", "gate.audit-unavailable", "wire.method", "upstream.failed"])
 def test_only_a_denial_borrows_a_tools_shape(family: str, code: str) -> None:
     """What is not the caller's 403 stays a problem document: no tool takes it for the target's own answer."""
@@ -163,7 +198,7 @@ _TEXT = st.text(max_size=40) | st.sampled_from(["\x00", "\ud800", "<&>]]>", 'a"b
 @given(
     st.builds(Refusal, outcome=st.just("DENY"), reason=_TEXT, code=st.sampled_from(sorted(STATUSES)),
               action=_TEXT, target=_TEXT, agent=_TEXT, anchor=_TEXT, chron_id=st.sampled_from(["", "chr_01"])),
-    st.sampled_from(["", "kubernetes", "aws", "github", "git"]),
+    st.sampled_from(["", "kubernetes", "aws", "git", *SHAPES]),
     st.sampled_from([entry[0] for entry in AWS.values()]),
 )  # fmt: skip
 def test_every_answer_parses(refusal: Refusal, family: str, asked: Request) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from mappings import Request, canonical_host, canonical_target
+from mappings import Mappings, Request, canonical_host, canonical_target, load_mappings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,16 @@ class Case:
         body = None if self.body is None else base64.b64encode(self.body).decode()
         row = [self.method, self.url, sorted(self.wanted), [list(pair) for pair in self.headers], body, self.group]
         return json.dumps(row, separators=(",", ":"))
+
+
+def mappings_of(site: str) -> Mappings:
+    """Return the shipped mappings, with an operator's file when a family's hosts must be bound."""
+    if not site:
+        return load_mappings([])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "site.yaml"
+        path.write_text(site, "utf-8")
+        return load_mappings([path])
 
 
 def case_of(line: str) -> Case:
