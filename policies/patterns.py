@@ -28,8 +28,9 @@ from collections.abc import Iterable, Sequence
 
 from mappings.actions import canonical_action
 
-RESERVED_SEGMENTS = ("unknown", "conflict", "unmapped")
-"""What the mappings say when the facts name no environment, name two, or no rule names the request."""
+RESERVED_SEGMENTS = ("unknown", "conflict", "unrecognised", "unbound", "unreadable", "unmapped")
+"""What the mappings say when the facts name no environment or two, when the host's pack does not know the request,
+when the host is bound to nothing, when the request cannot be read, and when there was nothing to be named."""
 
 # Stands before each segment that holds a wildcard in an allow list. If it is removed, "deploy:*" allows a
 # deployment to an environment that nobody could name.

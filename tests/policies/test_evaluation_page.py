@@ -180,10 +180,10 @@ def test_e08_case(build, ask) -> None:
         assert rules.decide(ask(action)).code == "skill.denied"
 
 
-@pytest.mark.parametrize("word", ["unknown", "conflict", "unmapped"])
+@pytest.mark.parametrize("word", ["unknown", "conflict", "unrecognised", "unbound", "unreadable", "unmapped"])
 def test_e09_reserved_words(word, build, ask) -> None:
     """What the mappings could not tell is allowed only by a pattern that says so."""
-    wild = build("skill: deploy-v2\nallow: ['**', 'deploy:*', '*:*', 'deploy:un*', 'deploy:con*']\n")
+    wild = build("skill: deploy-v2\nallow: ['**', 'deploy:*', '*:*', 'deploy:un*', 'deploy:con*', 'deploy:u*']\n")
     assert wild.decide(ask(f"deploy:{word}", environment=word)).code == "skill.not-in-allow-list"
     assert wild.decide(ask(f"deploy:{word}:api")).code == "skill.not-in-allow-list"
     spelled = build(f"skill: deploy-v2\nallow: ['deploy:{word}']\n")
