@@ -1,82 +1,140 @@
-"""From checked documents to rules that can be compared with requests; every fault of every document at once.
+"""From checked documents to what requests are compared with; every fault of every document at once.
 
 Shape was checked by the models of `mappings.rules` and `mappings.packformat`. Here texts get their meaning:
 hosts and paths become canonical, patterns are expanded, names of packs are looked up. What can be proved
 wrong is a fault now rather than a surprise later: a rule that no request can match, a pack nobody has, two
-rules that match exactly the same. It reads no files.
+rules that match the same. Rules are compiled by `mappings.rulesets`. It reads no files.
 
-    mappings/site.yaml:9:5: rule "b" matches what rule "a" matches (mappings/site.yaml:4:5); make one more specific
+    mappings/site.yaml:9:5: host "A.test." is bound twice; keep one
     mappings/site.yaml:3:32: pack "kubernets" is not known; did you mean "kubernetes"
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from mappings.actions import canonical_action
 from mappings.bodies import Pointer, read_pointer
-from mappings.compiled import HTTP_PACK, Binding, Compiled, Rule
+from mappings.compiled import HTTP_PACK, Binding, Compiled, RuleSet, RuleSource
 from mappings.documents import parse
 from mappings.environments import Classifier, environment_value
 from mappings.hosts import HostIndex, host_pattern
+from mappings.knownnames import KnownNames
 from mappings.located import Located, unknown
-from mappings.matches import Match
-from mappings.operations import OperationIndex
-from mappings.packformat import PackFile
+from mappings.lookups import ENVIRONMENT, Lookup
+from mappings.matches import RESERVED, Match
 from mappings.places import Document, DocumentError, Fault, PackError, Path
 from mappings.recognition import Pack
-from mappings.resolution import RuleRef
-from mappings.routepack import Route, RoutePack, read_prefix, read_route
-from mappings.routes import RouteIndex
-from mappings.rules import BindText, ClassifierText, MappingFile, RuleText
-from mappings.templates import read_action_template, read_target_template
+from mappings.resolution import ATTRIBUTES
+from mappings.routepack import Route, RouteList, RoutePack, read_prefix, read_route
+from mappings.rulesets import Matched, RuleCompiler
+
+if TYPE_CHECKING:
+    # The shapes of documents take pydantic, whose start costs more than compiling (0.1 s): only when there are any.
+    from mappings.packformat import PackFile
+    from mappings.rules import BindText, ClassifierText, LookupText, MappingFile
+
+_NONE_SHIPPED: Mapping[str, RuleSource] = MappingProxyType({})
 
 
-def compile_documents(documents: Sequence[Document], code_packs: Iterable[Pack]) -> Compiled:
-    """Return the compiled mappings; raise PackError with every fault."""
-    compiler = _Compiler(code_packs)
-    packs: list[tuple[Document, PackFile]] = []
+def compile_documents(
+    documents: Sequence[Document], packs: Iterable[Pack], shipped: Mapping[str, RuleSource] = _NONE_SHIPPED
+) -> Compiled:
+    """Return the compiled mappings; raise PackError with every fault.
+
+    `shipped` holds the rules of packs whose documents were left out because nobody asked for them yet.
+    """
+    compiler = _Compiler(packs, shipped)
+    files, sites = _read(documents, compiler.faults)
+    # Packs first, whole: binds and rules name them.
+    for document, file in files:
+        compiler.add_pack(Located(document, compiler.faults), file)
+    compiler.offer_hosts()
+    known = KnownNames(compiler.packs)
+    for document, file in files:
+        compiler.rules_of(file.pack, known).add(Located(document, compiler.faults), file.rules)
+    for document, site in sites:
+        compiler.add_site(Located(document, compiler.faults), site, known)
+    compiled = compiler.compiled()
+    if compiler.faults:
+        raise PackError(compiler.faults)
+    return compiled
+
+
+def _read(
+    documents: Sequence[Document], faults: list[Fault]
+) -> tuple[list[tuple[Document, PackFile]], list[tuple[Document, MappingFile]]]:
+    files: list[tuple[Document, PackFile]] = []
     sites: list[tuple[Document, MappingFile]] = []
+    if documents:
+        from mappings.packformat import PackFile
+        from mappings.rules import MappingFile
     for document in documents:
         try:
             if isinstance(document.value, dict) and "pack" in document.value:
-                packs.append((document, parse(document, PackFile, error=PackError)))
+                files.append((document, parse(document, PackFile, error=PackError)))
             else:
                 sites.append((document, parse(document, MappingFile, error=PackError)))
         except DocumentError as error:
-            compiler.faults.extend(error.faults)
-    # Packs first, whole: binds and rules name them.
-    for document, pack in packs:
-        compiler.add_pack(Located(document, compiler.faults), pack)
-    compiler.offer_hosts()
-    for document, pack in packs:
-        compiler.add_rules(Located(document, compiler.faults), pack.rules, pack.pack)
-    for document, site in sites:
-        compiler.add_site(Located(document, compiler.faults), site)
-    if compiler.faults:
-        raise PackError(compiler.faults)
-    return compiler.compiled()
+            faults.extend(error.faults)
+    return files, sites
+
+
+def compile_pack(document: Document) -> tuple[RouteList, RuleSet]:
+    """Return the route table and the rules of one shipped pack; raise PackError with every fault.
+
+    Whether its rules name what there is, and whether two of them tie, was found out before it was shipped.
+    """
+    from mappings.packformat import PackFile
+
+    file = parse(document, PackFile, error=PackError)
+    faults: list[Fault] = []
+    located = Located(document, faults)
+    routes = _route_list(located, file)
+    rules = RuleCompiler(file.pack, None)
+    rules.add(located, file.rules)
+    compiled = rules.compiled()
+    if faults:
+        raise PackError(faults)
+    return routes, compiled
 
 
 class _Compiler:
     """Gathers faults while it builds; nothing it holds is used when there is one."""
 
-    def __init__(self, code_packs: Iterable[Pack]) -> None:
+    def __init__(self, packs: Iterable[Pack], shipped: Mapping[str, RuleSource]) -> None:
         self.faults: list[Fault] = []
-        self.packs: dict[str, Pack] = {pack.name: pack for pack in code_packs}
+        self.packs: dict[str, Pack] = {pack.name: pack for pack in packs}
         self.code_packs = frozenset(self.packs)
-        self.pack_files: set[str] = set()
+        self.pack_files = set(shipped)
+        self.shipped = shipped
         self.bound: HostIndex[Binding] = HostIndex()
         self.offered: HostIndex[Binding] = HostIndex()
         self.classifiers: list[Classifier] = []
-        self.paths: RouteIndex[Rule] = RouteIndex()
-        self.operations: OperationIndex[Rule] = OperationIndex()
-        self.ids: dict[tuple[str, str], str] = {}
-        self.matches: dict[object, tuple[str, str]] = {}
+        self.lookups: dict[str, Lookup] = {}
+        self.rules: dict[str, RuleCompiler] = {}
 
     def compiled(self) -> Compiled:
-        return Compiled(self.packs, self.bound, self.offered, tuple(self.classifiers), self.paths, self.operations)
+        sets = {scope: rules.compiled() for scope, rules in self.rules.items()}
+        own = sets.pop("", None) or RuleCompiler("", None).compiled()
+        return Compiled(
+            self.packs,
+            self.bound,
+            self.offered,
+            tuple(self.classifiers),
+            tuple(self.lookups.values()),
+            own,
+            {**self.shipped, **{scope: partial(_itself, rules) for scope, rules in sets.items()}},
+        )
+
+    def rules_of(self, scope: str, known: KnownNames) -> RuleCompiler:
+        if scope not in self.rules:
+            self.rules[scope] = RuleCompiler(scope, known)
+        return self.rules[scope]
 
     # --- packs ---
 
@@ -92,36 +150,8 @@ class _Compiler:
             return
         located.attempt(("pack",), _pack_name, pack.pack)
         hosts = located.attempt_each(("hosts",), host_pattern, pack.hosts)
-        prefixes = located.attempt_each(("prefixes",), read_prefix, pack.prefixes) or [""]
-        routes = [
-            route
-            for operation, texts in pack.operations.items()
-            for route in self._routes(located, pack.pack, operation, texts, prefixes)
-        ]
-        captures = {name for route in routes for template in route.templates for name in template.captures}
-        for at, name in enumerate(pack.fold):
-            if name not in captures:
-                located.fault(("fold", at), unknown("capture", name, list(captures)))
-        family = pack.family or pack.pack
-        self.packs[pack.pack] = RoutePack(pack.pack, family, tuple(hosts), routes, frozenset(pack.fold))
-
-    def _routes(
-        self, located: Located, pack: str, operation: str, texts: Sequence[str], prefixes: Sequence[str]
-    ) -> Iterable[Route]:
-        path: Path = ("operations", operation)
-        if located.attempt(path, canonical_action, f"{pack}:{operation}") is None:
-            return
-        for at, text in enumerate(texts):
-            for prefix in prefixes:
-                route = located.attempt((*path, at), read_route, operation, text, prefix)
-                if route is None:
-                    break
-                yield route
-                for method, template in itertools.product(sorted(route.methods), route.templates):
-                    key = ("route", pack, route.host, method, template.steps, frozenset(route.query))
-                    self.once(located, (*path, at), key, f'route "{text}"')
-                if route.host:
-                    break
+        routes = partial(_itself, _route_list(located, pack))
+        self.packs[pack.pack] = RoutePack(pack.pack, pack.family or pack.pack, tuple(hosts), routes)
 
     def offer_hosts(self) -> None:
         for pack in self.packs.values():
@@ -132,12 +162,14 @@ class _Compiler:
 
     # --- the operator's file ---
 
-    def add_site(self, located: Located, site: MappingFile) -> None:
+    def add_site(self, located: Located, site: MappingFile, known: KnownNames) -> None:
         for at, bind in enumerate(site.bind):
             self._bind(located, ("bind", at), bind)
         for at, classifier in enumerate(site.env):
             self._classify(located, ("env", at), classifier)
-        self.add_rules(located, site.rules, "")
+        for name, lookup in site.lookups.items():
+            self._look_up(located, ("lookups", name), name, lookup, known)
+        self.rules_of("", known).add(located, site.rules)
 
     def _bind(self, located: Located, path: Path, bind: BindText) -> None:
         pattern = located.attempt((*path, "host"), host_pattern, bind.host)
@@ -146,85 +178,88 @@ class _Compiler:
                 located.fault((*path, "pack"), unknown("pack", name, [*self.packs, HTTP_PACK]))
         if "env" in bind.facts:
             located.attempt((*path, "facts", "env"), environment_value, bind.facts["env"])
-        if pattern is None:
+        for name in sorted(ATTRIBUTES.intersection(bind.facts)):
+            located.key_fault(
+                (*path, "facts", name), f'fact "{name}" is what a pack says of an operation; choose another name'
+            )
+        prefix = located.attempt((*path, "prefix"), read_prefix, bind.prefix)
+        if pattern is None or prefix is None:
             return
         if self.bound.get(pattern):
             located.fault((*path, "host"), f'host "{bind.host}" is bound twice; keep one')
         first = self.packs.get(bind.pack[0])
         family = first.family if first else HTTP_PACK
-        self.bound.put(pattern, Binding(bind.pack, dict(bind.facts), family))
+        self.bound.put(pattern, Binding(bind.pack, dict(bind.facts), family, prefix))
 
     def _classify(self, located: Located, path: Path, classifier: ClassifierText) -> None:
         located.attempt((*path, "value"), environment_value, classifier.value)
         if not classifier.when:
             located.fault((*path, "when"), "when is empty and would always hold; name a fact")
+        for name in sorted(ATTRIBUTES.intersection(classifier.when)):
+            message = f'fact "{name}" says what a call does, not where; name another'
+            located.key_fault((*path, "when", name), message)
         when = tuple((name, tuple(glob.casefold() for glob in globs)) for name, globs in classifier.when.items())
         self.classifiers.append(Classifier(classifier.value, when))
 
-    # --- rules ---
+    def _look_up(self, located: Located, path: Path, name: str, lookup: LookupText, known: KnownNames) -> None:
+        if name in self.lookups:
+            located.key_fault(path, f'lookup "{name}" is already there; choose another name')
+        match = Match(located, (*path, "match"), lookup.match, known) if lookup.match else None
+        key: str | Pointer | None = lookup.key
+        if lookup.key.startswith("json:"):
+            key = located.attempt((*path, "key"), read_pointer, lookup.key.removeprefix("json:"))
+            if match is None:
+                located.fault(path, "a key in the body needs a match, or every request would need its body; add one")
+        for identifier, row in lookup.table.items():
+            where: Path = (*path, "table", identifier)
+            if ENVIRONMENT in row:
+                located.attempt((*where, ENVIRONMENT), environment_value, row[ENVIRONMENT])
+            for fact in sorted((RESERVED - {ENVIRONMENT}).intersection(row)):
+                located.key_fault((*where, fact), f'fact "{fact}" is taken; choose another name')
+        if key is not None:
+            told = any(ENVIRONMENT in row for row in lookup.table.values())
+            self.lookups[name] = Lookup(name, match.all_predicates() if match else (), key, lookup.table, told)
 
-    def add_rules(self, located: Located, rules: Sequence[RuleText], scope: str) -> None:
-        for at, rule in enumerate(rules):
-            self._rule(located, ("rules", at), rule, scope)
 
-    def _rule(self, located: Located, path: Path, text: RuleText, scope: str) -> None:
-        place = str(located.document.place(path))
-        first = self.ids.setdefault((scope, text.id), place)
-        if first != place:
-            located.fault((*path, "id"), f'rule "{text.id}" stands twice (first {first}); rename one')
-        match = Match(located, (*path, "match"), text.match, self.packs)
-        action = located.attempt((*path, "action"), read_action_template, text.action)
-        target = None
-        if text.target is not None:
-            target = located.attempt((*path, "target"), read_target_template, text.target)
-        each = self._each(located, path, text)
-        for key, template in (("action", action), ("target", target)):
-            if template and "each" in template.names and text.each is None:
-                located.fault((*path, key), 'template uses "${each}" but the rule has no each')
-        if action is None or match.broken:
-            return
-        rule = Rule(
-            RuleRef(text.id, scope, place, located.document.digest),
-            scope,
-            match.methods,
-            match.hosts,
-            match.predicates,
-            match.json_count,
-            match.text_count,
-            each,
-            action,
-            target,
-            any(predicate.reads_body for predicate in match.predicates)
-            or isinstance(each, Pointer)
-            or any(template.reads_body for template in (action, target) if template),
-        )
-        for piece in match.pieces():
-            self.once(located, path, (scope, *piece), f'rule "{text.id}"')
-        if match.operations:
-            for pattern in match.operations:
-                self.operations.add(pattern, rule)
-        else:
-            self.paths.add(rule, match.hosts, match.templates)
+def _route_list(located: Located, pack: PackFile) -> RouteList:
+    matched = Matched()
+    prefixes = located.attempt_each(("prefixes",), read_prefix, pack.prefixes) or [""]
+    routes = [
+        route
+        for operation, texts in pack.operations.items()
+        for route in _routes(located, pack.pack, operation, texts, prefixes, matched)
+    ]
+    captures = {name for route in routes for template in route.templates for name in template.captures}
+    for at, name in enumerate(pack.fold):
+        if name not in captures:
+            located.fault(("fold", at), unknown("capture", name, list(captures)))
+    return RouteList(tuple(routes), frozenset(pack.fold))
 
-    def _each(self, located: Located, path: Path, text: RuleText) -> str | Pointer | None:
-        if text.each is None or not text.each.startswith("json:"):
-            return text.each
-        name = text.each.removeprefix("json:")
-        return located.attempt((*path, "each"), read_pointer, name, many=True)
 
-    # --- faults ---
-
-    def once(self, located: Located, path: Path, key: object, what: str) -> None:
-        place = str(located.document.place(path))
-        first = self.matches.setdefault(key, (what, place))
-        if first[1] != place:
-            located.fault(
-                path,
-                f"{what} matches what {first[0]} matches ({first[1]}); make one more specific or merge them",
-            )
+def _routes(
+    located: Located, pack: str, operation: str, texts: Sequence[str], prefixes: Sequence[str], matched: Matched
+) -> Iterable[Route]:
+    path: Path = ("operations", operation)
+    if located.attempt(path, canonical_action, f"{pack}:{operation}") is None:
+        return
+    for at, text in enumerate(texts):
+        for prefix in prefixes:
+            route = located.attempt((*path, at), read_route, operation, text, prefix)
+            if route is None:
+                break
+            yield route
+            for method, template in itertools.product(sorted(route.methods), route.templates):
+                key = (route.host, method, template.steps, frozenset(route.query))
+                matched.once(located, (*path, at), key, f'route "{text}"')
+            if route.host:
+                break
 
 
 def _pack_name(text: str) -> str:
     if ":" in text or canonical_action(text) != text:
         raise ValueError(f'pack "{text}" is no name; write one lower-case word')
     return text
+
+
+def _itself[T](value: T) -> T:
+    return value

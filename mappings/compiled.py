@@ -5,13 +5,14 @@ Values only, apart from `mappings.compile`, so that resolving needs nothing of w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from mappings.bodies import Pointer
 from mappings.conditions import Predicate
 from mappings.environments import Classifier
 from mappings.hosts import HostIndex
+from mappings.lookups import Lookup
 from mappings.operations import OperationIndex
 from mappings.recognition import Pack
 from mappings.resolution import RuleRef
@@ -38,6 +39,8 @@ class Rule:
     action: Template
     target: Template | None
     reads_body: bool
+    fixed_action: str
+    """The action when it is the same whatever the request and there is one operation; else ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,22 @@ class Binding:
     packs: tuple[str, ...]
     facts: Mapping[str, str]
     family: str
+    prefix: str = ""
+    """Of every path there, taken off before the packs look; "" when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """The rules of one pack, or the operator's: filed by what they are about."""
+
+    paths: RouteIndex[Rule]
+    operations: OperationIndex[Rule]
+    reads_body: bool
+    """Whether some rule does."""
+
+
+RuleSource = Callable[[], RuleSet]
+"""Gives the rules of a shipped pack; reads and compiles them the first time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,5 +78,8 @@ class Compiled:
     offered: HostIndex[Binding]
     """By the packs themselves."""
     classifiers: tuple[Classifier, ...]
-    paths: RouteIndex[Rule]
-    operations: OperationIndex[Rule]
+    lookups: tuple[Lookup, ...]
+    rules: RuleSet
+    """The operator's, which hold everywhere."""
+    pack_rules: Mapping[str, RuleSource]
+    """By pack; they hold on hosts bound to it."""

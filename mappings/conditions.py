@@ -8,15 +8,16 @@ compared.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from mappings.bodies import MISSING, Pointer, look_up
-from mappings.globs import compile_glob
+from mappings.globs import read_glob
 from mappings.hosts import covers
+from mappings.operations import OperationSet
 from mappings.paths import PathIndex
+from mappings.pathtemplates import Template
 from mappings.reading import Reading
 from mappings.resolution import CONFLICT, Problem
 
@@ -32,12 +33,13 @@ LARGEST_COMMON_INTEGER = 1 << 53
 class Condition:
     """What one value must be."""
 
-    kind: Literal["glob", "in", "exists"]
+    kind: Literal["glob", "in", "exists", "range"]
     values: tuple[Scalar, ...]
-    """Globs for "glob", exact values for "in", one boolean for "exists"."""
+    """Globs for "glob", exact values for "in", one boolean for "exists", the lowest and the highest integer for
+    "range"."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for every request, and freezing would cost more than making
 class Subject:
     """What a rule is compared with: one reading of a request, and one of its calls when a pack knows it."""
 
@@ -72,8 +74,13 @@ def all_hold(predicates: Sequence[Predicate], subject: Subject) -> Answer:
 
 def _text_matches(condition: Condition, value: str) -> bool:
     if condition.kind == "glob":
-        return any(compile_glob(str(glob)).fullmatch(value) for glob in condition.values)
+        return any(read_glob(str(glob)).fits(value) for glob in condition.values)
     return value in condition.values
+
+
+def _loose(name: str) -> str:
+    # ASP.NET and OData fold the case of parameters, PHP trims them, PHP and Rails gather "a[]" under "a".
+    return name.strip().lower().removesuffix("[]").removesuffix("[0]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +92,14 @@ class QueryHolds:
     reads_body: bool = False
 
     def holds(self, subject: Subject) -> Answer:
-        """Doubt when the parameter stands there with different values, or in another case."""
+        """Doubt when the parameter has different values, or stands there in a spelling some servers take for it."""
         query = subject.reading.query
         values = query.get(self.name)
+        if len(query) > (0 if values is None else 1):
+            loose = _loose(self.name)
+            if any(name != self.name and _loose(name) == loose for name in query):
+                return Problem(CONFLICT, f'the query holds "{self.name}" in another spelling, and servers differ')
         if values is None:
-            folded = self.name.lower()
-            if any(name.lower() == folded for name in query):
-                return Problem(CONFLICT, f'the query holds "{self.name}" in another case, and servers differ')
             return self.condition.kind == "exists" and not self.condition.values[0]
         if self.condition.kind == "exists":
             return bool(self.condition.values[0])
@@ -122,11 +130,36 @@ class HeaderHolds:
 
 
 @dataclass(frozen=True, slots=True)
+class ContentTypeIs:
+    """A condition on the media type of the body, in lower case and without parameters."""
+
+    condition: Condition
+    reads_body: bool = False
+
+    def holds(self, subject: Subject) -> Answer:
+        """Doubt when the header names two types: RFC 9110 section 8.3 knows one, and servers take either."""
+        values = subject.reading.headers.get("content-type")
+        if values is None:
+            return self.condition.kind == "exists" and not self.condition.values[0]
+        kinds = {value.partition(";")[0].strip().lower() for value in values}
+        if len(kinds) > 1 or any("," in value for value in values):
+            return Problem(CONFLICT, "the request has several content types; send one")
+        return (
+            bool(self.condition.values[0])
+            if self.condition.kind == "exists"
+            else _text_matches(self.condition, kinds.pop())
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class FactHolds:
     """A condition on a fact: a capture, or what is known of the host. Case is folded."""
 
     name: str
     condition: Condition
+    when_missing: bool = False
+    """The answer about the value of a fact that is not there. True only for the access level of an operation
+    under ``not``: otherwise "not write" would hold of what nobody knows to be a read."""
     reads_body: bool = False
 
     def holds(self, subject: Subject) -> Answer:
@@ -134,7 +167,7 @@ class FactHolds:
         value = subject.facts.get(self.name, "")
         if self.condition.kind == "exists":
             return bool(value) is self.condition.values[0]
-        return bool(value) and _text_matches(self.condition, value.casefold())
+        return _text_matches(self.condition, value.casefold()) if value else self.when_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +196,9 @@ class JsonHolds:
             return Problem(CONFLICT, f'"{self.pointer.text}" in the body is too large a number to be read alike')
         if self.condition.kind == "glob":
             return _text_matches(self.condition, str(found))
+        if self.condition.kind == "range":
+            lowest, highest = self.condition.values
+            return isinstance(found, int) and int(lowest) <= found <= int(highest)
         return any(type(value) is type(found) and value == found for value in self.condition.values)
 
 
@@ -170,12 +206,13 @@ class JsonHolds:
 class OperationIs:
     """The call has one of these names."""
 
-    names: re.Pattern[str]
+    patterns: tuple[str, ...]
+    names: OperationSet = field(compare=False)
     reads_body: bool = False
 
     def holds(self, subject: Subject) -> Answer:
         """Never in doubt; false when no pack recognised the request."""
-        return bool(self.names.fullmatch(subject.operation))
+        return subject.operation in self.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +245,8 @@ class MethodIs:
 class PathIs:
     """The path fits one of some templates."""
 
-    index: PathIndex[None]
+    templates: tuple[Template, ...]
+    index: PathIndex[None] = field(compare=False)
     reads_body: bool = False
 
     def holds(self, subject: Subject) -> Answer:

@@ -1,11 +1,11 @@
 """Which environment an operation touches, from facts the agent cannot write.
 
 A classifier names a value and the facts that show it; all its facts must match one of their globs (case
-folded). The facts are what the operator said of the host, the host itself, and captures that decide where a
-call takes effect; never headers, free query parameters, labels or the body, or an agent would choose its
-environment.
+folded). A row of a lookup (`mappings.lookups`) counts as a classifier that fires. The facts are what the
+operator said of the host, the host itself, and captures that decide where a call takes effect; never headers,
+free query parameters, labels or the body, or an agent would choose its environment.
 
-    no classifier concerns the facts        ""
+    nothing concerns the facts              ""
     the fact "env" is bound to the host     that value, whatever the classifiers say
     all that fire agree                     their value
     some concern, none fires                unknown
@@ -18,7 +18,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mappings.globs import compile_glob
+from mappings.globs import read_glob
+from mappings.lookups import Told
 from mappings.resolution import CONFLICTING_ENVIRONMENT, UNKNOWN_ENVIRONMENT
 
 _VALUE = re.compile(r"[a-z0-9._-]+")
@@ -42,18 +43,18 @@ def environment_value(text: str) -> str:
     return text
 
 
-def environment(classifiers: Sequence[Classifier], facts: Mapping[str, str], bound: str) -> str:
-    """Return the environment that `facts` show; `bound` is the operator's own word for the host, or ""."""
+def environment(classifiers: Sequence[Classifier], facts: Mapping[str, str], bound: str, told: Told) -> str:
+    """Return the environment that `facts` and tables show; `bound` is the operator's word for the host, or ""."""
     if bound:
         return bound
-    fired: set[str] = set()
-    concerned = False
+    fired = set(told.environments)
+    concerned = told.concerned
     for classifier in classifiers:
         present = 0
         matching = 0
         for name, globs in classifier.when:
             value = facts.get(name, "").casefold()
-            matched = bool(value) and any(compile_glob(glob).fullmatch(value) for glob in globs)
+            matched = bool(value) and any(read_glob(glob).fits(value) for glob in globs)
             matching += matched
             # Every request has a host; a classifier about hosts concerns only those it names.
             present += matched if name == "host" else bool(value)

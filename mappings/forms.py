@@ -52,7 +52,7 @@ def form_values(request: Request, names: frozenset[str]) -> list[str]:
 
     "" stands for a value that was not looked for: in a multipart form, or behind `MAX_FIELDS` fields.
     """
-    if not request.body or not request.body_complete:
+    if not request.body or not request.body_complete or not may_hold(request.body, names):
         return []
     kinds = {value.partition(";")[0].strip().lower() for value in request.header_values("content-type")}
     found: list[str] = []
@@ -67,6 +67,14 @@ def form_values(request: Request, names: frozenset[str]) -> list[str]:
     if MULTIPART in kinds and _part_named(names).search(request.body.lower()):
         found.append("")
     return found
+
+
+def may_hold(body: bytes, names: frozenset[str]) -> bool:
+    """Say whether a field with one of these lower-case names can stand in a form; most are told by one search."""
+    if len(body) >= MAX_FIELDS:  # perhaps of more fields than are looked through
+        return True
+    text = _decoded(body).lower()
+    return any(name.encode() in text for name in names)
 
 
 def _decoded(text: bytes) -> bytes:

@@ -40,6 +40,13 @@ def specificity(pattern: str) -> int:
     return pattern.count(".") if pattern.startswith("*.") else EXACT
 
 
+def host_rank(patterns: tuple[str, ...], host: str) -> int | None:
+    """Return how closely the closest of some patterns names a host: 0 without any, None when none covers it."""
+    if not patterns:
+        return 0
+    return max((specificity(pattern) for pattern in patterns if covers(pattern, host)), default=None)
+
+
 class HostIndex[T]:
     """Items by host pattern."""
 

@@ -19,6 +19,10 @@ class Located:
         """Note a fault at the value at `path`."""
         self.faults.append(Fault(self.document.place(path), message))
 
+    def key_fault(self, path: Path, message: str) -> None:
+        """Note a fault at the key that `path` ends with."""
+        self.faults.append(Fault(self.document.key_place(path), message))
+
     def attempt[**P, R](self, path: Path, read: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
         """Return what `read` returns; None, and a fault noted, when it raises ValueError."""
         try:

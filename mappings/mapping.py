@@ -14,24 +14,27 @@ it never raises, and what goes wrong inside is a problem, which is a refusal.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mappings.compiled import Binding, Compiled, Rule
-from mappings.conditions import Answer, Subject, all_hold
-from mappings.hosts import covers, specificity
-from mappings.naming import MAX_OPERATIONS, TOO_MANY_OPERATIONS, Naming
+from mappings.compiled import Compiled, Rule
+from mappings.conditions import Answer, all_hold
+from mappings.hostrules import HostRules, rank_of
+from mappings.naming import MAX_OPERATIONS, NO_CAPTURES, TOO_MANY_OPERATIONS, Naming
 from mappings.paths import split_path
 from mappings.places import Document
-from mappings.reading import Alternative, Reading, alternatives
+from mappings.reading import Alternative, Reading, alternatives, ordinary
 from mappings.recognition import Call, Pack, Recognition
 from mappings.request import Request
 from mappings.resolution import CONFLICT, UNMAPPED, UNREADABLE, Operation, Problem, Resolution, RuleRef
 from mappings.routes import Candidate, choose, method_rank
 
 _NO_RULE = Problem(UNMAPPED, "no rule names this request")
-_UNBOUND = Binding((), {}, "")
+
+MAX_HOSTS = 1024
+"""Hosts whose rules are kept at hand; an agent that makes up more of them pays for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Mappings:
 
     def __init__(self, compiled: Compiled, documents: Sequence[Document]) -> None:
         self._compiled = compiled
+        self._hosts: dict[str, HostRules] = {}
         self.texts = tuple(
             Text("mapping", document.source, "", document.digest, document.text) for document in documents
         )
@@ -84,10 +88,13 @@ class Mappings:
         """Return the operations of the request, or the problem."""
         try:
             first = self._resolve(request)
+            if ordinary(request):
+                return first
+            keeps = self._binding(request.host).keeps_slashes
             for other in alternatives(request):
-                if not _agree(first, self._resolve(other.request), other):
+                if not _agree(first, self._resolve(other.request), other, keeps):
                     why = f"two readings of this request differ: {other.why}"
-                    return Resolution((), Problem(CONFLICT, why), first.family)
+                    return Resolution((), Problem(CONFLICT, why), first.family, first.pack)
             return first
         except Exception:  # noqa: BLE001 - total: what fails here must refuse, not pass
             return Resolution((), Problem(UNREADABLE, "the request could not be resolved"), "")
@@ -104,131 +111,179 @@ class Mappings:
     # --- one reading ---
 
     def _resolve(self, request: Request, seen: list[Considered] | None = None) -> Resolution:
-        binding = self._binding(request.host)
-        calls, problem = self._recognised(binding, request)
+        here = self._binding(request.host)
+        pack = here.binding.packs[0] if here.bound else ""
+        calls, problem, family = _recognised(here, request)
         if problem is None and len(calls) > MAX_OPERATIONS:
             problem = TOO_MANY_OPERATIONS
         if problem is not None:
-            return Resolution((), problem, binding.family)
-        operations: dict[tuple[str, str, str, str], Operation] = {}
-        for call, reading in _readings(request, calls):
-            found = self._operations(binding, reading, call, seen)
+            return Resolution((), problem, family, pack)
+        sent = Reading(request)
+        if len(calls) < 2:
+            found = self._operations(here, *_read(sent, calls[0] if calls else None), seen)
             if isinstance(found, Problem):
-                return Resolution((), found, binding.family)
-            for operation in found:
-                # Two winners that say the same are one operation.
-                key = (operation.name, operation.action, operation.target, operation.environment)
-                operations.setdefault(key, operation)
-            if len(operations) > MAX_OPERATIONS:
-                return Resolution((), TOO_MANY_OPERATIONS, binding.family)
-        return Resolution(tuple(operations.values()), None, binding.family)
+                return Resolution((), found, family, pack)
+            if len(found) == 1:
+                return Resolution(found, None, family, pack)
+            made = [found]
+        else:
+            made = []
+            for call in calls:
+                found = self._operations(here, *_read(sent, call), seen)
+                if isinstance(found, Problem):
+                    return Resolution((), found, family, pack)
+                made.append(found)
+        operations = _distinct(made)
+        if len(operations) > MAX_OPERATIONS:
+            return Resolution((), TOO_MANY_OPERATIONS, family, pack)
+        return Resolution(operations, None, family, pack)
 
-    def _binding(self, host: str) -> Binding:
-        for index in (self._compiled.bound, self._compiled.offered):
-            for _, binding in index.find(host):
-                return binding
-        return _UNBOUND
-
-    def _recognised(self, binding: Binding, request: Request) -> tuple[tuple[Call, ...], Problem | None]:
-        calls: tuple[Call, ...] = ()
-        for name in binding.packs:
-            pack = self._compiled.packs.get(name)
-            if pack is None:
-                continue
-            recognition = _recognise(pack, request)
-            if recognition.problem is not None:
-                return (), recognition.problem
-            calls += recognition.calls
-        return calls, None
+    def _binding(self, host: str) -> HostRules:
+        here = self._hosts.get(host)
+        if here is None:
+            here = HostRules(self._compiled, host)
+            if len(self._hosts) >= MAX_HOSTS:
+                self._hosts.clear()
+            self._hosts[host] = here
+        return here
 
     def _operations(
-        self, binding: Binding, reading: Reading, call: Call | None, seen: list[Considered] | None
-    ) -> Sequence[Operation] | Problem:
-        candidates = self._candidates(binding, reading, call)
-        trace: list[tuple[Candidate[Rule], Answer]] | None = None if seen is None else []
-        if trace is not None:
-            candidates.sort(key=_rule_id)
-        chosen = choose(candidates, trace)
-        if seen is not None and trace is not None:
+        self, here: HostRules, reading: Reading, call: Call | None, seen: list[Considered] | None
+    ) -> tuple[Operation, ...] | Problem:
+        naming = Naming(reading, call, here.binding.facts, self._compiled)
+        if naming.problem is not None:
+            return naming.problem
+        candidates = self._candidates(here, naming, every=seen is not None)
+        if seen is None:
+            chosen = choose(candidates)
+        else:
+            trace: list[tuple[Candidate[Rule], Answer]] = []
+            chosen = choose(sorted(candidates, key=_rule_id), trace)
             seen.extend(_considered(chosen, trace))
         if isinstance(chosen, Problem):
             return chosen
-        naming = Naming(reading, call, binding.facts, self._compiled.classifiers)
         if not chosen:
             return _NO_RULE if call is None else naming.by_itself(call)
+        if len(chosen) == 1:
+            return naming.by_rule(chosen[0].item, chosen[0].captures, chosen[0].subject.facts)
         found: list[Operation] = []
         for candidate in sorted(chosen, key=_rule_id):
             made = naming.by_rule(candidate.item, candidate.captures, candidate.subject.facts)
             if isinstance(made, Problem):
                 return made
             found.extend(made)
-        return found
+        return tuple(found)
 
-    def _candidates(self, binding: Binding, reading: Reading, call: Call | None) -> list[Candidate[Rule]]:
-        request = reading.request
-        operation = call.name.casefold() if call else ""
-        told = call.captures if call else {}
-        subject = Subject(reading, operation, {**told, **binding.facts})
-        # One candidate for a rule: the closest of its templates and patterns speaks for it.
-        best: dict[int, Candidate[Rule]] = {}
-
-        def consider(rule: Rule, op: int, literal: int, host: int, captures: dict[str, str]) -> None:
-            method = method_rank(rule.methods, request.method)
-            if method is None or (rule.scope and rule.scope not in binding.packs):
-                return
-            rank = (not rule.scope, rule.json_count, rule.text_count, op, literal, host, method)
-            known = best.get(id(rule))
-            if known is None or rank > known.rank:
-                own = subject
-                if captures:
-                    # The operator's word for a host goes before anything read from the request.
-                    own = replace(subject, facts={**told, **captures, **binding.facts})
-                best[id(rule)] = Candidate(rule, rank, rule.predicates, own, captures)
-
-        bound = binding is not _UNBOUND
-        spellings = [reading.segments]
-        if reading.path != request.path:
-            # Second, so that it adds only rules written in that spelling.
-            spellings.append(split_path(request.path))
-        for segments in spellings:
-            for found in self._compiled.paths.find(request.host, segments, bound=bound):
-                consider(found.item, 0, found.literal_chars, found.host, found.captures)
+    def _candidates(self, here: HostRules, naming: Naming, *, every: bool = False) -> list[Candidate[Rule]]:
+        request = naming.reading.request
+        subject = naming.subject
+        operation = subject.operation
+        found: list[Candidate[Rule]] = []
         if operation:
-            for rule, exactness, literal in self._compiled.operations.find(operation):
-                host = _host_rank(rule.hosts, request.host)
-                if host is not None:
-                    consider(rule, exactness, literal, host, {})
-        return list(best.values())
+            if every:
+                ranked = here.every(operation, request.method)
+            else:
+                ranked = here.ranked(operation, request.method, naming.attributes)
+            found = [Candidate(each.rule, each.rank, each.predicates, subject, NO_CAPTURES) for each in ranked]
+        if here.paths:
+            found.extend(_by_path(here, naming, request).values())
+        return found
 
     # --- before the body is there ---
 
     def _needs_body(self, request: Request) -> bool:
-        binding = self._binding(request.host)
-        packs = [pack for name in binding.packs if (pack := self._compiled.packs.get(name))]
-        if any(pack.needs_body(request) for pack in packs):
+        here = self._binding(request.host)
+        inside = _inside(here, request)
+        if inside is not None and any(pack.needs_body(inside) for pack in here.packs):
             return True
-        calls, problem = self._recognised(binding, request)
+        lookups = any(lookup.reads_body for lookup in self._compiled.lookups)
+        if not here.reads_body and not lookups:
+            return False
+        calls, problem, _ = _recognised(here, request)
         if problem is not None:
             return False
-        for call, reading in _readings(request, calls):
-            for candidate in self._candidates(binding, reading, call):
+        sent = Reading(request)
+        for call in calls or (None,):
+            reading, _ = _read(sent, call)
+            naming = Naming(reading, call, here.binding.facts, self._compiled)
+            if naming.reads_body:
+                return True
+            for candidate in self._candidates(here, naming):
                 # With the body unread, a condition on it is in doubt, so only the head can say no.
-                holds = all_hold(candidate.predicates, candidate.subject)
-                if candidate.item.reads_body and holds is not False:
+                if candidate.item.reads_body and all_hold(candidate.predicates, candidate.subject) is not False:
                     return True
         return False
 
 
-def _readings(request: Request, calls: tuple[Call, ...]) -> Iterator[tuple[Call | None, Reading]]:
-    """Yield each call, or None when there is none, with the reading that rules compare."""
-    sent = Reading(request)
-    for call in calls or (None,):
-        respelt = call is not None and call.path not in ("", request.path)
-        yield call, Reading(request, call.path) if call and respelt else sent
+def _read(sent: Reading, call: Call | None) -> tuple[Reading, Call | None]:
+    """Return a call with the reading that rules compare: of the path sent, or of the spelling its pack gave."""
+    if call is None or call.path in ("", sent.request.path):
+        return sent, call
+    return Reading(sent.request, call.path), call
+
+
+def _distinct(made: Iterable[tuple[Operation, ...]]) -> tuple[Operation, ...]:
+    """Return all operations, those that say the same once."""
+    operations: dict[tuple[str, str, str, str], Operation] = {}
+    for operation in itertools.chain.from_iterable(made):
+        key = (operation.name, operation.action, operation.target, operation.environment)
+        operations.setdefault(key, operation)
+    return tuple(operations.values())
+
+
+def _by_path(here: HostRules, naming: Naming, request: Request) -> dict[int, Candidate[Rule]]:
+    """Return a candidate for each rule that host and path fit: the closest of its templates speaks for it."""
+    reading = naming.reading
+    spellings = [reading.segments]
+    if reading.path != request.path:
+        # Second, so that it adds only rules written in that spelling.
+        spellings.append(split_path(request.path))
+    best: dict[int, Candidate[Rule]] = {}
+    for segments in spellings:
+        for closeness, bucket in here.paths:
+            for found in bucket.find(segments, closeness):
+                rule = found.item
+                method = method_rank(rule.methods, request.method)
+                if method is None:
+                    continue
+                rank = rank_of(rule, 0, found.literal_chars, closeness, method)
+                known = best.get(id(rule))
+                if known is None or rank > known.rank:
+                    subject = naming.with_captures(found.captures)
+                    best[id(rule)] = Candidate(rule, rank, rule.predicates, subject, found.captures)
+    return best
 
 
 def _rule_id(candidate: Candidate[Rule]) -> str:
     return candidate.item.ref.id
+
+
+def _inside(here: HostRules, request: Request) -> Request | None:
+    """Return the request as the API behind the host's prefix sees it; None when it does not reach that API."""
+    prefix = here.binding.prefix
+    if not prefix:
+        return request
+    return replace(request, path=request.path[len(prefix) :]) if request.path.startswith(f"{prefix}/") else None
+
+
+def _recognised(here: HostRules, request: Request) -> tuple[tuple[Call, ...], Problem | None, str]:
+    """Return the calls that the host's packs know, or a problem, and the shape its refusals have."""
+    family = here.binding.family
+    inside = _inside(here, request)
+    if inside is None:
+        return (), None, family
+    calls: tuple[Call, ...] = ()
+    for pack in here.packs:
+        recognition = _recognise(pack, inside)
+        if recognition.problem is not None:
+            return (), recognition.problem, pack.family
+        if recognition.calls and not calls:
+            family = pack.family
+        calls += recognition.calls
+    if inside is not request:
+        prefix = here.binding.prefix
+        calls = tuple(replace(call, path=prefix + call.path) if call.path else call for call in calls)
+    return calls, None, family
 
 
 def _recognise(pack: Pack, request: Request) -> Recognition:
@@ -239,18 +294,12 @@ def _recognise(pack: Pack, request: Request) -> Recognition:
         return Recognition((), Problem(UNREADABLE, f'the pack "{pack.name}" could not read this request'))
 
 
-def _host_rank(patterns: tuple[str, ...], host: str) -> int | None:
-    if not patterns:
-        return 0
-    return max((specificity(pattern) for pattern in patterns if covers(pattern, host)), default=None)
-
-
-def _agree(first: Resolution, other: Resolution, how: Alternative) -> bool:
-    if how.lenient:
-        if other.problem is not None and other.problem.code == UNMAPPED:
-            return True
-        if first.problem is not None:
-            return True
+def _agree(first: Resolution, other: Resolution, how: Alternative, keeps_slashes: bool) -> bool:
+    unknown = other.problem is not None and other.problem.code == UNMAPPED
+    if unknown and (how.lenient or (how.slashes and keeps_slashes)):
+        return True
+    if how.lenient and first.problem is not None:
+        return True
     if first.problem is not None or other.problem is not None:
         return first.problem is not None and other.problem is not None and first.problem.code == other.problem.code
     return _essence(first, how.lenient) == _essence(other, how.lenient)

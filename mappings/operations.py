@@ -3,16 +3,18 @@
     kubernetes:delete:apps/deployments      that operation
     kubernetes:{create,patch}:apps/*{,/scale}       every combination; "*" within a segment, "**" across
 
-Braces are expanded first, so that a name without "*" is found by looking it up.
+Braces are expanded first, so that a name without "*" is found by looking it up, and one with "*" by the longest
+text it holds: ten thousand patterns cost a name no more than ten.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from mappings.actions import canonical_pattern, is_pattern, pattern_regex
+from mappings.globs import GlobIndex, read_glob
 
 MAX_ALTERNATIVES = 512
 
@@ -37,9 +39,43 @@ def read_operations(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(canonical_pattern(each) for each in expanded))
 
 
-def operations_regex(patterns: Iterable[str]) -> re.Pattern[str]:
-    """Return one expression that fully matches any of these canonical patterns."""
-    return re.compile("|".join(f"(?:{pattern_regex(pattern)})" for pattern in patterns))
+class OperationPattern:
+    """A canonical pattern of operation names that holds a "*"."""
+
+    __slots__ = ("_expression", "_segments", "glob", "literal_chars", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.glob = read_glob(text)
+        """Taken for a glob across segments, what the pattern fits fits too."""
+        self.literal_chars = len(text.replace("*", ""))
+        segments = text.split(":")
+        across = "**" in segments
+        self._expression = re.compile(pattern_regex(text)) if across else None
+        self._segments = tuple(read_glob(segment) for segment in segments)
+
+    def fits(self, name: str) -> bool:
+        """Say whether a case-folded name is one of those meant."""
+        if self._expression is not None:
+            return self._expression.fullmatch(name) is not None
+        segments = name.split(":")
+        return len(segments) == len(self._segments) and all(
+            glob.fits(segment) for glob, segment in zip(self._segments, segments, strict=True)
+        )
+
+
+class OperationSet:
+    """The names that any of some canonical patterns fits."""
+
+    __slots__ = ("_index",)
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._index: OperationIndex[None] = OperationIndex()
+        for pattern in dict.fromkeys(patterns):
+            self._index.add(pattern, None)
+
+    def __contains__(self, name: str) -> bool:
+        return bool(self._index.find(name))
 
 
 class OperationIndex[T]:
@@ -47,32 +83,20 @@ class OperationIndex[T]:
 
     def __init__(self) -> None:
         self._exact: dict[str, list[tuple[T, int, int]]] = {}
-        # By the literal start of the pattern, so that a name meets only patterns that begin as it does.
-        self._globs: dict[str, list[tuple[re.Pattern[str], T, int]]] = {}
+        self._patterns: GlobIndex[tuple[OperationPattern, T]] = GlobIndex()
 
     def add(self, pattern: str, item: T) -> None:
         """File an item under a canonical pattern."""
-        if not is_pattern(pattern):
+        if is_pattern(pattern):
+            read = OperationPattern(pattern)
+            self._patterns.add(read.glob, (read, item))
+        else:
             self._exact.setdefault(pattern, []).append((item, EXACT_OPERATION, len(pattern)))
-            return
-        literal_chars = len(pattern.replace("*", ""))
-        expression = re.compile(pattern_regex(pattern))
-        start = [*_starts(pattern.partition("*")[0])][-1]
-        self._globs.setdefault(start, []).append((expression, item, literal_chars))
 
     def find(self, name: str) -> list[tuple[T, int, int]]:
         """Return item, exactness and literal characters of every pattern that a case-folded name fits."""
         found = list(self._exact.get(name, ()))
-        for start in _starts(name):
-            for expression, item, literal_chars in self._globs.get(start, ()):
-                if expression.fullmatch(name):
-                    found.append((item, PATTERN_OPERATION, literal_chars))
+        for pattern, item in self._patterns.find(name):
+            if pattern.fits(name):
+                found.append((item, PATTERN_OPERATION, pattern.literal_chars))
         return found
-
-
-def _starts(name: str) -> Iterator[str]:
-    """Yield "" and every start of `name` that ends in ":" or "/", the shortest first."""
-    yield ""
-    for at, character in enumerate(name, 1):
-        if character in ":/":
-            yield name[:at]

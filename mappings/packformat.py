@@ -48,7 +48,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from mappings.rules import RuleText, Words
+from mappings.conditiontexts import Words
+from mappings.rules import RuleText
 
 
 class PackFile(BaseModel):

@@ -15,7 +15,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
-from mappings.pathtemplates import PLUS, Template
+from mappings.globs import GlobIndex
+from mappings.pathtemplates import PLUS, Step, Template
 
 MAX_SEGMENTS = 256
 """Longer paths fit no template, which bounds the work a request can cause."""
@@ -37,12 +38,13 @@ def split_path(path: str) -> tuple[str, ...] | None:
 @dataclass(slots=True)
 class _Node[T]:
     literals: dict[str, _Node[T]] = field(default_factory=dict)
-    patterns: dict[str, tuple[re.Pattern[str], _Node[T]]] = field(default_factory=dict)
+    patterns: dict[str, _Node[T]] = field(default_factory=dict)
+    index: GlobIndex[tuple[re.Pattern[str], _Node[T]]] | None = None
     single: _Node[T] | None = None
     plus: _Node[T] | None = None
     items: list[tuple[Template, T]] = field(default_factory=list)
 
-    def after(self, step: str | re.Pattern[str] | None) -> _Node[T]:
+    def after(self, step: Step) -> _Node[T]:
         """Return the node that `step` leads to, made when there is none."""
         if step is None:
             self.single = self.single or _Node()
@@ -52,7 +54,13 @@ class _Node[T]:
             return self.plus
         if isinstance(step, str):
             return self.literals.setdefault(step, _Node())
-        return self.patterns.setdefault(step.pattern, (step, _Node()))[1]
+        node = self.patterns.get(step.expression.pattern)
+        if node is None:
+            node = self.patterns[step.expression.pattern] = _Node()
+            if self.index is None:
+                self.index = GlobIndex()
+            self.index.add(step.glob, (step.expression, node))
+        return node
 
 
 class PathIndex[T]:
@@ -60,11 +68,13 @@ class PathIndex[T]:
 
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()
+        self._spans = False
 
     def add(self, template: Template, item: T) -> None:
         """File an item under one reading of a template."""
         node = self._root
         for step in template.steps:
+            self._spans = self._spans or step is PLUS
             node = node.after(step)
         node.items.append((template, item))
 
@@ -78,25 +88,29 @@ class PathIndex[T]:
         seen: set[tuple[int, int]] = set()
         while stack:
             node, at, captured = stack.pop()
-            if (id(node), at) in seen:
-                continue
-            seen.add((id(node), at))
-            if at == count:
+            if self._spans:
+                if (id(node), at) in seen:
+                    continue
+                seen.add((id(node), at))
+            while at < count:
+                segment = segments[at]
+                if node.plus is not None:
+                    # Pushed longest first, so that the shortest is tried first.
+                    stack.extend((node.plus, end, (*captured, (at, end))) for end in range(count, at, -1))
+                if node.single is not None:
+                    stack.append((node.single, at + 1, (*captured, segment)))
+                if node.index is not None:
+                    for pattern, after in node.index.find(segment):
+                        match = pattern.fullmatch(segment)
+                        if match:
+                            stack.append((after, at + 1, captured + match.groups()))
+                literal = node.literals.get(segment)
+                if literal is None:
+                    break
+                node = literal
+                at += 1
+            else:
                 found.extend((template, item, _named(template, captured, segments)) for template, item in node.items)
-                continue
-            segment = segments[at]
-            if node.plus is not None:
-                # Pushed longest first, so that the shortest is tried first.
-                stack.extend((node.plus, end, (*captured, (at, end))) for end in range(count, at, -1))
-            if node.single is not None:
-                stack.append((node.single, at + 1, (*captured, segment)))
-            for pattern, after in node.patterns.values():
-                match = pattern.fullmatch(segment)
-                if match:
-                    stack.append((after, at + 1, captured + match.groups()))
-            literal = node.literals.get(segment)
-            if literal is not None:
-                stack.append((literal, at + 1, captured))
         return found
 
 

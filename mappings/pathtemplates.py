@@ -7,7 +7,9 @@
     /compare/{base}...{head}          parts of a segment, split where the text between first stands
 
 A trailing "/" makes no difference. Words are expanded when a template is read, so "literal" is always a matter
-of looking up, and no text of a template reaches the regular expression engine unescaped.
+of looking up, and no text of a template reaches the regular expression engine unescaped. There is no ``{x:regex}``
+on purpose: an expression that a person writes can be made to take exponential time by what an agent sends, and
+what it lets through is hard to see in review; words and globs say nearly always what was meant.
 
 Faults, for example:
 
@@ -24,7 +26,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from mappings.canonical import CanonicalError, canonical_path
-from mappings.globs import glob_source
+from mappings.globs import Glob, glob_source
 
 MAX_EXPANSIONS = 64
 MAX_PLUS = 2
@@ -51,10 +53,23 @@ _Piece = _Literal | _Parameter
 
 
 @dataclass(frozen=True, slots=True)
+class SegmentPattern:
+    """A segment that is text and parameters mixed."""
+
+    expression: re.Pattern[str]
+    """With a group for each capture; matched in full."""
+    glob: Glob
+    """What the expression fits, this glob fits too: for looking up."""
+
+
+Step = str | SegmentPattern | None
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """One way to read a template: words chosen, segments ready for the index."""
 
-    steps: tuple[str | re.Pattern[str] | None, ...]
+    steps: tuple[Step, ...]
     """Per segment: literal text, a pattern with a group per capture, None for ``{x}``, PLUS for ``{x+}``."""
     names: tuple[str, ...]
     """Of the captures, in order."""
@@ -166,7 +181,7 @@ def _sample(piece: _Piece) -> tuple[str, ...]:
 
 def _template(segments: Sequence[Sequence[_Piece]], choice: list[_Piece]) -> Template:
     pieces = iter(choice)
-    steps: list[str | re.Pattern[str] | None] = []
+    steps: list[Step] = []
     names: list[str] = []
     chosen: list[tuple[str, str]] = []
     literal_chars = 0
@@ -187,7 +202,7 @@ def _literal_chars(piece: _Piece) -> int:
     return len(piece.text) if isinstance(piece, _Literal) else len(piece.glob.replace("*", ""))
 
 
-def _step(pieces: Sequence[_Piece]) -> str | re.Pattern[str] | None:
+def _step(pieces: Sequence[_Piece]) -> Step:
     if all(isinstance(piece, _Literal) for piece in pieces):
         return unquote("".join(piece.text for piece in pieces if isinstance(piece, _Literal)))
     first = pieces[0]
@@ -199,7 +214,16 @@ def _step(pieces: Sequence[_Piece]) -> str | re.Pattern[str] | None:
             source += _group(piece, pieces[at + 1 :])
         elif not (at and isinstance(pieces[at - 1], _Parameter)):
             source += re.escape(unquote(piece.text))
-    return re.compile(source, re.DOTALL)
+    return SegmentPattern(re.compile(source, re.DOTALL), _around(pieces))
+
+
+def _around(pieces: Sequence[_Piece]) -> Glob:
+    texts = [""]
+    for piece in pieces:
+        own = (unquote(piece.text),) if isinstance(piece, _Literal) else unquote(piece.glob or "*").split("*")
+        texts[-1] += own[0]
+        texts.extend(own[1:])
+    return Glob(tuple(texts))
 
 
 def _group(parameter: _Parameter, after: Sequence[_Piece]) -> str:

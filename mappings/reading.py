@@ -1,6 +1,6 @@
 """One way to read a request, and what its parts turn out to be when a rule asks.
 
-Most requests have one reading. `readings` lists the others that some server between here and the effect
+Most requests have one reading. `alternatives` lists the others that some server between here and the effect
 could take: a method named in a header, query parameter or form, ``%2F`` taken for a slash, a format suffix taken
 off. Whoever resolves compares the answers; this module decides nothing.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mappings.bodies import read_json
-from mappings.forms import form_values
+from mappings.forms import form_values, may_hold
 from mappings.paths import split_path
 from mappings.request import Request
 from mappings.resolution import Problem
@@ -32,16 +32,23 @@ NO_METHOD = "?"
 class Reading:
     """A request as rules see it; parts that cost something are made when first asked for."""
 
-    __slots__ = ("_headers", "_json", "_query", "path", "request", "segments")
+    __slots__ = ("_headers", "_json", "_query", "_segments", "path", "request")
 
     def __init__(self, request: Request, path: str = "") -> None:
         self.request = request
         self.path = path or request.path
         """As rules and targets see it: the path sent, or the one spelling of it that a pack gave."""
-        self.segments = split_path(self.path)
+        self._segments: tuple[str, ...] | Reading | None = self
         self._query: dict[str, tuple[str, ...]] | None = None
         self._headers: dict[str, tuple[str, ...]] | None = None
         self._json: object = self
+
+    @property
+    def segments(self) -> tuple[str, ...] | None:
+        """The decoded segments of the path; None when it can fit no template."""
+        if isinstance(self._segments, Reading):
+            self._segments = split_path(self.path)
+        return self._segments
 
     @property
     def query(self) -> dict[str, tuple[str, ...]]:
@@ -79,14 +86,35 @@ class Alternative:
     why: str
     lenient: bool
     """Whether an answer of "nothing known" and another target are no contradiction."""
+    slashes: bool = False
+    """Whether it differs by nothing but "%2F" read as "/"."""
+
+
+_SUFFIXES = tuple(suffix + slash for suffix in _FORMATS for slash in ("", "/"))
+
+
+def ordinary(request: Request) -> bool:
+    """Say whether a request surely has one reading; when not, `alternatives` looks closely."""
+    path = request.path
+    if "%2F" in path or path.endswith(_SUFFIXES):
+        return False
+    for name, value in request.headers:
+        if name in _OVERRIDE_HEADERS:
+            return False
+        in_a_form = name == "content-type" and request.body and "form" in value.lower()
+        if in_a_form and may_hold(request.body or b"", _OVERRIDE_PARAMETERS):
+            return False
+    return not any(name.lower() in _OVERRIDE_PARAMETERS for name, _ in request.query)
 
 
 def alternatives(request: Request) -> Iterator[Alternative]:
     """Yield the other ways to read a request, nothing for an ordinary one."""
+    if ordinary(request):
+        return
     bases = [request]
     if "%2F" in request.path:
         slashes = replace(request, path=request.path.replace("%2F", "/"))
-        yield Alternative(slashes, 'some servers read "%2F" as "/"', lenient=False)
+        yield Alternative(slashes, 'some servers read "%2F" as "/"', lenient=False, slashes=True)
         bases.append(slashes)
     for base in bases:
         for method in _overriding_methods(request):

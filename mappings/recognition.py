@@ -94,7 +94,11 @@ def conflict(message: str) -> Recognition:
 
 
 class Pack(Protocol):
-    """What a code pack offers."""
+    """What a code pack offers.
+
+    It may also have ``operations``, the names of all its operations, when there is an end to them, and
+    ``keeps_encoded_slashes = True`` when its servers never take ``%2F`` for a "/" of the path.
+    """
 
     @property
     def name(self) -> str:

@@ -22,6 +22,10 @@ TOO_MANY = "mapping.too-many"
 UNKNOWN_ENVIRONMENT = "unknown"
 CONFLICTING_ENVIRONMENT = "conflict"
 
+ATTRIBUTES = frozenset({"access", "executes", "mints", "known"})
+"""Facts of the operation itself, which only a pack states (`mappings.recognition.Call.attributes`). Nothing that
+stands in a request or a mapping file can have these names, or an agent could call its deletion a read."""
+
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
@@ -68,4 +72,26 @@ class Resolution:
     operations: tuple[Operation, ...]
     problem: Problem | None
     family: str
-    """Of the pack the host is bound to, also when there is a problem; "" when it is bound to none."""
+    """The shape of refusals: of the pack that recognised the request, else of the first the host is bound to; "" when
+    it is bound to none."""
+    pack: str = ""
+    """The first pack the host is bound to, which begins the names of its operations; "" when it is bound to none."""
+
+    @property
+    def unnamed(self) -> str:
+        """What records and people are told in place of an operation's name; "" when there are operations.
+
+        ``conflict``                two readings, two names
+        ``github:unrecognised``     the host is bound to a pack, and neither it nor a rule names the request
+        ``github:unreadable``       what the name hangs on cannot be read
+        ``github:too-many``         more operations than are judged at once
+        ``http:unbound``            the host is bound to nothing and no rule names the request
+        """
+        if self.problem is None:
+            return ""
+        code = self.problem.code
+        if code == CONFLICT:
+            return "conflict"
+        if code == UNMAPPED:
+            return f"{self.pack}:unrecognised" if self.pack else "http:unbound"
+        return f"{self.pack or 'http'}:{'too-many' if code == TOO_MANY else 'unreadable'}"

@@ -7,8 +7,9 @@ not a guess.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from mappings.conditions import Condition, QueryHolds, Subject
 from mappings.hosts import host_pattern
@@ -80,26 +81,41 @@ def _query_condition(part: str, text: str) -> QueryHolds:
     return QueryHolds(name, Condition("in", (value,)) if equals else Condition("exists", (True,)))
 
 
-class RoutePack:
-    """A pack made of routes."""
+@dataclass(frozen=True, slots=True)
+class RouteList:
+    """A route table as it was read."""
 
-    def __init__(
-        self,
-        name: str,
-        family: str,
-        hosts: tuple[str, ...],
-        routes: Sequence[Route],
-        fold: frozenset[str] = frozenset(),
-    ) -> None:
+    routes: tuple[Route, ...]
+    fold: frozenset[str]
+    """Captures that the API takes in any case."""
+
+
+class RoutePack:
+    """A pack made of routes, which are read when the first request comes."""
+
+    reads_prefix = False
+
+    def __init__(self, name: str, family: str, hosts: tuple[str, ...], read: Callable[[], RouteList]) -> None:
         self.name = name
         self.family = family
         self.hosts = hosts
-        self.reads_prefix = False
-        self.operations = frozenset(f"{name}:{route.operation}" for route in routes)
-        self._fold = fold
-        self._index: RouteIndex[Route] = RouteIndex()
-        for route in routes:
-            self._index.add(route, (route.host,) if route.host else (), route.templates)
+        self._read = read
+
+    @cached_property
+    def operations(self) -> frozenset[str]:
+        """Full names of all operations."""
+        return frozenset(f"{self.name}:{route.operation}" for route in self._read().routes)
+
+    @cached_property
+    def _index(self) -> RouteIndex[Route]:
+        index: RouteIndex[Route] = RouteIndex()
+        for route in self._read().routes:
+            index.add(route, (route.host,) if route.host else (), route.templates)
+        return index
+
+    @cached_property
+    def _fold(self) -> frozenset[str]:
+        return self._read().fold
 
     def needs_body(self, request: Request) -> bool:  # noqa: ARG002 - the protocol's shape
         """Return False: routes never read the body."""

@@ -20,7 +20,7 @@ from mappings.resolution import Problem
 Rank = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for every request, as Candidate, and freezing would cost more than making
 class Found[T]:
     """An item that host and path fit, and how closely."""
 
@@ -32,11 +32,14 @@ class Found[T]:
 
 
 @dataclass(slots=True)
-class _Bucket[T]:
+class Bucket[T]:
+    """What is filed under one host pattern."""
+
     paths: PathIndex[T] = field(default_factory=PathIndex)
     any_path: list[T] = field(default_factory=list)
 
     def find(self, segments: tuple[str, ...] | None, host: int) -> Iterable[Found[T]]:
+        """Yield what fits the path; `host` is how closely the pattern names the host."""
         for item in self.any_path:
             yield Found(item, {}, 0, host)
         if segments is not None:
@@ -48,28 +51,35 @@ class RouteIndex[T]:
     """Items by host pattern and path template."""
 
     def __init__(self) -> None:
-        self._hosts: HostIndex[_Bucket[T]] = HostIndex()
-        self._anywhere: _Bucket[T] = _Bucket()
+        self._hosts: HostIndex[Bucket[T]] = HostIndex()
+        self._anywhere: Bucket[T] | None = None
 
     def add(self, item: T, hosts: Sequence[str], templates: Sequence[Template]) -> None:
         """File an item; no hosts means any bound host, no templates any path."""
-        for bucket in [self._bucket(host) for host in hosts] or [self._anywhere]:
+        for bucket in [self._bucket(host) for host in hosts] or [self._everywhere()]:
             if not templates:
                 bucket.any_path.append(item)
             for template in templates:
                 bucket.paths.add(template, item)
 
+    def at(self, host: str, *, bound: bool) -> tuple[tuple[int, Bucket[T]], ...]:
+        """Return what is filed for a host, and how closely; what names no host only when the host is `bound`."""
+        anywhere = ((0, self._anywhere),) if bound and self._anywhere is not None else ()
+        return (*anywhere, *self._hosts.find(host))
+
     def find(self, host: str, segments: tuple[str, ...] | None, *, bound: bool) -> list[Found[T]]:
         """Return everything that fits; what names no host only when the host is `bound`."""
-        found = list(self._anywhere.find(segments, 0)) if bound else []
-        for specificity, bucket in self._hosts.find(host):
-            found.extend(bucket.find(segments, specificity))
-        return found
+        return [found for closeness, bucket in self.at(host, bound=bound) for found in bucket.find(segments, closeness)]
 
-    def _bucket(self, pattern: str) -> _Bucket[T]:
+    def _everywhere(self) -> Bucket[T]:
+        if self._anywhere is None:
+            self._anywhere = Bucket()
+        return self._anywhere
+
+    def _bucket(self, pattern: str) -> Bucket[T]:
         bucket = self._hosts.get(pattern)
         if bucket is None:
-            bucket = _Bucket()
+            bucket = Bucket()
             self._hosts.put(pattern, bucket)
         return bucket
 
@@ -84,7 +94,7 @@ def method_rank(methods: frozenset[str] | None, method: str) -> int | None:
     return 1 if method == "HEAD" and "GET" in methods else None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Candidate[T]:
     """Something that may win."""
 
@@ -120,5 +130,5 @@ def choose[T](
     return doubt or winners
 
 
-def _rank(candidate: Candidate[object]) -> Rank:
+def _rank[T](candidate: Candidate[T]) -> Rank:
     return candidate.rank

@@ -4,8 +4,15 @@
     bind:                                   # which pack reads the requests to a host, and what is known of it
       - {host: k8s.prod.acme.test, pack: kubernetes, facts: {cluster: prod-eu, env: production}}
       - {host: "*.svc.acme.test", pack: [http, health]}
+      - {host: ops.acme.test, pack: argocd, prefix: /argocd}    # what stands before the API's own paths there
     env:                                    # classifiers; all that fire must agree
       - {value: staging, when: {namespace: [staging, "dev-*"]}}
+    lookups:                                # what stands behind ids that say nothing
+      workspaces:
+        match: {host: app.terraform.io, method: POST, path: /api/v2/runs}
+        key: "json:data.relationships.workspace.data.id"
+        table:
+          ws-9: {workspace: payments, env: production}
     rules:
       - id: k8s-rollout
         match: {op: "kubernetes:{create,patch}:apps/{deployments,statefulsets}{,/scale}"}
@@ -15,7 +22,7 @@
         match: {host: app.terraform.io, method: POST, path: /api/v2/runs,
                 json: {data.attributes.is-destroy: true}}
         action: "infra:destroy"
-        target: "tfc/${json:data.relationships.workspace.data.id}"
+        target: "tfc/${workspace}"
 
 **host** is a name, an address or ``*.suffix`` (one label or more, never the suffix itself). A rule without
 ``op`` and ``host`` holds on bound hosts only.
@@ -24,16 +31,29 @@
 case folded.
 
 **path** is a template: ``{x}`` one segment or part of one, ``{x+}`` one or more segments, ``{x:a|b}`` one
-of these words, ``{x:web-*}`` a glob within the segment. A trailing ``/`` makes no difference. Where an
-identifier may hold an encoded ``%2F``, write ``{x+}``: with ``{x}`` the two ways to read it differ and the
-request is refused.
+of these words, ``{x:web-*}`` a glob within the segment; there are no regular expressions. A trailing ``/`` makes
+no difference. Where an identifier may hold an encoded ``%2F``, write ``{x+}``: with ``{x}`` the two ways to read
+it differ and the request is refused.
 
 **method** ``GET`` covers HEAD too; of two rules that are equal otherwise, the one that names HEAD wins.
 
 **query, header, facts, json** map names to conditions. A condition is a text (a glob), a list of texts (any
 of them), in ``json`` also a number or boolean, or one of ``{eq: v} {in: [v, ...]} {glob: text} {exists:
-true|false}``. ``json`` names are dotted: ``data.attributes.is-destroy``, digits index a list, ``\\.`` is a
-dot within a name.
+true|false}``; integers in ``json`` also ``{gt: n}``, ``{ge: n}``, ``{lt: n}``, ``{le: n}`` or a lower and an
+upper bound together. ``json`` names are dotted: ``data.attributes.is-destroy``, digits index a list, ``\\.`` is
+a dot within a name. **content_type** is one condition, on the media type without its parameters.
+
+**facts** are what a pack captured, what is bound to the host, what a lookup adds, and what is known of the
+operation itself: ``access`` (``read``, ``list``, ``write``, ``permissions`` or ``tagging``), ``executes: "true"``
+where it sets something going that the request does not bound, ``mints: "true"`` where its answer holds a
+credential, ``known: "false"`` where only the wire named it. These four cannot be bound or captured. An operation
+whose access nobody knows satisfies no condition on it, and no ``not`` of one.
+
+**lookups** turn an id that says nothing into facts: ``table`` holds a row of facts for each id, ``key`` says where
+the id stands, as a fact or as ``json:a.b``; ``match`` says for which requests, and may be left out where the key
+is a fact. A row's ``env`` counts as a classifier that fires. An id that is not in a table that tells
+environments makes the environment ``unknown``. With a key in the body, whatever matches needs its body. A large
+table may stand in a mapping file of its own.
 
 **not** is a nested match that must not hold. Everything else in a match must hold.
 
@@ -42,97 +62,27 @@ and, with ``each: NAME`` or ``each: json:items.*.id``, ``${each}``: one operatio
 that is missing is ``-`` in a target and ``unknown`` in an action.
 
 Which rule wins when several match (file order never matters): the operator's over a pack's, then more
-``json`` conditions, then more ``query``, ``header`` and ``facts`` conditions, then exact ``op`` over glob
-over none, then more literal characters in path or op, then exact ``host`` over wildcard over none, then a
-named method. Winners that are still equal are all judged, and all must be allowed.
+``json`` conditions, then more ``query``, ``header``, ``facts`` and ``content_type`` conditions, then exact ``op``
+over glob over none, then more literal characters in path or op, then exact ``host`` over wildcard over none, then
+a named method. Two rules that are equal, certainly meet in some request and say different things are a fault;
+where that cannot be told beforehand, equals are all judged, and all must be allowed.
 
 Faults, for example:
 
     mappings/site.yaml:4:14: host "*" would match everything; write "*.github.com"
     mappings/site.yaml:9:20: path "/a/%7eb" is not canonical; write "/a/~b"
+    mappings/site.yaml:9:3: rule "b" and rule "a" (mappings/site.yaml:4:3) both name /a/b; make one more specific
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator
+from pydantic import BaseModel, ConfigDict, Field
 
-from mappings.conditions import Condition, Scalar
+from mappings.conditiontexts import JsonConditions, TextCondition, TextConditions, Words
 
-
-def _as_words(value: Any) -> Any:
-    if isinstance(value, list):
-        if not value:
-            raise ValueError("the list is empty; name at least one")
-        return tuple(value)
-    return (value,)
-
-
-Words = Annotated[tuple[str, ...], BeforeValidator(_as_words)]
-"""One text or a list of texts."""
-
-
-def _text_condition(value: Any) -> Condition:
-    """Return the condition on a query parameter, header or fact, whose values are always text."""
-    condition = _condition(value)
-    if condition.kind != "exists" and not all(isinstance(word, str) for word in condition.values):
-        raise ValueError(f'values here are text; write "{condition.values[0]}" in quotes')
-    return condition
-
-
-def _condition(value: Any) -> Condition:
-    match value:
-        case dict():
-            return _spelled_out(value)
-        case list():
-            if any(isinstance(word, str) for word in value):
-                return Condition("glob", _all_text(value))
-            return Condition("in", _all_scalar(value))
-        case str():
-            return Condition("glob", (value,))
-        case bool() | int():
-            return Condition("in", (value,))
-    raise ValueError("expected a value, a list of values or one of {eq}, {in}, {glob}, {exists}")
-
-
-def _spelled_out(value: dict[str, Any]) -> Condition:
-    if len(value) != 1:
-        raise ValueError("a condition has exactly one of eq, in, glob, exists")
-    ((word, wanted),) = value.items()
-    match word, wanted:
-        case "exists", bool():
-            return Condition("exists", (wanted,))
-        case "exists", _:
-            raise ValueError("exists takes true or false")
-        case "eq", str() | bool() | int():
-            return Condition("in", (wanted,))
-        case "in", list():
-            return Condition("in", _all_scalar(wanted))
-        case "glob", str():
-            return Condition("glob", (wanted,))
-        case "glob", list():
-            return Condition("glob", _all_text(wanted))
-        case (("eq" | "in" | "glob"), _):
-            raise ValueError(f"{word} takes {'a list of values' if word == 'in' else 'one value'}")
-    raise ValueError(f'unknown condition "{word}"; use eq, in, glob or exists')
-
-
-def _all_text(values: list[Any]) -> tuple[Scalar, ...]:
-    if not values or not all(isinstance(value, str) for value in values):
-        raise ValueError("a list of texts cannot hold other things; quote them")
-    return tuple(values)
-
-
-def _all_scalar(values: list[Any]) -> tuple[Scalar, ...]:
-    if not values or not all(isinstance(value, str | int | bool) for value in values):
-        raise ValueError("a list of values needs at least one text, number or boolean")
-    return tuple(values)
-
-
-TextConditions = dict[str, Annotated[Condition, PlainValidator(_text_condition)]]
-JsonConditions = dict[str, Annotated[Condition, PlainValidator(_condition)]]
 Facts = dict[str, str]
 
 
@@ -150,6 +100,7 @@ class MatchText(_Strict):
     query: TextConditions = {}
     header: TextConditions = {}
     facts: TextConditions = {}
+    content_type: TextCondition | None = None
     json_: JsonConditions = Field(default={}, alias="json")
     not_: MatchText | None = Field(default=None, alias="not")
 
@@ -170,6 +121,8 @@ class BindText(_Strict):
     host: str
     pack: Words
     """Pack names; ``http`` is the pack that recognises nothing and leaves everything to rules."""
+    prefix: str = ""
+    """What stands before the API's own paths there: ``/argocd`` where a server shares a host."""
     facts: Facts = {}
 
 
@@ -180,10 +133,21 @@ class ClassifierText(_Strict):
     when: Mapping[str, Words]
 
 
+class LookupText(_Strict):
+    """What stands behind ids that say nothing."""
+
+    match: MatchText | None = None
+    key: str
+    """A fact, or ``json:`` and a dotted name."""
+    table: dict[str, Facts]
+    """For each id the facts that it stands for."""
+
+
 class MappingFile(_Strict):
     """An operator's mapping file."""
 
     version: Literal[1]
     bind: tuple[BindText, ...] = ()
     env: tuple[ClassifierText, ...] = ()
+    lookups: dict[str, LookupText] = {}
     rules: tuple[RuleText, ...] = ()

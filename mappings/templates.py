@@ -39,13 +39,29 @@ _LONE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """The place of a value by name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A text with places for values."""
 
     text: str
-    parts: tuple[str | Pointer | None, ...]
-    """Literal text, a pointer into the body, or None for the next of `names`."""
-    names: tuple[str, ...]
+    parts: tuple[str | Slot | Pointer, ...]
+    """Literal text, the name of a value, or a pointer into the body."""
+
+    @property
+    def fixed(self) -> str:
+        """The text when it has no place for a value, else ""."""
+        return self.parts[0] if len(self.parts) == 1 and isinstance(self.parts[0], str) else ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the values, in order."""
+        return tuple(part.name for part in self.parts if isinstance(part, Slot))
 
     @property
     def reads_body(self) -> bool:
@@ -55,8 +71,7 @@ class Template:
 
 def read_template_text(text: str) -> Template:
     """Return the template; raise ValueError with the remedy when it is none."""
-    parts: list[str | Pointer | None] = []
-    names: list[str] = []
+    parts: list[str | Slot | Pointer] = []
     for at, part in enumerate(_VARIABLE.split(text)):
         if at % 2 == 0:
             if "${" in part:
@@ -66,11 +81,10 @@ def read_template_text(text: str) -> Template:
         elif part.startswith("json:"):
             parts.append(read_pointer(part.removeprefix("json:")))
         elif _NAME.fullmatch(part):
-            parts.append(None)
-            names.append(part)
+            parts.append(Slot(part))
         else:
             raise ValueError(f'template "{text}": "{part}" is no name; write letters, digits and "_", or json:a.b')
-    return Template(text, tuple(parts), tuple(names))
+    return Template(text, tuple(parts))
 
 
 def read_action_template(text: str) -> Template:
@@ -78,7 +92,7 @@ def read_action_template(text: str) -> Template:
     template = read_template_text(text)
     canonical_action(_VARIABLE.sub("x", text))
     lowered = tuple(part.lower() if isinstance(part, str) else part for part in template.parts)
-    return Template(text, lowered, template.names)
+    return Template(text, lowered)
 
 
 def read_target_template(text: str) -> Template:
@@ -90,33 +104,36 @@ def read_target_template(text: str) -> Template:
 
 def render_action(template: Template, values: Mapping[str, str], reading: Reading) -> str | Problem:
     """Return a canonical action."""
-
-    def segment(value: str) -> str:
-        folded = value.casefold() if value.isascii() else value
-        return folded if _SEGMENT.fullmatch(folded) else MISSING_SEGMENT
-
-    text = _rendered(template, values, reading, segment)
+    text = _rendered(template, values, reading, _segment)
     if isinstance(text, str) and len(text) > MAX_ACTION_CHARS:
         return Problem(UNREADABLE, "the request makes an action longer than any rule can name")
     return text
 
 
+def _segment(value: str) -> str:
+    folded = value.casefold() if value.isascii() else value
+    return folded if _SEGMENT.fullmatch(folded) else MISSING_SEGMENT
+
+
 def render_target(template: Template, values: Mapping[str, str], reading: Reading) -> str | Problem:
     """Return a target without control characters."""
-    text = _rendered(template, values, reading, lambda value: value or MISSING_TARGET)
+    text = _rendered(template, values, reading, _shown)
     return text if isinstance(text, Problem) else printable(text)
 
 
+def _shown(value: str) -> str:
+    return value or MISSING_TARGET
+
+
 def _rendered(template: Template, values: Mapping[str, str], reading: Reading, fit: _Fit) -> str | Problem:
-    names = iter(template.names)
     found: list[str] = []
     for part in template.parts:
-        if part is None:
-            found.append(fit(values.get(next(names), "")))
-        elif isinstance(part, str):
+        if isinstance(part, str):
             found.append(part)
+        elif isinstance(part, Slot):
+            found.append(fit(values.get(part.name, "")))
         else:
-            value = _field(part, reading)
+            value = body_field(part, reading)
             if isinstance(value, Problem):
                 return value
             found.append(fit(value))
@@ -129,7 +146,8 @@ class _Fit(Protocol):
     def __call__(self, value: str, /) -> str: ...
 
 
-def _field(pointer: Pointer, reading: Reading) -> str | Problem:
+def body_field(pointer: Pointer, reading: Reading) -> str | Problem:
+    """Return the text or number at a pointer into the body, "" when it is not there, or why it cannot be told."""
     body = reading.json()
     found = body if isinstance(body, Problem) or body is MISSING else look_up(body, pointer)
     return found if isinstance(found, Problem) else plain(found, pointer)

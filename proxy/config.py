@@ -18,7 +18,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -172,6 +172,7 @@ class _File(_Section):
     agents: str = "agents.yaml"
     policies: list[str] = ["policies"]
     mappings: list[str] = ["mappings"]
+    catalogues: str = "catalogues"
     ca: _CaSection | None = None
     upstream: _UpstreamSection = _UpstreamSection()
     resolve: Annotated[dict[HostText, _ResolveEntry], BeforeValidator(_names_each_host_once)] = {}
@@ -232,6 +233,8 @@ class Config:
     agents: Path
     policies: tuple[Path, ...]
     mappings: tuple[Path, ...]
+    catalogues: Path
+    """Where `claiim mappings refresh` writes; what is there goes before the shipped catalogues."""
     ca_certificate: Path
     ca_key: Path
     ca_supplied: bool
@@ -261,6 +264,12 @@ def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
     return next((place for place in places if _is_file(place)), None)
 
 
+def user_data(environ: Mapping[str, str]) -> Path:
+    """Where this user's own data of the gate is, when no configuration says so."""
+    base = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or "/nonexistent") / ".local" / "share"
+    return Path(base) / "claiim"
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -277,7 +286,9 @@ def load_config(flag: Path | None = None, *, environ: Mapping[str, str] = os.env
     if path is None:
         if required:
             raise ConfigError.plain(f'no {FILE_NAME} found; run "claiim init" here, or give --config PATH')
-        return compile_config("version: 1\nmappings: []\npolicies: []\n", FILE_NAME, Path.cwd(), None, environ)
+        config = compile_config("version: 1\nmappings: []\npolicies: []\n", FILE_NAME, Path.cwd(), None, environ)
+        # Not beside whatever this is run in: another's folder of that name must not change an answer.
+        return replace(config, catalogues=user_data(environ) / "catalogues")
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -306,6 +317,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         agents=folder / file.agents,
         policies=tuple(folder / name for name in file.policies),
         mappings=tuple(folder / name for name in file.mappings),
+        catalogues=folder / file.catalogues,
         ca_certificate=folder / file.ca.certificate if file.ca else state / "ca.pem",
         ca_key=folder / file.ca.key if file.ca else state / "ca-key.pem",
         ca_supplied=file.ca is not None,

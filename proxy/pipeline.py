@@ -27,7 +27,7 @@ from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import DestinationRefused, Destinations, DestinationUnknown, Route
 from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts
 from proxy.metrics import Metrics
-from proxy.records import FieldValues, Origin, decision_fields, operation_fields, wire_fields
+from proxy.records import NOTHING_NAMED, FieldValues, Origin, decision_fields, operation_fields, wire_fields
 
 _log = logging.getLogger(__name__)
 
@@ -296,7 +296,7 @@ class Gate:
         shared = wire_fields(self._origin, request_id, head.inbound, facts, route, head.book.digest)
         operations: Sequence[Operation | None] = resolution.operations or (None,)
         records: list[tuple[str, FieldValues]] = [
-            ("decision", {**shared, **operation_fields(operation), **decision_fields(decision)})
+            ("decision", {**shared, **operation_fields(operation, resolution.unnamed), **decision_fields(decision)})
             for operation, decision in zip(operations, decisions, strict=True)
         ]
         receipts = await self._chron.append_many(records)
@@ -319,7 +319,7 @@ class Gate:
         operations: Sequence[Operation | None] = resolution.operations or (None,)
         for operation, decision, chron_id in zip(operations, decisions, ids, strict=True):
             if not decision.forwards:
-                refusal = _refusal(operation, decision, chron_id)
+                refusal = _refusal(operation, decision, chron_id, resolution.unnamed)
                 request = facts.request if facts else None
                 reply = answer(refusal, request, resolution.family)
                 return Verdict(reply, facts, None, chron_id, ids, refusal, head.started_ns)
@@ -424,12 +424,12 @@ class Gate:
         return Checked(decision, action, target, receipt.id)
 
 
-def _refusal(operation: Operation | None, decision: Decision, chron_id: str) -> Refusal:
+def _refusal(operation: Operation | None, decision: Decision, chron_id: str, unnamed: str = "") -> Refusal:
     return Refusal(
         outcome=decision.outcome.value,
         reason=decision.reason,
         code=decision.code,
-        action=operation.action if operation else "unmapped",
+        action=operation.action if operation else unnamed or NOTHING_NAMED,
         target=operation.target if operation else "",
         agent=decision.agent,
         anchor=decision.anchor,

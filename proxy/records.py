@@ -89,15 +89,27 @@ def wire_fields(
     return fields
 
 
-def operation_fields(operation: Operation | None) -> FieldValues:
-    """What names the operation, and which mapping text named it."""
+NOTHING_NAMED = "unmapped"
+"""The action of a record where nothing was to be named: the request was refused before, or is none."""
+
+
+def operation_fields(operation: Operation | None, unnamed: str = "") -> FieldValues:
+    """What names the operation, what is known of it, and which mapping text named it.
+
+    `unnamed` is what stands in the place of the name where there is none: ``github:unrecognised``.
+    """
     if operation is None:
-        return {"action": "unmapped", "target": ""}
+        return {"action": unnamed or NOTHING_NAMED, "target": ""}
+    known = operation.attributes
     fields: FieldValues = {
         "operation": _text(operation.name),
         "action": _text(operation.action),
         "target": _text(redacted_text(operation.target)),
         "environment": operation.environment or None,
+        "access": known.get("access") or None,
+        "executes": True if "executes" in known else None,
+        "mints": True if "mints" in known else None,
+        "known": False if "known" in known else None,
     }
     if rule := operation.rule:
         fields |= {

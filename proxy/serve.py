@@ -140,7 +140,7 @@ class Service:
         faults: list[str] = []
         mappings = policies = None
         try:
-            mappings = load_mappings(self._config.mappings)
+            mappings = load_mappings(self._config.mappings, self._config.catalogues)
         except DocumentError as error:
             faults.append(str(error))
         try:

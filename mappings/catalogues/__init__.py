@@ -8,12 +8,13 @@ request for it comes.
 from functools import cache
 from pathlib import Path
 
-from mappings.catalogues.archive import Archive, CatalogueError, Header, Source, read_folder, write_catalogue
+from mappings.catalogues.archive import INDEX, Archive, CatalogueError, Header, Source, read_folder, write_catalogue
 from mappings.catalogues.pack import CataloguePack
 from mappings.catalogues.routes import Entry, Operation, Routes, read_rows
 from mappings.catalogues.table import Hit, RouteTable
 
 __all__ = [
+    "INDEX",
     "SHIPPED",
     "Archive",
     "CatalogueError",

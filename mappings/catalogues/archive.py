@@ -64,6 +64,8 @@ class Header:
     """What may stand before the path of a route without a host."""
     fold: tuple[str, ...] = ()
     """Captures that the API takes in any case; they become lower case."""
+    keeps_slashes: bool = False
+    """Whether the API documents identifiers that hold ``%2F``, which it never takes for a "/" of the path."""
 
     @property
     def date(self) -> str:

@@ -35,6 +35,7 @@ class CataloguePack:
         self.name = header.family
         self.family = header.refusals or header.family
         self.hosts = header.hosts
+        self.keeps_encoded_slashes = header.keeps_slashes
         self._archive = archive
         self._prefixes = tuple(tuple(prefix.strip("/").split("/")) for prefix in header.prefixes if prefix)
         self._bare = "" in header.prefixes

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from mappings.catalogues import Archive, CataloguePack
 from mappings.recognition import Pack
 
-_CODE = ("kubernetes", "git", "aws", "azure", "vault", "docker", "argocd", "mcp", "jsonrpc", "grpc", "registry")
+_CODE = ("kubernetes", "git", "azure", "vault", "docker", "argocd", "mcp", "jsonrpc", "grpc", "graphql", "registry")
 """Packs without a catalogue: `PACK` of the module of that name."""
 
-_WITH_CATALOGUE = {"google": "GooglePack", "github": "GithubPack", "slack": "SlackPack"}
+_WITH_CATALOGUE = {"aws": "AwsPack", "google": "GooglePack", "github": "GithubPack", "slack": "SlackPack"}
 """Packs that read more than method, path and query: made from the family's archive."""
 
 

@@ -11,13 +11,18 @@ Grammar (gitprotocol-http and gitprotocol-pack manual pages, https://git-scm.com
     GET  REPO/info/refs?service=git-receive-pack    git:push, phase advertise
     POST REPO/git-receive-pack                      git:push, one call per ref, phase transfer
                                                     body "0000" alone: a probe, changes nothing
+                                                    git:push-option for each option, such as GitLab's merge requests
     GET  REPO/HEAD, info/refs, objects/...          git:fetch, phase dumb
+    .../git-upload-archive, as git-upload-pack      git:fetch: the files of one commit
     POST REPO/info/lfs/objects/batch                git:lfs-download or git:lfs-upload
+    GET|PUT REPO/info/lfs/objects/OID[/SIZE]        the same, phase object; GitLab: REPO/gitlab-lfs/objects/...
+    POST REPO/info/lfs/[objects/]verify             git:lfs-upload, phase verify
     GET|POST REPO/info/lfs/locks...                 git:lfs-locks (reads), git:lfs-lock (takes or breaks)
 
-    push body = *shallow 1*command flush [push options] pack
+    push body = *shallow 1*command flush [*option flush] pack
     shallow   = pkt-line("shallow" SP oid)
     command   = pkt-line(old SP new SP ref [NUL capabilities])
+    option    = pkt-line(text), there when a command's capabilities say "push-options"
     pkt-line  = 4HEXDIG payload, the length counting its own four bytes; flush = "0000"
 
     old all zero: create; new all zero: delete; else update.
@@ -26,22 +31,29 @@ Grammar (gitprotocol-http and gitprotocol-pack manual pages, https://git-scm.com
                                                                       one will do, up to the flush
     "push-cert" (a signed push)                                       unreadable: use a plain push
     info/refs with two different services                             conflict
+
+What a merge, a rewind and an addition look like is the same here: an old id and a new one. Who may write to a guarded
+branch is a rule on the capture ``branch``. Objects of LFS travel to where the batch's answer says: other hosts are
+bound by the operator.
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from mappings.bodies import look_up, read_json, read_pointer
+from mappings.packs.git_push import Command, PushError, read_push
 from mappings.recognition import NOT_RECOGNISED, Call, Recognition, conflict, unreadable
 from mappings.request import Request
 from mappings.resolution import Problem
 
-FORGES = frozenset({"github.com", "gitlab.com", "bitbucket.org"})
+FORGES = frozenset({"github.com", "gist.github.com", "gitlab.com", "bitbucket.org"})
 """Known to fold the case of owner and repository, so ours must too; elsewhere "Web" and "web" are two."""
 
-SERVICES: Mapping[str, str] = {"git-upload-pack": "fetch", "git-receive-pack": "push"}
-"""gitprotocol-http, "Smart Clients"."""
+FORGE_SUFFIX = ".ghe.com"
+"""GitHub's hosts of Enterprise Cloud with data residency, which fold it as well."""
+
+SERVICES: Mapping[str, str] = {"git-upload-pack": "fetch", "git-upload-archive": "fetch", "git-receive-pack": "push"}
+"""gitprotocol-http, "Smart Clients"; archives since git 2.44 (http-backend.c, table `rpc_service`)."""
 
 DUMB_FILE = re.compile(
     r"HEAD|info/refs|objects/info/(?:alternates|http-alternates|packs)"
@@ -52,46 +64,19 @@ DUMB_FILE = re.compile(
 
 ENDPOINT = re.compile(
     r"(?P<repository>/.+?)/"
-    rf"(?P<rest>git-upload-pack|git-receive-pack|info/lfs/(?:objects/batch|locks(?:/verify|/[^/]+/unlock)?)"
+    r"(?P<rest>git-upload-pack|git-upload-archive|git-receive-pack"
+    r"|info/lfs/(?:objects/batch|(?:objects/)?verify|locks(?:/verify|/[^/]+/unlock)?)"
+    r"|(?P<object>(?:info/lfs|gitlab-lfs)/objects/[0-9a-f]{64}(?:/[0-9]+)?)"
     rf"|{DUMB_FILE.pattern})"
 )
 """Every ending is of fixed shape: one that could hold another ending would hide a push behind a lock."""
 
-COMMAND = re.compile(rb"(?P<old>[0-9a-f]{40}|[0-9a-f]{64}) (?P<new>[0-9a-f]{40}|[0-9a-f]{64}) (?P<ref>[^\0]+)")
-"""SHA-1 or SHA-256 object names."""
-
-REF_PART = re.compile(r"(?!\.)[^\x00-\x20\x7f~^:?*\[\\/]+(?<!\.)(?<!\.lock)")
-"""git-check-ref-format, rules 1, 4, 5, 7 and 10, for what stands between two slashes."""
-
 LFS_OPERATION = read_pointer("operation")
 """git-lfs, docs/api/batch.md, "Requests"."""
 
-MAX_PKT_BYTES = 65_520
-"""gitprotocol-common, "pkt-line Format"."""
-
-CUT = "the list of refs does not end within what was read of the push; push fewer refs at once"
+ACCESS: Mapping[str, str] = {"fetch": "read", "lfs-download": "read", "lfs-locks": "list"}
 
 TRUSTED = frozenset({"owner", "repo", "repository", "ref", "branch", "tag"})
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One ref that a push wants changed."""
-
-    old: str
-    new: str
-    ref: str
-
-    @property
-    def change(self) -> str:
-        """ "create", "delete" or "update", as the all-zero object name says."""
-        if not self.old.strip("0"):
-            return "create"
-        return "update" if self.new.strip("0") else "delete"
-
-
-class PushError(ValueError):
-    """The head of a push cannot be read; the text says why."""
 
 
 class GitPack:
@@ -99,7 +84,7 @@ class GitPack:
 
     name = "git"
     family = "git"
-    hosts: tuple[str, ...] = ("github.com", "gitlab.com", "bitbucket.org")
+    hosts: tuple[str, ...] = ("github.com", "gist.github.com", "gitlab.com", "bitbucket.org", f"*{FORGE_SUFFIX}")
     reads_prefix = True
 
     def needs_body(self, request: Request) -> bool:
@@ -117,6 +102,8 @@ class GitPack:
         rest = match["rest"]
         if rest in SERVICES:
             return _transfer(request, repository, rest)
+        if match["object"]:
+            return _lfs_object(request, repository)
         if rest.startswith("info/lfs/"):
             return _lfs(request, repository, rest)
         if request.method not in ("GET", "HEAD"):
@@ -124,64 +111,10 @@ class GitPack:
         return _advertise(request, repository) if rest == "info/refs" else _one("fetch", request, repository, "dumb")
 
 
-def read_commands(body: bytes, *, complete: bool = True) -> tuple[Command, ...]:
-    """Return the ref changes at the head of a push, () for the probe; PushError when they cannot be read.
-
-    Nothing behind the flush changes them, so a body that is not `complete` will do when it holds the flush.
-    """
-    # Before a chunked push git asks with an empty one whether it would be let in (remote-curl.c, probe_rpc).
-    if complete and body == b"0000":
-        return ()
-    commands = []
-    for line in _pkt_lines(body):
-        if line.startswith(b"shallow "):
-            continue
-        match = COMMAND.fullmatch(line.split(b"\0", 1)[0].removesuffix(b"\n"))
-        if match is None:
-            signed = line.startswith(b"push-cert")
-            raise PushError("a signed push is not read; push without --signed" if signed else "not a ref command")
-        commands.append(Command(match["old"].decode(), match["new"].decode(), _ref(match["ref"])))
-    if not commands:
-        raise PushError("no ref command")
-    return tuple(commands)
-
-
-def _ref(raw: bytes) -> str:
-    """Return a ref name; PushError when receive-pack would refuse it: not under refs/, or badly formed."""
-    try:
-        ref = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        raise PushError("a ref name that is not UTF-8") from None
-    first, *parts = ref.split("/")
-    if first != "refs" or not parts or ".." in ref or "@{" in ref or not all(map(REF_PART.fullmatch, parts)):
-        raise PushError("a ref name that git does not allow")
-    return ref
-
-
-def _pkt_lines(body: bytes) -> Iterator[bytes]:
-    """Yield payloads up to the flush packet; PushError when the body ends or breaks before it."""
-    at = 0
-    while True:
-        head = body[at : at + 4]
-        if len(head) < 4:
-            raise PushError(CUT)
-        if not re.fullmatch(rb"[0-9a-f]{4}", head):
-            raise PushError("the push does not start with pkt-lines")
-        length = int(head, 16)
-        if length == 0:
-            return
-        # 0001 and 0002 are protocol v2 delimiters, 0003 is undefined; in a push, git itself never sends them.
-        if not 4 < length <= MAX_PKT_BYTES:
-            raise PushError("the push does not start with pkt-lines")
-        if at + length > len(body):
-            raise PushError(CUT)
-        yield body[at + 4 : at + length]
-        at += length
-
-
 def _repository(host: str, path: str) -> str:
     text = path.strip("/")
-    return (text.lower() if host in FORGES else text).removesuffix(".git")
+    folds = host in FORGES or host.endswith(FORGE_SUFFIX)
+    return (text.lower() if folds else text).removesuffix(".git")
 
 
 def _call(name: str, request: Request, repository: str, captures: Mapping[str, str]) -> Call:
@@ -189,7 +122,7 @@ def _call(name: str, request: Request, repository: str, captures: Mapping[str, s
     facts = {"owner": owner, "repo": repo, "repository": repository, **captures}
     ref = facts.get("ref")
     target = f"{request.host}/{repository}" + (f"#{ref}" if ref else "")
-    return Call(f"git:{name}", facts, trusted=TRUSTED, target=target)
+    return Call(f"git:{name}", facts, trusted=TRUSTED, target=target, access=ACCESS.get(name, "write"))
 
 
 def _one(name: str, request: Request, repository: str, phase: str) -> Recognition:
@@ -210,19 +143,24 @@ def _advertise(request: Request, repository: str) -> Recognition:
 def _transfer(request: Request, repository: str, service: str) -> Recognition:
     if request.method != "POST":
         return NOT_RECOGNISED
-    if service == "git-upload-pack":
+    if SERVICES[service] == "fetch":
         return _one("fetch", request, repository, "transfer")
     if (request.header("content-encoding") or "identity").lower() != "identity":
         return unreadable("the push is compressed; git itself compresses only fetches")
     if request.body is None:
         return unreadable("the push was not read, so its refs are not known")
     try:
-        commands = read_commands(request.body, complete=request.body_complete)
+        push = read_push(request.body, complete=request.body_complete)
     except PushError as error:
         return unreadable(str(error))
-    if not commands:
+    if not push.commands:
         return _one("push", request, repository, "probe")
-    return Recognition(tuple(_push(request, repository, command) for command in commands))
+    calls = [_push(request, repository, command) for command in push.commands]
+    for option in dict.fromkeys(push.options):
+        # Not what is behind "=": GitLab takes variables of pipelines there.
+        captures = {"phase": "transfer", "option": option.partition("=")[0]}
+        calls.append(_call("push-option", request, repository, captures))
+    return Recognition(tuple(calls))
 
 
 def _push(request: Request, repository: str, command: Command) -> Call:
@@ -235,6 +173,8 @@ def _push(request: Request, repository: str, command: Command) -> Call:
 
 
 def _lfs(request: Request, repository: str, rest: str) -> Recognition:
+    if rest in ("info/lfs/verify", "info/lfs/objects/verify"):
+        return _one("lfs-upload", request, repository, "verify") if request.method == "POST" else NOT_RECOGNISED
     if rest != "info/lfs/objects/batch":
         # locking.md: listing (GET locks) and "which of these are mine" (POST locks/verify) change nothing.
         reads = request.method == "GET" and rest == "info/lfs/locks"
@@ -250,6 +190,12 @@ def _lfs(request: Request, repository: str, rest: str) -> Recognition:
     if operation not in ("upload", "download"):
         return unreadable('the LFS batch says neither "upload" nor "download"')
     return _one(f"lfs-{operation}", request, repository, "lfs")
+
+
+def _lfs_object(request: Request, repository: str) -> Recognition:
+    # docs/api/basic-transfers.md of git-lfs: GET downloads, PUT uploads.
+    name = {"GET": "lfs-download", "HEAD": "lfs-download", "PUT": "lfs-upload"}.get(request.method)
+    return _one(name, request, repository, "object") if name else NOT_RECOGNISED
 
 
 PACK = GitPack()

@@ -14,10 +14,12 @@ Grammar (Kubernetes documentation, "API Concepts" / "Resource URIs", and "Author
     .../namespaces/NAME[/status|/finalize]   the namespace itself, which is also inside itself
     .../watch/...  .../proxy/...          deprecated: the verb stands in the path
     anything shorter, anything else       not a resource: kubernetes:<method>:nonresource
+    /k8s/clusters/CLUSTER/...             Rancher's door to a cluster behind it; the rest as above
 
 Verb: POST create, PUT update, PATCH patch, DELETE delete, or deletecollection when no name is given;
 GET and HEAD get, or, when no name is given, list, or watch when `watch` is neither absent, "false" nor "0".
-exec, attach, portforward and proxy carry anything at all once open: "execute", whatever the method.
+exec, attach, portforward and proxy carry anything at all once open: "execute", whatever the method. So does any
+other connection that is upgraded, but for a watch and a log, which are upgraded to be read.
 
     DELETE /apis/apps/v1/namespaces/shop/deployments/web   kubernetes:delete:apps/deployments
     GET    /api/v1/namespaces/shop/pods/web-1/exec         kubernetes:execute:pods/exec
@@ -25,6 +27,7 @@ exec, attach, portforward and proxy carry anything at all once open: "execute", 
     GET    /api/v1/namespaces/a%2Fsecrets%2Fx/pods         conflict: the server decodes before it splits
     DELETE .../pods?dryRun=All&dryRun=None                 conflict: two readings of dryRun
     GET    ... with Impersonate-User                       conflict: acts as somebody else
+    GET    .../virtualmachineinstances/x/vnc, Upgrade      kubernetes:execute:.../virtualmachineinstances/vnc
 
 `dryRun` is captured as "All" only where the server would really do nothing: a write that honours it, and,
 for a deletion with a body, only if the body says so too, because the server then ignores the query.
@@ -45,14 +48,48 @@ WRITES: Mapping[str, str] = {"POST": "create", "PUT": "update", "PATCH": "patch"
 
 READS = frozenset({"GET", "HEAD"})
 
+MINTING = frozenset({*(("secrets", verb) for verb in ("get", "list", "watch")), ("serviceaccounts/token", "create")})
+"""Resource and verb whose answer holds secrets: a list holds them whole."""
+
+EPHEMERAL = "pods/ephemeralcontainers"
+"""Puts a container of one's choice into a running pod ("Ephemeral Containers")."""
+
+WRITING = frozenset({*WRITES.values(), "deletecollection"})
+
 TUNNELS = frozenset({"exec", "attach", "portforward", "proxy"})
 """Subresources whose connection carries arbitrary bytes: a shell, a port, another HTTP server."""
 
 NAMESPACE_PARTS = frozenset({"status", "finalize"})
 """Subresources of a namespace itself; any other word after NAMESPACE is a resource inside it."""
 
-PLACES = frozenset({"namespace", "group", "resource", "name"})
+PLACES = frozenset({"cluster", "namespace", "group", "resource", "name"})
 """What the server itself obeys: an object in one namespace cannot be reached by naming another."""
+
+RANCHER = ("k8s", "clusters")
+"""Rancher documentation, "Authorized Cluster Endpoint": the way through its own server; no API server serves it."""
+
+STREAMED = frozenset({("watch", ""), ("get", "log")})
+"""Verb and subresource of what is read over a websocket too ("API Concepts", "Efficient detection of changes")."""
+
+REVIEWS = frozenset({"authentication.k8s.io", "authorization.k8s.io"})
+"""Groups of questions: creating a review stores nothing ("Authorization Overview", "Checking API access")."""
+
+ACCESS_GROUPS = frozenset(
+    {
+        *("rbac.authorization.k8s.io", "admissionregistration.k8s.io", "apiregistration.k8s.io"),
+        *("authorization.openshift.io", "oauth.openshift.io", "security.openshift.io", "user.openshift.io"),
+    }
+)
+"""Groups whose objects say who may do what, or judge every write; OpenShift serves RBAC a second time."""
+
+ACCESS_RESOURCES = frozenset(
+    {
+        "serviceaccounts",
+        "certificates.k8s.io/certificatesigningrequests/approval",
+        "certificates.k8s.io/certificatesigningrequests/status",
+    }
+)
+"""Whose writes give or take identities ("Certificates and Certificate Signing Requests", "Authorization")."""
 
 DRY_RUN = read_pointer("dryRun")
 """In the DeleteOptions of a deletion's body; whatever does not plainly say ["All"] there is no dry run."""
@@ -89,33 +126,42 @@ class KubernetesPack:
 
     def recognise(self, request: Request) -> Recognition:
         """Name one request; conflict where the API server might read it in another way."""
+        upgraded = False
         for header, _ in request.headers:
             # RBAC "User impersonation": the call would be made, and audited, in another's name.
             if header.startswith("impersonate-"):
                 return conflict(f'header "{header}" acts as somebody else; send the request without it')
+            upgraded = upgraded or header == "upgrade"
         # The server splits the *decoded* path: "a%2Fsecrets" would be two segments there and one here.
         if "%2F" in request.path:
             return conflict('path has an encoded "/"; the API server would split there')
-        parts = [unquote(part) for part in request.path.strip("/").split("/")]
-        path = resource_path(parts)
-        if path is None:
-            return _nonresource(request)
-        return _resource(request, path)
+        path = unquote(request.path) if "%" in request.path else request.path
+        parts = path.strip("/").split("/")
+        cluster = ""
+        if len(parts) > 2 and (parts[0], parts[1]) == RANCHER:
+            cluster, parts = parts[2], parts[3:]
+        if not is_resource(parts):
+            return _nonresource(request, cluster, f"/{'/'.join(parts)}", upgraded)
+        found = resource_path(parts)
+        return _resource(request, cluster, found, upgraded) if found else NOT_RECOGNISED
+
+
+def is_resource(parts: list[str]) -> bool:
+    """Say whether a path is long enough, and begins as it must, to name a resource."""
+    return (len(parts) > 2 and parts[0] == "api") or (len(parts) > 3 and parts[0] == "apis")
 
 
 def resource_path(parts: list[str]) -> ResourcePath | None:
-    """Read the segments of a path by position; None when they do not name a resource."""
-    if len(parts) < 3 or parts[0] not in ("api", "apis"):
-        return None
+    """Read the segments of a resource's path by position; None where the server would give up."""
     group = ""
     rest = parts[1:]
     if parts[0] == "apis":
-        if len(rest) < 3:
-            return None
         group, rest = rest[0], rest[1:]
     version, rest = rest[0], rest[1:]
     prefix = ""
-    if rest[0] in ("watch", "proxy") and len(rest) > 1:
+    if rest[0] in ("watch", "proxy"):
+        if len(rest) < 2:
+            return None
         prefix, rest = rest[0], rest[1:]
     namespace = ""
     if rest[0] == "namespaces" and len(rest) > 1:
@@ -129,15 +175,24 @@ def resource_path(parts: list[str]) -> ResourcePath | None:
     return ResourcePath(group, version, prefix, namespace, resource, name, subresource)
 
 
-def _nonresource(request: Request) -> Recognition:
-    verb = request.method.lower()
-    captures = {"verb": verb, "path": request.path}
-    return Recognition((Call(f"kubernetes:{verb}:nonresource", captures, target=f"{request.host}{request.path}"),))
+def _nonresource(request: Request, cluster: str, path: str, upgraded: bool) -> Recognition:
+    verb = "execute" if upgraded else request.method.lower()
+    reads = request.method in READS and not upgraded
+    captures = {"verb": verb, "path": path, "cluster": cluster}
+    call = Call(
+        f"kubernetes:{verb}:nonresource",
+        captures,
+        trusted=PLACES.intersection(captures),
+        target=f"{request.host}{request.path}",
+        access="read" if reads else "write",
+        executes=upgraded,
+    )
+    return Recognition((call,))
 
 
-def _resource(request: Request, path: ResourcePath) -> Recognition:
+def _resource(request: Request, cluster: str, path: ResourcePath, upgraded: bool) -> Recognition:
     parts = tuple(part for part in (path.group, path.resource, path.subresource) if part)
-    if not all(PLAIN_NAME.fullmatch(part) for part in parts):
+    if not all(map(PLAIN_NAME.fullmatch, parts)):
         return NOT_RECOGNISED
     try:
         verb, name = _verb(request, path)
@@ -146,7 +201,10 @@ def _resource(request: Request, path: ResourcePath) -> Recognition:
         return conflict(str(found))
     if not verb:
         return NOT_RECOGNISED
+    if upgraded and (verb, path.subresource) not in STREAMED:
+        verb = "execute"
     captures = {
+        "cluster": cluster,
         "verb": verb,
         "group": path.group,
         "version": path.version,
@@ -156,14 +214,32 @@ def _resource(request: Request, path: ResourcePath) -> Recognition:
         "name": name,
         "dryRun": dry_run,
     }
-    call = Call(f"kubernetes:{verb}:{'/'.join(parts)}", captures, trusted=PLACES, target=_target(request, captures))
-    return Recognition((call,))
+    return Recognition((_call(verb, "/".join(parts), captures, request.host),))
 
 
-def _target(request: Request, captures: Mapping[str, str]) -> str:
-    """host/namespace/resource/name[/subresource], leaving out what the request does not name."""
-    parts = (captures[key] for key in ("namespace", "resource", "name", "subresource"))
-    return "/".join((request.host, *(part for part in parts if part)))
+def _call(verb: str, resource: str, captures: Mapping[str, str], host: str) -> Call:
+    # Leaving out what the request does not name.
+    places = (captures[key] for key in ("cluster", "namespace", "resource", "name", "subresource"))
+    return Call(
+        f"kubernetes:{verb}:{resource}",
+        captures,
+        trusted=PLACES,
+        target="/".join((host, *filter(None, places))),
+        access=_access(verb, captures["group"], resource),
+        executes=verb == "execute" or (resource == EPHEMERAL and verb in WRITING),
+        mints=(resource, verb) in MINTING,
+    )
+
+
+def _access(verb: str, group: str, resource: str) -> str:
+    """What the verb does to the resource, in the words of `mappings.recognition.ACCESS`."""
+    if verb == "get":
+        return "read"
+    if verb in ("list", "watch"):
+        return "list"
+    if verb == "create" and group in REVIEWS:
+        return "read"
+    return "permissions" if group in ACCESS_GROUPS or resource in ACCESS_RESOURCES else "write"
 
 
 class _TwoReadingsError(Exception):

@@ -2,16 +2,24 @@
 
 A correction is a file ``overrides/FAMILY.yaml``; nothing else is written by hand:
 
-    - op: actions/create-workflow-dispatch      # a glob over names, or a list of them
+    - op: actions/create-workflow-dispatch      # a glob over names with {a,b}, or a list of them
       executes: true                            # also: mints, access, routes (in place of those compiled), drop: true
       reason: runs a workflow whose steps stand in the repository
+    - op: registry/provider-versions            # an operation that the source lacks: its routes, and `add`
+      add: true
+      access: read
+      routes: ["GET /v1/providers/{namespace}/{type}/versions"]
+      reason: the registry protocol is no part of the client
 
-A correction that fits no operation is an error, so that none outlives what it corrected.
+A correction that fits no operation is an error, so that none outlives what it corrected; so is an addition of one
+that is there. They apply in order.
 """
 
 from __future__ import annotations
 
 import importlib
+import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -44,7 +52,7 @@ and `compile_catalogue`, which takes the folder of each."""
 
 OVERRIDES = Path(__file__).parent / "overrides"
 
-_CORRECTIONS = frozenset({"op", "reason", "executes", "mints", "access", "routes", "drop"})
+_CORRECTIONS = frozenset({"op", "reason", "executes", "mints", "access", "routes", "drop", "add"})
 
 
 class SourceError(Exception):
@@ -77,6 +85,8 @@ class Compiled:
     refusals: str = ""
     prefixes: tuple[str, ...] = ("",)
     fold: tuple[str, ...] = ()
+    keeps_slashes: bool = False
+    """Whether the provider documents identifiers that hold ``%2F``."""
     notes: tuple[str, ...] = field(default=())
     """What the compiler left out, and why; printed, not kept."""
 
@@ -98,12 +108,21 @@ def catalogue(
     refusals: str = "",
     prefixes: Sequence[str] = ("",),
     fold: Sequence[str] = (),
+    keeps_slashes: bool = False,
     notes: Sequence[str] = (),
 ) -> Compiled:
     """Return the catalogue of a REST family, kept in one member; raise SourceError when a row is wrong."""
     rows = written(corrected(family, described), family)
     return Compiled(
-        family, len(rows), {"routes.json": rows}, tuple(hosts), refusals, tuple(prefixes), tuple(fold), tuple(notes)
+        family,
+        len(rows),
+        {"routes.json": rows},
+        tuple(hosts),
+        refusals,
+        tuple(prefixes),
+        tuple(fold),
+        keeps_slashes,
+        tuple(notes),
     )
 
 
@@ -143,11 +162,28 @@ def corrected(family: str, described: Iterable[Described]) -> list[Described]:
         if not correction.get("reason") or not set(correction) <= _CORRECTIONS:
             raise SourceError(f"{path.name}: {correction}: write op, reason and what is corrected")
         wanted = [correction["op"]] if isinstance(correction["op"], str) else correction["op"]
-        for glob in wanted:
+        if correction.get("add"):
+            found.append(_added(found, correction, path.name))
+            continue
+        for glob in itertools.chain.from_iterable(map(_alternatives, wanted)):
             found, changed = _applied(found, compile_glob(glob).fullmatch, correction)
             if not changed:
                 raise SourceError(f'{path.name}: no operation is called "{glob}"; remove the correction')
     return found
+
+
+def _alternatives(glob: str) -> Iterable[str]:
+    parts = re.split(r"\{([^{}]*)\}", glob)
+    options = [part.split(",") if at % 2 else [part] for at, part in enumerate(parts)]
+    return ("".join(choice) for choice in itertools.product(*options))
+
+
+def _added(found: Sequence[Described], correction: Mapping[str, Any], file: str) -> Described:
+    name, routes = correction["op"], correction.get("routes")
+    if not isinstance(name, str) or not routes or any(each.name == name for each in found):
+        raise SourceError(f'{file}: cannot add "{name}"; name one operation that is not there, with its routes')
+    traits = {key: bool(correction.get(key)) for key in ("executes", "mints")}
+    return Described(name, correction.get("access", "write"), tuple(routes), **traits)
 
 
 def _applied(

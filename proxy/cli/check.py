@@ -17,6 +17,8 @@ import click
 import chron
 from chron import ChronError
 from mappings import DocumentError, load_mappings
+from mappings.catalogues import CatalogueError, age, shipped
+from mappings.loading import catalogues_in_use
 from policies import Policies, load_policies
 from proxy.ca import certificate_faults
 from proxy.cli.options import EXIT_DENY, config_option, json_option, print_json
@@ -29,15 +31,20 @@ from proxy.config import Config, load_config
 def check(as_json: bool, config_path: Path | None) -> None:
     """Validate configuration, agents, policies and mappings."""
     faults: list[str] = []
+    warnings: list[str] = []
     policies: Policies | None = None
     config = _tried(lambda: load_config(config_path), faults)
     if config is not None:
         policies = _load_rules(config, faults)
-        faults.extend(certificate_faults(config, datetime.datetime.now(datetime.UTC)))
+        now = datetime.datetime.now(datetime.UTC)
+        faults.extend(certificate_faults(config, now))
+        warnings = _warnings(config, now.date())
     if as_json:
-        print_json({"ok": not faults, "faults": faults})
+        print_json({"ok": not faults, "faults": faults, "warnings": warnings})
     for fault in [] if as_json else faults:
         click.echo(fault)
+    for warning in [] if as_json else warnings:
+        click.echo(f"warning: {warning}", err=True)
     if faults:
         if not as_json:
             click.echo(f"{len(faults)} fault{'s' if len(faults) > 1 else ''}", err=True)
@@ -51,8 +58,16 @@ def check(as_json: bool, config_path: Path | None) -> None:
 def _load_rules(config: Config, faults: list[str]) -> Policies | None:
     seen = (_tried(lambda: chron.seen(config.chron), faults) if config.chron.exists() else None) or {}
     policies = _tried(lambda: load_policies(config.agents, config.policies, seen=seen), faults)
-    _tried(lambda: load_mappings(config.mappings), faults)
+    _tried(lambda: load_mappings(config.mappings, config.catalogues), faults)
     return policies
+
+
+def _warnings(config: Config, today: datetime.date) -> list[str]:
+    """What would not keep the gate from starting; nothing where the catalogues themselves are a fault."""
+    try:
+        return age.warnings(catalogues_in_use(config.catalogues), shipped(), today)
+    except CatalogueError:
+        return []
 
 
 def _tried[T](load: Callable[[], T], faults: list[str]) -> T | None:

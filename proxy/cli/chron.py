@@ -33,7 +33,7 @@ _COLOURS = {"ALLOW": "green", "DENY": "red"}
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
-def _when(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+def when(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
     """`24h`, `7d` (before now), or an ISO 8601 time; without a zone it is UTC."""
     if value is None:
         return None
@@ -126,8 +126,8 @@ def _follow(path: Path, after_seq: int, filters: dict[str, str], as_json: bool) 
 @click.option("--action", default="", help="An action; * matches anything.")
 @_outcome_option
 @click.option("--host", default="")
-@click.option("--since", callback=_when, help='"24h", "7d" or an ISO 8601 time.')
-@click.option("--until", callback=_when, help="As --since; not included.")
+@click.option("--since", callback=when, help='"24h", "7d" or an ISO 8601 time.')
+@click.option("--until", callback=when, help="As --since; not included.")
 @click.option(
     "--limit", type=click.IntRange(0), default=_DEFAULT_LIMIT, show_default=True, help="The newest N; 0 = all."
 )

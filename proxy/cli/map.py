@@ -4,6 +4,7 @@ The request goes through the same reading as one on the wire and through the map
 is sent anywhere. Without any configuration the shipped packs answer alone.
 
     claiim map POST https://app.terraform.io/api/v2/runs -H 'Content-Type: application/json' -d @run.json
+    claiim map --har traffic.har --json             one line for each recorded request
 """
 
 from collections.abc import Sequence
@@ -11,28 +12,63 @@ from pathlib import Path
 
 import click
 
-from mappings import Considered, Operation, Request, Resolution, load_mappings
+from mappings import Considered, Operation, Resolution, load_mappings
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, print_json
 from proxy.config import load_config
-from proxy.facts import FactsError, Inbound, read_facts
+from proxy.facts import FactsError, Inbound
+from proxy.offline import as_judged, split_url
 
-_SCHEMES = ("http", "https")
+_ATTRIBUTES = ("access", "executes", "mints", "known")
+"""What packs tell of an operation itself (`mappings.recognition.Call.attributes`)."""
 
 
 @click.command("map")
-@click.argument("method")
-@click.argument("url")
+@click.argument("method", required=False)
+@click.argument("url", required=False)
 @click.option("-H", "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header; repeatable.")
 @click.option("-d", "--data", "data", metavar="BODY|@FILE", help="The body, or a file that holds it.")
+@click.option(
+    "--har",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    metavar="FILE",
+    help="Recorded traffic, an HTTP Archive 1.2; - is stdin.",
+)
 @json_option
 @config_option
 @located_errors
 def map_request(
-    method: str, url: str, headers: Sequence[str], data: str | None, as_json: bool, config_path: Path | None
+    method: str | None,
+    url: str | None,
+    headers: Sequence[str],
+    data: str | None,
+    har: Path | None,
+    as_json: bool,
+    config_path: Path | None,
 ) -> None:
-    """Show which action a request is, and by which rule; exit 0 when it is named, 1 when it is not."""
-    request = _request(method, url, headers, data)
-    mappings = load_mappings(load_config(config_path, required=False).mappings)
+    """Show which action a request is, and by which rule; exit 0 when it is named, 1 when it is not.
+
+    With --har every recorded request, one line each; exit 0 when all of them are named.
+    """
+    if har is not None:
+        from proxy.cli.maphar import map_archive
+
+        if method is not None or headers or data is not None:
+            raise click.UsageError("--har takes its requests from the file; leave METHOD, URL, -H and -d out")
+        map_archive(har, load_config(config_path, required=False), as_json)
+        return
+    if method is None or url is None:
+        missing = "'URL'" if method else "'METHOD'"
+        raise click.MissingParameter("Or give --har FILE.", param_hint=missing, param_type="argument")
+    _map_one(*_written(method, url, headers, data), config_path, as_json)
+
+
+def _map_one(inbound: Inbound, body: bytes, config_path: Path | None, as_json: bool) -> None:
+    config = load_config(config_path, required=False)
+    mappings = load_mappings(config.mappings, config.catalogues)
+    try:
+        request = as_judged(inbound, body, mappings, config.proxy.max_body_bytes)
+    except FactsError as error:
+        fail(f"{error.code}: {error.message}", EXIT_DENY)
     resolution, considered = mappings.explain(request)
     if as_json:
         print_json(_described(resolution, considered))
@@ -42,12 +78,12 @@ def map_request(
         raise SystemExit(EXIT_DENY)
 
 
-def _request(method: str, url: str, headers: Sequence[str], data: str | None) -> Request:
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in _SCHEMES:
-        raise click.BadParameter(f'"{url}" is no http:// or https:// URL', param_hint="URL")
-    cut = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
-    target = rest[cut:] if rest[cut:].startswith("/") else f"/{rest[cut:]}"
+def _written(method: str, url: str, headers: Sequence[str], data: str | None) -> tuple[Inbound, bytes]:
+    """Return the request that the command line writes, and its body."""
+    try:
+        scheme, authority, target = split_url(url)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="URL") from None
     body = _body(data)
     fields = [(name.encode(), value.encode()) for name, value in map(_header, headers)]
     named = {name.lower() for name, _ in fields}
@@ -56,11 +92,7 @@ def _request(method: str, url: str, headers: Sequence[str], data: str | None) ->
         fields.append((b"content-type", b"application/json"))
     if body and b"content-length" not in named:
         fields.append((b"content-length", str(len(body)).encode()))
-    try:
-        inbound = Inbound(method.upper(), scheme, target, tuple(fields), "", uri_authority=rest[:cut])
-        return read_facts(inbound, body).request
-    except FactsError as error:
-        fail(f"{error.code}: {error.message}", EXIT_DENY)
+    return Inbound(method.upper(), scheme, target, tuple(fields), "", uri_authority=authority), body
 
 
 def _header(text: str) -> tuple[str, str]:
@@ -89,6 +121,7 @@ def _print(resolution: Resolution, considered: Sequence[Considered]) -> None:
         click.echo()
     if resolution.problem is not None:
         click.echo(f"{resolution.problem.code}  {resolution.problem.message}")
+        click.echo(f"{'action':11}  {resolution.unnamed}")
         if not resolution.family:
             click.echo("the host is bound to no pack; bind it, or name it in a rule, in a mapping file", err=True)
     others = [each for each in considered if each.verdict != "won"]
@@ -107,6 +140,7 @@ def _rows(operation: Operation) -> list[tuple[str, str]]:
         ("target", operation.target),
         ("environment", operation.environment or "none"),
         ("rule", rule),
+        *((name, operation.attributes[name]) for name in _ATTRIBUTES if name in operation.attributes),
     ]
 
 
@@ -114,6 +148,7 @@ def _described(resolution: Resolution, considered: Sequence[Considered]) -> dict
     problem = resolution.problem
     return {
         "family": resolution.family,
+        "unnamed": resolution.unnamed,
         "problem": {"code": problem.code, "message": problem.message} if problem else None,
         "operations": [
             {

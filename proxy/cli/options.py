@@ -7,6 +7,7 @@ Exit codes: 0 ok or allowed, 1 denied or faults found, 2 usage, 4 authentication
 import functools
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -38,6 +39,14 @@ def fail(message: str, code: int = EXIT_CONFIGURATION) -> NoReturn:
     """End the command with a message on stderr and an exit code."""
     click.echo(message, err=True)
     raise SystemExit(code)
+
+
+def read_input(path: Path) -> bytes:
+    """Return the content of a file that the command line names, `-` for stdin; end with 2 when there is none."""
+    try:
+        return sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        fail(f"{path}: cannot read: {(error.strerror or '').lower()}; give another file", EXIT_USAGE)
 
 
 def print_json(value: object) -> None:
@@ -99,5 +108,6 @@ __all__ = [
     "located_errors",
     "operator_headers",
     "print_json",
+    "read_input",
     "refuse_gated_caller",
 ]

@@ -1,6 +1,7 @@
 """`claiim serve`: the proxy and the control API in the foreground, until TERM or INT."""
 
 import asyncio
+import datetime
 import gc
 import logging
 import os
@@ -12,6 +13,8 @@ import click
 
 from chron import ChronError
 from mappings import DocumentError
+from mappings.catalogues import age, shipped
+from mappings.loading import catalogues_in_use
 from proxy.cli.options import config_option, located_errors, refuse_gated_caller
 from proxy.config import Config, load_config
 
@@ -39,6 +42,9 @@ async def _serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     async with Service(config) as service:
+        today = datetime.datetime.now(datetime.UTC).date()
+        for warning in age.warnings(catalogues_in_use(config.catalogues), shipped(), today):
+            _log.warning(warning)
         _settle_memory()
         _on_signals(loop, stopping)
         loop.add_signal_handler(signal.SIGHUP, lambda: _reload(service.reload()))

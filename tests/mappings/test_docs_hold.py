@@ -23,4 +23,5 @@ def test_the_example_of_the_operators_file() -> None:
 def test_the_example_of_a_pack() -> None:
     """The pack shown in `mappings.packformat` is a pack; its rule names an operation that is left out there."""
     text = _example(packformat.__doc__, "pack: github").replace("{pulls/merge,repos/merge}", "pulls/merge")
-    assert "github" in compile_mappings([read_document(text, "github.yaml")]).packs
+    # Without the shipped packs: one of them has that name, and much more.
+    assert compile_mappings([read_document(text, "github.yaml")], ()).packs == ("github",)

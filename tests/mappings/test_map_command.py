@@ -1,7 +1,9 @@
 """`claiim map` says in a terminal what the gate would say on the wire."""
 
+import base64
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -66,7 +68,10 @@ def test_unbound(config: Path) -> None:
     """A host nobody bound is told from a request nobody named."""
     result = claiim_map(config, "GET", "https://evil.test/")
     assert result.exit_code == 1
-    assert result.stdout == "mapping.unmapped  no rule names this request\n"
+    assert result.stdout.splitlines() == [
+        "mapping.unmapped  no rule names this request",
+        "action       http:unbound",
+    ]
     assert result.stderr == "the host is bound to no pack; bind it, or name it in a rule, in a mapping file\n"
 
 
@@ -119,3 +124,169 @@ def test_without_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = CliRunner().invoke(map_request, ["PUT", "https://api.github.com/repos/acme/web/pulls/7/merge", "--json"])
     assert result.exit_code == 0
     assert json.loads(result.stdout)["operations"][0]["action"] == "pr:merge"
+
+
+def test_what_is_known_of_an_operation(config: Path) -> None:
+    """Access level and traits are shown with it, and nothing is when the pack knows nothing."""
+    url = "https://api.github.com/repos/acme/web/actions/workflows/ci.yml/dispatches"
+    result = claiim_map(config, "POST", url)
+    assert [line.split() for line in result.stdout.splitlines() if line.startswith(("access", "executes"))] == [
+        ["access", "write"],
+        ["executes", "true"],
+    ]
+    assert "access" not in claiim_map(config, "POST", "https://tfc.test/runs", "-d", "{}").stdout
+
+
+def test_the_name_of_what_has_none(config: Path) -> None:
+    """Machines are told what the record will say."""
+    result = claiim_map(config, "GET", "https://api.github.com/unheard-of", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["unnamed"] == "github:unrecognised"
+
+
+# --- recorded traffic ---
+
+RUN: dict[str, Any] = {
+    "method": "POST",
+    "url": "https://tfc.test/runs?token=s3cret",
+    "httpVersion": "h2",
+    "headers": [{"name": "content-type", "value": "application/json"}],
+    "postData": {"mimeType": "application/json", "text": '{"destroy": true, "workspace": "ws-1"}'},
+}
+MERGE = {"method": "PUT", "url": "https://api.github.com/repos/acme/web/pulls/7/merge", "headers": []}
+
+
+def har(tmp_path: Path, *requests: object, name: str = "traffic.har") -> str:
+    """Write an HTTP Archive and return its path."""
+    path = tmp_path / name
+    path.write_text(json.dumps({"log": {"entries": [{"request": each} for each in requests]}}))
+    return str(path)
+
+
+def lines(result: Result) -> list[Any]:
+    """Return the JSON lines of a result."""
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_one_line_for_each_recorded_request(config: Path, tmp_path: Path) -> None:
+    """In order, with the keys that are promised, and nothing of a query."""
+    result = claiim_map(config, "--har", har(tmp_path, RUN, MERGE), "--json")
+    assert result.exit_code == 0
+    run, merge = lines(result)
+    assert run == {
+        "entry": 0,
+        "method": "POST",
+        "url": "https://tfc.test/runs",
+        "operation": "http:POST",
+        "action": "infra:destroy-production",
+        "target": "tfc/ws-1",
+        "env": "production",
+        "rule": "destroy",
+        "problem": None,
+    }
+    assert (merge["entry"], merge["operation"], merge["action"]) == (1, "github:pulls/merge", "pr:merge")
+    assert "s3cret" not in result.output
+
+
+def test_several_operations_are_lists_of_one_length(config: Path, tmp_path: Path) -> None:
+    """One place for each operation in every list."""
+    config.with_name("site.yaml").write_text(
+        SITE + "  - id: many\n    match: {host: tfc.test, method: DELETE, path: /runs}\n"
+        '    each: "json:ids.*"\n    action: "infra:destroy"\n    target: "tfc/${each}"\n'
+    )
+    many = {**RUN, "method": "DELETE", "postData": {"text": '{"ids": ["a", "b"]}'}}
+    (line,) = lines(claiim_map(config, "--har", har(tmp_path, many), "--json"))
+    assert line["target"] == ["tfc/a", "tfc/b"]
+    assert line["action"] == ["infra:destroy"] * 2
+    assert line["operation"] == ["http:DELETE"] * 2
+    assert line["env"] == ["production"] * 2
+    assert line["rule"] == ["many"] * 2
+
+
+UNNAMED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "unbound": ({"url": "https://evil.test/x"}, "http:unbound", "mapping.unmapped"),
+    "unrecognised": ({"url": "https://api.github.com/unheard-of"}, "github:unrecognised", "mapping.unmapped"),
+    "conflict": (
+        {"postData": {"text": '{"destroy": true, "destroy": false}'}},
+        "conflict",
+        "mapping.conflict",
+    ),
+    "body lost": ({"bodySize": 40, "postData": {"text": ""}}, "http:unreadable", "mapping.unreadable"),
+    "refused on the wire": ({"url": "https://tfc.test/a/../b"}, "http:unreadable", "wire.path.dot-segment"),
+    "another authority": (
+        {"headers": [{"name": ":authority", "value": "evil.test"}]},
+        "http:unreadable",
+        "wire.authority-mismatch",
+    ),
+    "lower-case method": ({"method": "post"}, "http:unreadable", "wire.method"),
+    "half a character": ({"url": "https://tfc.test/\ud800"}, "http:unreadable", "wire."),
+    "no request": ({"url": None}, "http:unreadable", "har.entry"),
+}
+
+
+@pytest.mark.parametrize(("changed", "name", "code"), UNNAMED.values(), ids=UNNAMED)
+def test_what_is_not_named_says_so(config: Path, tmp_path: Path, changed: dict[str, Any], name: str, code: str) -> None:
+    """Exit 1; the name of what has none, the code, and a message that says which entry."""
+    result = claiim_map(config, "--har", har(tmp_path, MERGE, {**RUN, **changed}), "--json")
+    assert result.exit_code == 1
+    named, line = lines(result)
+    assert named["problem"] is None
+    assert (line["entry"], line["operation"], line["action"], line["rule"]) == (1, name, name, "")
+    assert line["problem"]["code"].startswith(code)
+    if code == "har.entry":
+        assert line["problem"]["message"].startswith("log.entries[1]: request.url is missing")
+    assert result.stderr == "2 requests, 1 of them not named\n"
+
+
+def test_a_body_in_base64(config: Path, tmp_path: Path) -> None:
+    """Binary bodies are recorded so, also where they are text."""
+    text = base64.b64encode(RUN["postData"]["text"].encode()).decode()
+    (line,) = lines(
+        claiim_map(config, "--har", har(tmp_path, {**RUN, "postData": {"text": text, "encoding": "base64"}}), "--json")
+    )
+    assert line["action"] == "infra:destroy-production"
+
+
+def test_a_body_longer_than_the_gate_reads(config: Path, tmp_path: Path) -> None:
+    """The limit is that of the configuration, as on the wire."""
+    config.write_text(config.read_text() + "proxy: {max_body_bytes: 10}\n")
+    (line,) = lines(claiim_map(config, "--har", har(tmp_path, RUN), "--json"))
+    assert line["problem"]["code"] == "mapping.unreadable"
+
+
+def test_recorded_traffic_for_people(config: Path, tmp_path: Path) -> None:
+    """A line each: where it stands, what it is, on what; nothing that moves a cursor."""
+    evil = {**MERGE, "url": "https://evil.test/\x1b[2J"}
+    result = claiim_map(config, "--har", har(tmp_path, RUN, evil))
+    assert result.exit_code == 1
+    first, second = result.stdout.splitlines()
+    assert first == "   0  POST    https://tfc.test/runs  ->  infra:destroy-production  tfc/ws-1  production"
+    assert "\x1b" not in result.stdout
+    assert "[wire." in second
+
+
+def test_recorded_traffic_from_stdin(config: Path, tmp_path: Path) -> None:
+    """`-` reads what another tool writes."""
+    content = Path(har(tmp_path, MERGE)).read_bytes()
+    result = CliRunner().invoke(map_request, ["--har", "-", "--json", "-c", str(config)], input=content)
+    assert result.exit_code == 0
+    assert lines(result)[0]["action"] == "pr:merge"
+
+
+WRONG_USE = {
+    "no file": (("--har", "none.har"), "cannot read: no such file"),
+    "a request beside it": (("GET", "https://tfc.test/", "--har", "HAR"), "leave METHOD, URL, -H and -d out"),
+    "a body beside it": (("--har", "HAR", "-d", "x"), "leave METHOD, URL, -H and -d out"),
+    "no archive": (("--har", "SITE"), "is not JSON; export it anew"),
+    "nothing": ((), "Missing argument 'METHOD'. Or give --har FILE."),
+    "only a method": (("GET",), "Missing argument 'URL'. Or give --har FILE."),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG_USE.values(), ids=WRONG_USE)
+def test_wrong_use(config: Path, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    """Exit 2, and nothing on stdout."""
+    files = {"HAR": har(tmp_path, MERGE), "SITE": str(config.with_name("site.yaml"))}
+    result = claiim_map(config, *(files.get(argument, argument) for argument in arguments))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert said in result.stderr

@@ -90,7 +90,7 @@ def test_total(mappings: Mappings, asked: Request) -> None:
     assert mappings.explain(asked)[0] == resolution
 
 
-@pytest.mark.parametrize("stage", ["_resolve", "_binding", "_recognised", "_operations", "_candidates"])
+@pytest.mark.parametrize("stage", ["_resolve", "_binding", "_operations", "_candidates"])
 def test_a_bug_inside_refuses(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever breaks inside, the request is refused and its body asked for."""
 
@@ -104,5 +104,20 @@ def test_a_bug_inside_refuses(stage: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert resolution.problem is not None
     assert resolution.problem.code == "mapping.unreadable"
     assert MAPPINGS.explain(asked)[0] == resolution
-    if stage in ("_binding", "_recognised", "_candidates"):
+    if stage in ("_binding", "_candidates"):
         assert MAPPINGS.needs_body(asked) is True
+
+
+@pytest.mark.parametrize("stage", ["_inside", "_recognised"])
+def test_a_bug_before_the_packs_refuses(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What breaks on the way to the packs is a refusal too, and the body is asked for."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(f"mappings.mapping.{stage}", broken)
+    asked = Request("GET", "https", "a.test", 443, "/a/x...y", (("q", "b"),), (), None)
+    resolution = MAPPINGS.resolve(asked)
+    assert resolution.problem is not None
+    assert resolution.problem.code == "mapping.unreadable"
+    assert MAPPINGS.needs_body(asked) is True

@@ -136,7 +136,71 @@ FAULTS = {
     ),
     "unknown condition": (
         "rules: [{id: a, match: {host: a.test, json: {n: {regex: x}}}, action: x}]",
-        'site.yaml:2:49: unknown condition "regex"; use eq, in, glob or exists',
+        'site.yaml:2:49: unknown condition "regex"; use eq, in, glob, exists, gt, ge, lt or le',
+    ),
+    "bound that is no number": (
+        'rules: [{id: a, match: {host: a.test, json: {n: {gt: "5"}}}, action: x}]',
+        "site.yaml:2:49: gt takes a whole number that every reader reads alike",
+    ),
+    "bound that is a boolean": (
+        "rules: [{id: a, match: {host: a.test, json: {n: {le: true}}}, action: x}]",
+        "site.yaml:2:49: le takes a whole number that every reader reads alike",
+    ),
+    "bound beyond doubles": (
+        "rules: [{id: a, match: {host: a.test, json: {n: {lt: 9007199254740993}}}, action: x}]",
+        "site.yaml:2:54: 9007199254740993 would be read as a number; quote it",
+    ),
+    "bounds the wrong way round": (
+        "rules: [{id: a, match: {host: a.test, json: {n: {gt: 5, lt: 6}}}, action: x}]",
+        "site.yaml:2:49: no number lies between these bounds; swap them",
+    ),
+    "two lower bounds": (
+        "rules: [{id: a, match: {host: a.test, json: {n: {gt: 5, ge: 6}}}, action: x}]",
+        "site.yaml:2:49: a condition has one lower and one upper bound; remove one",
+    ),
+    "bound beside another condition": (
+        "rules: [{id: a, match: {host: a.test, json: {n: {gt: 5, eq: 6}}}, action: x}]",
+        "site.yaml:2:49: a condition has exactly one of eq, in, glob, exists, or bounds: gt or ge, lt or le",
+    ),
+    "bound on a text": (
+        "rules: [{id: a, match: {host: a.test, query: {n: {gt: 5}}}, action: x}]",
+        "site.yaml:2:50: values here are text; gt, ge, lt and le compare numbers in json",
+    ),
+    "content type that is no text": (
+        "rules: [{id: a, match: {host: a.test, content_type: 5}, action: x}]",
+        'site.yaml:2:53: values here are text; write "5" in quotes',
+    ),
+    "capture that is an attribute": (
+        'rules: [{id: a, match: {host: a.test, path: "/{access}"}, action: x}]',
+        'site.yaml:2:45: capture "access" is taken; choose another name',
+    ),
+    "bound fact that is an attribute": (
+        "bind: [{host: a.test, pack: http, facts: {executes: no-one}}]",
+        'site.yaml:2:43: fact "executes" is what a pack says of an operation; choose another name',
+    ),
+    "environment by an attribute": (
+        "env: [{value: staging, when: {access: read}}]",
+        'site.yaml:2:31: fact "access" says what a call does, not where; name another',
+    ),
+    "lookup of every body": (
+        'lookups: {w: {key: "json:id", table: {}}}',
+        "site.yaml:2:14: a key in the body needs a match, or every request would need its body; add one",
+    ),
+    "lookup that says what an operation is": (
+        "lookups: {w: {key: id, table: {a: {access: read}}}}",
+        'site.yaml:2:36: fact "access" is taken; choose another name',
+    ),
+    "lookup of a host": (
+        "lookups: {w: {key: id, table: {a: {host: b.test}}}}",
+        'site.yaml:2:36: fact "host" is taken; choose another name',
+    ),
+    "lookup of an environment nobody may choose": (
+        "lookups: {w: {key: id, table: {a: {env: unknown}}}}",
+        'site.yaml:2:41: environment "unknown" is what the gate says when it cannot tell; choose another',
+    ),
+    "lookup of many values": (
+        'lookups: {w: {match: {host: a.test}, key: "json:a.*", table: {}}}',
+        'site.yaml:2:43: json name "a.*" leads to many values; "*" stands only in each',
     ),
     "unknown key in match": (
         "rules: [{id: a, match: {hots: a.test}, action: x}]",
@@ -254,6 +318,15 @@ rules:
 - {id: f, match: {host: "*.a.test", path: "/{x:on|off}"}, action: x}
 """
     )
+
+
+def test_a_lookup_stands_once(mapped: Mapped) -> None:
+    """Two files cannot both have a table of the same name."""
+    text = "lookups: {w: {key: id, table: {a: {b: c}}}}"
+    with pytest.raises(PackError) as caught:
+        mapped(text, text)
+    (fault,) = caught.value.faults
+    assert fault.message == 'lookup "w" is already there; choose another name'
 
 
 # --- files ---

@@ -23,6 +23,9 @@ rules:
   - id: big
     match: {host: tfc.test, method: POST, path: /size, json: {size: {in: [1, 2]}}}
     action: "size:small"
+  - id: accent
+    match: {host: tfc.test, method: POST, path: /accent, json: {"r\u00e9f": true}}
+    action: "accent:set"
   - id: name
     match: {host: tfc.test, method: POST, path: /name, json: {name: "prod-*"}}
     action: "name:production"
@@ -116,6 +119,31 @@ BODIES: dict[str, tuple[str, bytes | str | None, str, tuple[tuple[str, str], ...
         (("content-encoding", "identity"), ("content-encoding", "br")),
         "mapping.unreadable",
     ),
+    "several codings in one header": (
+        "POST /runs",
+        DESTROY,
+        TYPE,
+        (("content-encoding", "gzip, identity"),),
+        "mapping.unreadable",
+    ),
+    "zstd": ("POST /runs", DESTROY, TYPE, (("content-encoding", "zstd"),), "mapping.unreadable"),
+    "a coding nobody knows": ("POST /runs", DESTROY, TYPE, (("content-encoding", "x-own"),), "mapping.unreadable"),
+    "XML": ("POST /runs", b"<a/>", "application/xml", (), "mapping.unreadable"),
+    "YAML": ("POST /runs", b"data: {is-destroy: true}", "application/yaml", (), "mapping.unreadable"),
+    "multipart": ("POST /runs", b"--b\r\n", "multipart/form-data; boundary=b", (), "mapping.unreadable"),
+    "lines of JSON": ("POST /runs", DESTROY + "\n" + DESTROY, TYPE, (), "mapping.unreadable"),
+    "text/json": ("POST /runs", DESTROY, "text/json", (), "mapping.unreadable"),
+    "key with a letter that folds": (
+        "POST /runs",
+        '{"data": {"is-de\u017ftroy": true}}',
+        TYPE,
+        (),
+        "mapping.conflict",
+    ),
+    "key in wide letters": ("POST /runs", '{"\uff44ata": {"is-destroy": true}}', TYPE, (), "mapping.conflict"),
+    "accented key": ("POST /accent", '{"r\u00e9f": true}', TYPE, (), "accent:set"),
+    "accented key, decomposed": ("POST /accent", '{"re\u0301f": true}', TYPE, (), "mapping.conflict"),
+    "accented key, both": ("POST /accent", '{"r\u00e9f": false, "re\u0301f": true}', TYPE, (), "mapping.conflict"),
     "integer": ("POST /size", '{"size": 2}', TYPE, (), "size:small"),
     "float for an integer": ("POST /size", '{"size": 2.0}', TYPE, (), "mapping.conflict"),
     "text for an integer": ("POST /size", '{"size": "2"}', TYPE, (), "mapping.conflict"),
@@ -251,6 +279,11 @@ HEAD_ROWS: dict[str, tuple[str, tuple[tuple[str, str], ...], str]] = {
     "query twice, other order": ("GET https://a.test/q?dry=no&dry=yes", (), "mapping.conflict"),
     "query twice by escape": ("GET https://a.test/q?dry=yes&%64ry=no", (), "mapping.conflict"),
     "query in another case": ("GET https://a.test/q?Dry=yes", (), "mapping.conflict"),
+    "query in two cases": ("GET https://a.test/q?dry=yes&DRY=no", (), "mapping.conflict"),
+    "query as a list": ("GET https://a.test/q?dry[]=yes", (), "mapping.conflict"),
+    "query as a list beside it": ("GET https://a.test/q?dry=yes&dry[]=no", (), "mapping.conflict"),
+    "query with a blank": ("GET https://a.test/q?dry=yes&+dry=no", (), "mapping.conflict"),
+    "query beside others": ("GET https://a.test/q?dry=yes&dryer[]=no", (), "q:dry"),
     "query twice where no rule reads": ("GET https://a.test/things/1?dry=yes&dry=no", (), "thing:get"),
     "presence twice": ("GET https://a.test/there?k=1&k=2", (), "q:there"),
     "header": ("GET https://a.test/h", (("x-mode", "fast"),), "h:fast"),
@@ -367,6 +400,32 @@ def test_pack_answer(request_of: RequestOf, answer: Recognition | Exception, exp
     assert told(mappings, request_of("GET https://odd.test/")) == expected
     if isinstance(answer, Exception):
         assert mappings.needs_body(request_of("GET https://odd.test/")) is True
+
+
+class _Named(_Pack):
+    """A pack that knows projects, and their files but for those that look like an operation."""
+
+    keeps_encoded_slashes = True
+
+    def __init__(self) -> None:
+        super().__init__(NOT_RECOGNISED)
+
+    def recognise(self, request: Request) -> Recognition:
+        parts = request.path.split("/")[1:]
+        calls = {1: "odd:project", 2: "odd:members" if parts[-1] == "members" else ""}
+        name = calls.get(len(parts), "")
+        return Recognition((Call(name, {}),)) if name else NOT_RECOGNISED
+
+
+def test_a_pack_may_know_that_its_names_hold_slashes(request_of: RequestOf) -> None:
+    """Where "%2F" is part of a name for sure, nothing known of the other path is no contradiction; a name is."""
+    documents = [read_document("version: 1", "site.yaml")]
+    kept = Mappings(compile_documents(documents, [_Named()]), documents)
+    assert told(kept, request_of("GET https://odd.test/group%2Fproject")) == "odd:project"
+    assert told(kept, request_of("GET https://odd.test/group%2Fmembers")) == "mapping.conflict"
+    assert told(kept, request_of("GET https://odd.test/group%2Fproject?_method=DELETE")) == "mapping.conflict"
+    other = Mappings(compile_documents(documents, [type("_Other", (_Named,), {"keeps_encoded_slashes": False})()]), ())
+    assert told(other, request_of("GET https://odd.test/group%2Fproject")) == "mapping.conflict"
 
 
 ENVIRONMENT = """

@@ -47,7 +47,8 @@ def test_a_text_that_changed_under_its_version_is_found(site: LiveGate) -> None:
     done = check(site)
     assert (done.exit_code, done.stdout) == (1, f"{site.folder}/policies/deploy-v2.yaml:1:8: {CHANGED}\n")
     said = json.loads(check(site, "--json").stdout)
-    assert said == {"ok": False, "faults": [f"{site.folder}/policies/deploy-v2.yaml:1:8: {CHANGED}"]}
+    faults = [f"{site.folder}/policies/deploy-v2.yaml:1:8: {CHANGED}"]
+    assert (said["ok"], said["faults"]) == (False, faults)
     loosen(site, "version: 2\n")
     assert check(site).exit_code == 0
 

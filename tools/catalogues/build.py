@@ -33,6 +33,7 @@ def build(family: str) -> None:
         refusals=compiled.refusals,
         prefixes=compiled.prefixes,
         fold=compiled.fold,
+        keeps_slashes=compiled.keeps_slashes,
     )
     written = write_catalogue(SHIPPED, header, compiled.members)
     size = (SHIPPED / written.file).stat().st_size

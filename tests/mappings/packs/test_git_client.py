@@ -121,6 +121,9 @@ def work(tmp_path: Path) -> Iterator[_Work]:
     """A repository with one pushed commit on main, and its server."""
     subprocess.run(["git", "init", "-q", "--bare", tmp_path / "acme" / "web.git"], check=True)
     subprocess.run(["git", "-C", tmp_path / "acme" / "web.git", "config", "http.receivepack", "true"], check=True)
+    subprocess.run(
+        ["git", "-C", tmp_path / "acme" / "web.git", "config", "receive.advertisePushOptions", "true"], check=True
+    )
     server = _GitServer(tmp_path)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -193,3 +196,30 @@ def test_fetching_is_no_push(work: _Work) -> None:
     work.git("fetch", "origin")
     work.git("-c", "protocol.version=0", "fetch", "origin")
     assert {each.name for each in work.operations()} == {"git:fetch"}
+
+
+def test_an_option_of_a_push_is_seen(work: _Work) -> None:
+    """What a push asks for beside its refs is named for what it does: here, to be merged."""
+    work.operations()
+    work.commit("b", b"b")
+    work.git("push", "-o", "ci.skip", "-o", "merge_request.merge_when_pipeline_succeeds", "origin", "main")
+    assert [(each.name, each.action) for each in work.operations()] == [
+        ("git:push", "repo:push"),
+        ("git:push", "repo:push"),
+        ("git:push-option", "git:push-option"),
+        ("git:push-option", "pr:merge"),
+    ]
+
+
+def test_a_rewound_branch_looks_like_any_other(work: _Work) -> None:
+    """A forced push is a push: old and new id say nothing of the history between them."""
+    work.commit("b", b"b")
+    work.git("push", "origin", "main")
+    work.operations()
+    work.git("reset", "-q", "--hard", "HEAD~1")
+    work.git("push", "--force", "origin", "main")
+    assert _named(work.operations())[-1] == (
+        "repo:push",
+        "git/git.acme.test/acme/web#refs/heads/main",
+        "update",
+    )

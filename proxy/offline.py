@@ -1,0 +1,53 @@
+"""A request that stands on paper, put before the mappings exactly as one that came over the wire.
+
+Head first: when the mappings can name it by its head, its body is never shown to them; a longer body than the
+gate reads is cut as the gate cuts it. So what is said here is what the gate would say. Nothing is sent anywhere.
+
+    split_url("https://a.test?x=1")     ("https", "a.test", "/?x=1")
+    split_url("ftp://a.test/")          ValueError: "ftp://a.test/" is no http:// or https:// URL
+    split_url("a.test/x")               ValueError: "a.test/x" is no http:// or https:// URL
+"""
+
+from dataclasses import replace
+
+from mappings import Mappings, Request
+from proxy.facts import Inbound, read_facts
+
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+"""RFC 6455, 3: a WebSocket URL names the HTTP request that opens the connection."""
+
+
+def split_url(url: str) -> tuple[str, str, str]:
+    """Return scheme, authority and origin-form target of an absolute URL; raise ValueError for any other."""
+    scheme, separator, rest = url.partition("://")
+    known = _SCHEMES.get(scheme.lower())
+    if not separator or known is None:
+        raise ValueError(f'"{shown_url(url)}" is no http:// or https:// URL')
+    rest = rest.partition("#")[0]  # RFC 9110, 4.2: a fragment is the client's own and never sent
+    cut = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
+    target = rest[cut:]
+    return known, rest[:cut], target if target.startswith("/") else f"/{target}"
+
+
+def shown_url(url: str) -> str:
+    """Return a URL without what may be secret in it: its query, its fragment, a user and a password."""
+    place = url.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = place.partition("://")
+    if not separator:
+        # "data:" and its like: what follows is content.
+        return place if len(place) <= 80 else f"{place[:77]}..."
+    authority, slash, path = rest.partition("/")
+    return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def as_judged(inbound: Inbound, body: bytes | None, mappings: Mappings, max_body_bytes: int) -> Request:
+    """Return the request as the gate would resolve it; raise FactsError when it would refuse to read it.
+
+    `body` is b"" when there is none and None when it is not known.
+    """
+    if body == b"":
+        return read_facts(inbound, b"").request
+    request = read_facts(inbound, None).request
+    if body is None or not mappings.needs_body(request):
+        return request
+    return replace(request, body=body[:max_body_bytes], body_complete=len(body) <= max_body_bytes)
