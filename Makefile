@@ -20,12 +20,14 @@ test: setup ## run all tests
 
 selftest: setup ## name every operation of every source (needs the package registries; minutes)
 	.venv/bin/python tools/selftest/run.py --write
+	.venv/bin/python tools/selftest/aged/aws.py
 
 catalogues: setup ## compile the catalogues anew from the pinned packages (needs the package registries)
 	.venv/bin/python tools/catalogues/build.py
 
-vocabulary: setup ## write docs/vocabulary.md from the shipped rules
+vocabulary: setup ## write docs/vocabulary.md and the JSON Schemas from the shipped rules and models
 	.venv/bin/python tools/vocabulary.py
+	.venv/bin/python tools/schemas.py
 
 lint: setup ## check style and formatting
 	.venv/bin/ruff check .

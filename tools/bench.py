@@ -259,6 +259,13 @@ def _per_call() -> None:
         print(f"  decision  {name:<28}{1e6 / rate:>8.2f} us  ({rate:,.0f}/s)")
 
 
+def _mappings() -> None:
+    from bench_mappings import main as tables
+
+    print("\nnaming a request")
+    tables()
+
+
 def _chron() -> None:
     from bench_chron import measure
 
@@ -297,6 +304,7 @@ def main() -> None:
             with urllib.request.urlopen(f"http://{_api_of(folder)}/metrics") as metrics:
                 print(f"  claiim recorded {_decisions(metrics.read().decode()):.0f} decisions")
         _per_call()
+        _mappings()
         _chron()
     finally:
         shutil.rmtree(folder)

@@ -242,7 +242,7 @@ def test_check(site: Path) -> None:
     done = claiim("check")
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == "ok: 1 agents, 1 skills, 0 policies\n"
-    assert json.loads(claiim("check", "--json").stdout) == {"ok": True, "faults": []}
+    assert json.loads(claiim("check", "--json").stdout) == {"ok": True, "faults": [], "warnings": []}
 
 
 def test_check_says_everything_at_once(site: Path) -> None:
