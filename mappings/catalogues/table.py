@@ -19,6 +19,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote
 
 Captured = tuple[str | tuple[int, int], ...]
@@ -36,9 +37,8 @@ class _Node[T]:
     entries: dict[str, list[tuple[T, tuple[str, ...]]]] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Hit[T]:
-    """An entry whose template fits a path."""
+class Hit[T](NamedTuple):
+    """An entry whose template fits a path; a tuple, because one is made for every request."""
 
     entry: T
     names: tuple[str, ...]
