@@ -5,10 +5,11 @@ Every fault of every file comes at once. Of the shipped packs only the heads are
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mappings.catalogues import INDEX, Archive, CatalogueError, read_folder, shipped
+from mappings.catalogues import INDEX, SHIPPED, Archive, CatalogueError, read_folder, shipped
 from mappings.compile import compile_documents
 from mappings.compiled import Compiled
 from mappings.documents import Document, DocumentError, Fault, PackError, Place, read_document
@@ -90,10 +91,16 @@ def catalogues_in_use(folder: Path | None = None) -> dict[str, Archive]:
 
 
 def _index(folder: Path | None) -> Iterable[Document]:
-    """Yield the index of an operator's catalogues, so that their digests are part of what answers hang on."""
+    """Yield the indexes of the catalogues in use: by the digests in them, names hang on the catalogues too."""
+    yield _kept(SHIPPED / INDEX, "pack:catalogues")
     path = folder / INDEX if folder is not None else None
     if path is not None and path.exists():
-        yield read_document(path.read_text("utf-8"), str(path), error=PackError)
+        yield _kept(path, str(path))
+
+
+def _kept(path: Path, source: str) -> Document:
+    text = path.read_text("utf-8")
+    return Document(source, text, hashlib.sha256(text.encode()).hexdigest(), {}, {}, {})
 
 
 def _files(paths: Sequence[Path], faults: list[Fault]) -> Iterable[Path]:
