@@ -4,9 +4,9 @@ A command's module is imported only when it is called, so that look-ups answer a
 `serve` needs a whole proxy engine.
 """
 
-import importlib
-
 import click
+
+from proxy.cli.lazy import LazyGroup
 
 COMMANDS = {
     "rehearse": (
@@ -30,22 +30,8 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
-    """Looks commands up in the table and imports them on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+class _Commands(LazyGroup):
+    table = COMMANDS
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
