@@ -13,7 +13,7 @@ from mappings.catalogues import INDEX, SHIPPED, Archive, CatalogueError, read_fo
 from mappings.compile import compile_documents
 from mappings.compiled import Compiled
 from mappings.documents import Document, DocumentError, Fault, PackError, Place, read_document
-from mappings.mapping import Mappings
+from mappings.mapping import Mappings, Text
 from mappings.packs import shipped_packs
 from mappings.recognition import Pack
 from mappings.routepack import RoutePack
@@ -35,7 +35,8 @@ def load_mappings(paths: Sequence[Path], catalogues: Path | None = None) -> Mapp
     Raises PackError with every fault of every file.
     """
     compiled, own = _loaded(paths, catalogues)
-    return Mappings(compiled, (*(file.unread for file in shipped_files()), *own))
+    documents = (*(file.unread for file in shipped_files()), *own)
+    return Mappings(compiled, documents, tuple(_indexes(catalogues)))
 
 
 def load_compiled(paths: Sequence[Path], catalogues: Path | None = None) -> tuple[Compiled, tuple[Document, ...]]:
@@ -69,7 +70,7 @@ def _loaded(paths: Sequence[Path], catalogues: Path | None) -> tuple[Compiled, t
         raise PackError(faults) from None
     if faults:
         raise PackError(faults)
-    return compiled, (*documents, *_index(catalogues))
+    return compiled, tuple(documents)
 
 
 def _with_shipped(documents: Sequence[Document], archives: dict[str, Archive]) -> Compiled:
@@ -90,17 +91,17 @@ def catalogues_in_use(folder: Path | None = None) -> dict[str, Archive]:
     return {**shipped(), **read_folder(folder)}
 
 
-def _index(folder: Path | None) -> Iterable[Document]:
+def _indexes(folder: Path | None) -> Iterable[Text]:
     """Yield the indexes of the catalogues in use: by the digests in them, names hang on the catalogues too."""
-    yield _kept(SHIPPED / INDEX, "pack:catalogues")
+    yield _index_text(SHIPPED / INDEX, "shipped")
     path = folder / INDEX if folder is not None else None
     if path is not None and path.exists():
-        yield _kept(path, str(path))
+        yield _index_text(path, str(path))
 
 
-def _kept(path: Path, source: str) -> Document:
+def _index_text(path: Path, name: str) -> Text:
     text = path.read_text("utf-8")
-    return Document(source, text, hashlib.sha256(text.encode()).hexdigest(), {}, {}, {})
+    return Text("catalogue", name, "", hashlib.sha256(text.encode()).hexdigest(), text)
 
 
 def _files(paths: Sequence[Path], faults: list[Fault]) -> Iterable[Path]:

@@ -41,7 +41,8 @@ MAX_HOSTS = 1024
 class Text:
     """A text that answers hang on, kept as evidence by its digest."""
 
-    kind: Literal["mapping"]
+    kind: Literal["mapping", "catalogue"]
+    """`catalogue`: the index of a folder of catalogues, which holds the digest of each."""
     id: str
     version: str
     digest: str
@@ -62,11 +63,12 @@ class Considered:
 class Mappings:
     """A loaded set of mappings; immutable."""
 
-    def __init__(self, compiled: Compiled, documents: Sequence[Document]) -> None:
+    def __init__(self, compiled: Compiled, documents: Sequence[Document], catalogues: Sequence[Text] = ()) -> None:
         self._compiled = compiled
         self._hosts: dict[str, HostRules] = {}
-        self.texts = tuple(
-            Text("mapping", document.source, "", document.digest, document.text) for document in documents
+        self.texts: tuple[Text, ...] = (
+            *(Text("mapping", document.source, "", document.digest, document.text) for document in documents),
+            *catalogues,
         )
         named = "\n".join(sorted(f"{text.id} {text.digest}" for text in self.texts))
         self.digest: str = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()

@@ -154,7 +154,8 @@ def _traceparent(text: str | None) -> str | None:
 
 def loaded_fields(mappings: Mappings, policies: Policies, rules_digest: str, session: str) -> FieldValues:
     """Which rules are in force from now on. Each text has a record of its own; here the operator's are named."""
-    own = [text.id for text in mappings.texts if not text.id.startswith(_SHIPPED)]
+    ids = [text.id for text in mappings.texts if text.kind == "mapping"]
+    own = [name for name in ids if not name.startswith(_SHIPPED)]
     names = [f"{text.kind}:{text.id}@{text.version}" for text in policies.texts if text.version]
     names += [f"mapping:{name}" for name in own]
     kinds = Counter(text.kind for text in policies.texts)
@@ -166,7 +167,7 @@ def loaded_fields(mappings: Mappings, policies: Policies, rules_digest: str, ses
         "skills": kinds["skill"],
         "policies": kinds["policy"],
         "mappings": len(own),
-        "packs": len(mappings.texts) - len(own),
+        "packs": len(ids) - len(own),
         "session": session,
     }
 

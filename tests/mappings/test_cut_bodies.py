@@ -31,7 +31,7 @@ def mappings() -> Mappings:
 
 def load_documents() -> list:
     """Return the shipped packs as documents."""
-    return [read_document(text.text, text.id) for text in load_mappings([]).texts]
+    return [read_document(text.text, text.id) for text in load_mappings([]).texts if text.kind == "mapping"]
 
 
 JSON, FORM = "application/json", "application/x-www-form-urlencoded"

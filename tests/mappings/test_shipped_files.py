@@ -60,7 +60,7 @@ def test_a_file_read_late_answers_like_one_read_early(tmp_path: Path) -> None:
     late = load_mappings([site])
     early = compile_mappings([*(file.document for file in FILES.values()), read_document(site.read_text(), str(site))])
     # Only what is loaded from files says which catalogues it used.
-    assert [text for text in late.texts if text.id != "pack:catalogues"] == list(early.texts)
+    assert [text for text in late.texts if text.kind == "mapping"] == list(early.texts)
     deletion = Request("DELETE", "https", "k.test", 443, "/api/v1/namespaces/shop/pods/a", (), (), b"")
     for request in (HEALTH, deletion):
         assert late.resolve(request) == early.resolve(request)
@@ -92,7 +92,5 @@ def test_a_shipped_name_is_taken(tmp_path: Path) -> None:
 def test_tools_get_the_documents_in_full() -> None:
     """Whoever lists rules gets every shipped document with its values."""
     _, documents = load_compiled([])
-    *packs, index = documents
-    assert index.source == "pack:catalogues"
-    assert [document.digest for document in packs] == [file.unread.digest for file in FILES.values()]
+    assert [document.digest for document in documents] == [file.unread.digest for file in FILES.values()]
     assert all(isinstance(document.value, dict) for document in documents)
