@@ -8,13 +8,18 @@ and every unknown is a DENY.
 from policies.compiling import compile_policies
 from policies.deciding import Policies
 from policies.loading import load_policies
+from policies.rulebook import Activations
 from policies.values import (
     Agent,
+    BreakGlass,
     Credential,
     Decision,
     Explanation,
+    Hold,
     Human,
+    Limit,
     Mode,
+    Organisation,
     Outcome,
     PolicyError,
     Question,
@@ -23,15 +28,21 @@ from policies.values import (
     Text,
     TextRef,
     credential,
+    token_digest,
 )
 
 __all__ = [
+    "Activations",
     "Agent",
+    "BreakGlass",
     "Credential",
     "Decision",
     "Explanation",
+    "Hold",
     "Human",
+    "Limit",
     "Mode",
+    "Organisation",
     "Outcome",
     "Policies",
     "PolicyError",
@@ -43,4 +54,5 @@ __all__ = [
     "compile_policies",
     "credential",
     "load_policies",
+    "token_digest",
 ]

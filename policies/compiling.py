@@ -14,35 +14,49 @@ import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from fnmatch import fnmatchcase
+from datetime import datetime
 
 from mappings.documents import Document, DocumentError, Fault, Place, parse
+from policies.conditionschema import moment
 from policies.deciding import Policies
 from policies.patterns import Matcher
-from policies.rulebook import Rulebook, Seen
-from policies.schema import REMOVED_TOKEN, AgentEntry, AgentsFile, HumanEntry
-from policies.standing import Finding, PolicyRules, Rules, SkillRules, Standing
-from policies.values import Agent, Human, Outcome, PolicyError, State, Text
+from policies.rulebook import Activations, Candidate, Rulebook, Seen, applies
+from policies.rules import Finding, Rule, Rules, TextRules
+from policies.schema import REMOVED_TOKEN, AgentEntry, AgentsFile, CrossGrantEntry, HumanEntry, PolicyFile, TokenEntry
+from policies.standing import Boundaries, Standing
+from policies.values import Agent, CrossGrant, Human, Mode, Organisation, Outcome, PolicyError, Text, Token
 
-_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
-_TOKEN = re.compile(r"clm_[A-Za-z0-9_-]{16,}")
+_DIGEST = re.compile(r"\b(?<!cert-sha256:)[0-9a-f]{64}\b")
+_TOKEN = re.compile(r"cl[mh]_[A-Za-z0-9_-]{16,}")
 
 
-def compile_policies(agents: Document, rules: Iterable[Document], *, seen: Seen | None = None) -> Policies:
+def compile_policies(
+    agents: Document,
+    rules: Iterable[Document],
+    *,
+    seen: Seen | None = None,
+    activations: Activations | None = None,
+) -> Policies:
     """Return the policies that these documents say; raise PolicyError with every fault."""
-    compiled, faults = compile_what_is_there(agents, rules, seen=seen)
+    compiled, faults = compile_what_is_there(agents, rules, seen=seen, activations=activations)
     if compiled is None or faults:
         raise PolicyError(faults)
     return compiled
 
 
 def compile_what_is_there(
-    agents: Document | None, rules: Iterable[Document], *, seen: Seen | None = None, complete: bool = True
+    agents: Document | None,
+    rules: Iterable[Document],
+    *,
+    seen: Seen | None = None,
+    complete: bool = True,
+    activations: Activations | None = None,
 ) -> tuple[Policies | None, list[Fault]]:
     """Return the policies, or None and the faults; not `complete` when some file could not even be read."""
-    book = Rulebook(seen or {}, complete)
+    book = Rulebook(seen or {}, complete, activations)
     for document in rules:
         book.add(document)
+    book.finish()
     policies = None if agents is None else _with_agents(book, agents)
     return (None if book.faults else policies), book.faults
 
@@ -55,38 +69,74 @@ def _with_agents(book: Rulebook, document: Document) -> Policies | None:
         book.faults.extend(wrong.faults)
         return None
     registrar = _Registrar(book, document)
+    boundaries = registrar.boundaries(file)
     humans = registrar.humans(file.humans)
-    standings = registrar.standings(file.agents, humans)
+    standings = registrar.standings(file.agents, humans, boundaries)
+    if book.faults:
+        return None
     kept = _TOKEN.sub(REMOVED_TOKEN, _DIGEST.sub(REMOVED_TOKEN, document.text))
     texts = sorted(book.texts, key=lambda text: (text.kind, text.id, int(text.version)))
     texts.append(Text("agents", "agents", "", hashlib.sha256(kept.encode()).hexdigest(), kept))
-    lines = "\n".join(f"{text.kind} {text.id} {text.version} {text.digest}" for text in texts)
-    return Policies(standings, humans, texts, hashlib.sha256(lines.encode()).hexdigest())
+    in_force = {key: found.ref for key in book.candidates if (found := book.in_force(*key)) is not None}
+    lines = [f"{text.kind} {text.id} {text.version} {text.digest}" for text in texts]
+    # Which versions count is part of which rules these are.
+    lines += sorted(f"in force {kind} {name} {ref.version}" for (kind, name), ref in in_force.items())
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return Policies(standings, humans, boundaries, texts, digest, in_force)
 
 
 class _Registrar:
-    """Checks the agents against the humans and the rulebook."""
+    """Checks the agents against the humans, the organisations and the rulebook."""
 
     def __init__(self, book: Rulebook, document: Document) -> None:
         self.book = book
         self.document = document
         self._shared: dict[tuple[tuple[str, ...], int], Rules] = {}
+        self._owners: dict[str, tuple[str, str]] = {}
+        """Token or identity -> kind and id of whose it is."""
+        self._organisations: dict[str, Organisation] = {}
+
+    def boundaries(self, file: AgentsFile) -> Boundaries:
+        for index, entry in enumerate(file.organisations):
+            if entry.id in self._organisations:
+                self._twice("organisations", index, entry.id)
+            self._organisations[entry.id] = Organisation(entry.id, entry.name, entry.state, entry.owns)
+        grants = [self._grant(index, entry) for index, entry in enumerate(file.cross_grants)]
+        return Boundaries(self._organisations, grants)
+
+    def _grant(self, index: int, entry: CrossGrantEntry) -> CrossGrant:
+        for key in ("of", "into"):
+            self._known_organisation(["cross_grants", index, key], getattr(entry, key))
+        return CrossGrant(entry.of, entry.into, entry.agents, entry.actions, _moment(entry.until))
+
+    def _known_organisation(self, path: list[str | int], name: str) -> None:
+        # Where none is written down, the names alone say who belongs together.
+        if self._organisations and name not in self._organisations:
+            remedy = _near(name, self._organisations, 'add it under "organisations"')
+            self.book.fault(self.document.place(path), f'organisation "{name}" is not among the organisations{remedy}')
 
     def humans(self, entries: Sequence[HumanEntry]) -> dict[str, Human]:
         humans: dict[str, Human] = {}
         for index, entry in enumerate(entries):
             if entry.id in humans:
                 self._twice("humans", index, entry.id)
-            humans[entry.id] = Human(entry.id, entry.name, entry.org, entry.state)
+            self._known_organisation(["humans", index, "org"], entry.org)
+            tokens = self._tokens("humans", index, entry.id, entry.tokens)
+            humans[entry.id] = Human(entry.id, entry.name, entry.org, entry.state, _moment(entry.expires), tokens)
         return humans
 
-    def standings(self, entries: Sequence[AgentEntry], humans: Mapping[str, Human]) -> dict[str, Standing]:
+    def standings(
+        self, entries: Sequence[AgentEntry], humans: Mapping[str, Human], boundaries: Boundaries
+    ) -> dict[str, Standing]:
         standings: dict[str, Standing] = {}
-        owners: dict[str, str] = {}
+        in_force = self.book.policies
         for index, entry in enumerate(entries):
             if entry.id in standings:
                 self._twice("agents", index, entry.id)
-            self._tokens(index, entry, owners)
+            self._known_organisation(["agents", index, "org"], entry.org)
+            tokens = self._tokens("agents", index, entry.id, entry.tokens)
+            for number, identity in enumerate(entry.identities):
+                self._owned("agents", entry.id, identity, ["agents", index, "identities", number], "identity")
             skill = self._skill(self.document.place(["agents", index, "skill"]), entry)
             anchor = humans.get(entry.anchor)
             if anchor is None:
@@ -94,29 +144,45 @@ class _Registrar:
                 remedy = _near(entry.anchor, humans, 'add it under "humans"')
                 self.book.fault(self.document.place(["agents", index, "anchor"]), message + remedy)
                 continue
-            applying = [rules for _, rules in sorted(self.book.policies.items()) if _applies(rules, entry)]
+            applying = [self.book.rules(each) for each in in_force if _applies(each, entry)]
+            agent = Agent(
+                id=entry.id,
+                anchor=entry.anchor,
+                org=entry.org,
+                state=entry.state,
+                mode=entry.mode,
+                pin=entry.skill or "",
+                skill=skill.ref,
+                policies=tuple(rules.ref for rules in applying if rules.ref is not None),
+                created=entry.created,
+                tokens=tokens,
+                identities=entry.identities,
+                expires=_moment(entry.expires),
+                labels=entry.labels,
+            )
             place = str(self.document.place(["agents", index]))
-            standings[entry.id] = _standing(entry, anchor, applying, self._rules(applying, skill), place)
+            standings[entry.id] = Standing(agent, anchor, place, boundaries, self._rules(applying, skill))
         return standings
 
-    def _tokens(self, index: int, entry: AgentEntry, owners: dict[str, str]) -> None:
-        for number, token in enumerate(entry.tokens):
-            owner = owners.setdefault(token, entry.id)
-            if owner != entry.id and token != REMOVED_TOKEN:
-                message = f'this token of agent "{entry.id}" is also one of "{owner}"'
-                place = self.document.place(["agents", index, "tokens", number])
-                self.book.fault(place, f'{message}; run "claiim agent rotate"')
+    def _tokens(self, kind: str, index: int, owner: str, entries: Sequence[str | TokenEntry]) -> tuple[Token, ...]:
+        tokens = []
+        for number, entry in enumerate(entries):
+            token = Token(entry) if isinstance(entry, str) else _token(entry)
+            if token.sha256 != REMOVED_TOKEN:
+                self._owned(kind, owner, token.sha256, [kind, index, "tokens", number], "token")
+            tokens.append(token)
+        return tuple(tokens)
 
-    def _rules(self, applying: Sequence[PolicyRules], skill: SkillRules) -> Rules:
-        key = (tuple(rules.ref.id for rules in applying), id(skill))
-        return self._shared.setdefault(
-            key,
-            Rules(
-                denying=tuple(rules for rules in applying if rules.deny),
-                allowing=tuple(rules for rules in applying if rules.allow is not None),
-                skill=skill,
-            ),
-        )
+    def _owned(self, kind: str, owner: str, proof: str, path: list[str | int], what: str) -> None:
+        first = self._owners.setdefault(proof, (kind, owner))
+        if first != (kind, owner):
+            message = f'this {what} of {kind[:-1]} "{owner}" is also one of {first[0][:-1]} "{first[1]}"'
+            remedy = f'run "claiim {kind[:-1]} rotate"' if what == "token" else "remove one of the two"
+            self.book.fault(self.document.place(path), f"{message}; {remedy}")
+
+    def _rules(self, applying: Sequence[TextRules], skill: TextRules) -> Rules:
+        key = (tuple(rules.ref.id for rules in applying if rules.ref), id(skill))
+        return self._shared.setdefault(key, Rules(policies=tuple(applying), skill=skill))
 
     def _twice(self, kind: str, index: int, name: str) -> None:
         entries = self.document.value[kind] if isinstance(self.document.value, dict) else []
@@ -125,79 +191,50 @@ class _Registrar:
         place = self.document.place([kind, index, "id"])
         self.book.fault(place, f'{kind[:-1]} "{name}" stands twice (first on line {line}); keep one')
 
-    def _skill(self, place: Place, entry: AgentEntry) -> SkillRules:
+    def _skill(self, place: Place, entry: AgentEntry) -> TextRules:
         if entry.skill is None:
-            return _no_skill(entry.id, str(place))
+            return _no_skill(f"agent:{entry.id} -- no skill", "agent.no-skill", str(place))
         name, _, version = entry.skill.partition("@")
-        versions = self.book.skills.get(name)
-        if versions is None:
+        versions = self.book.candidates.get(("skill", name), {})
+        found = versions.get(int(version)) if version else self.book.in_force("skill", name)
+        if not versions or (version and found is None):
             if self.book.complete:  # else it may stand in the file that could not be read
-                remedy = "write one that does"
-                self.book.fault(place, f'skill "{name}" does not exist' + _near(name, self.book.skills, remedy))
-            return _no_skill(entry.id, str(place))
-        wanted = int(version) if version else max(versions)
-        if wanted not in versions:
-            if self.book.complete:
-                known = ", ".join(str(number) for number in sorted(versions))
-                self.book.fault(place, f'skill "{name}" has no version {wanted}; versions here: {known}')
-            return _no_skill(entry.id, str(place))
-        return versions[wanted]
+                self.book.fault(place, self.book.missing("skill", name, int(version or 0)))
+            return _no_skill(f"agent:{entry.id} -- no skill", "agent.no-skill", str(place))
+        if found is None or not self.book.usable(found):
+            return _no_skill(f"skill:{name} -- not activated", "skill.not-active", str(place))
+        return self.book.rules(found)
 
 
-def _standing(
-    entry: AgentEntry,
-    anchor: Human,
-    applying: Sequence[PolicyRules],
-    rules: Rules,
-    place: str,
-) -> Standing:
-    def barred(stage: str, subject: str, why: str, code: str) -> Finding:
-        return Finding(Outcome.DENY, stage, f"{stage}:{subject} -- {why}", f"{stage}.{code}", rule=place)
+def _applies(candidate: Candidate, entry: AgentEntry) -> bool:
+    return isinstance(candidate.file, PolicyFile) and applies(candidate.file.applies_to, entry)
 
-    def unless_active(stage: str, subject: str, state: State) -> Finding | None:
-        return None if state is State.ACTIVE else barred(stage, subject, state.value, state.value)
 
-    anchor_inactive = unless_active("anchor", anchor.id, anchor.state)
-    other_org = (
-        None
-        if entry.org == anchor.org
-        else barred("org", entry.org, "agent and anchor belong to different organisations", "different")
+def _token(entry: TokenEntry) -> Token:
+    return Token(entry.sha256, _moment(entry.expires), entry.created)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else moment(text)
+
+
+def _no_skill(reason: str, code: str, place: str) -> TextRules:
+    nothing: Matcher[Rule] = Matcher((), allow=False)
+    finding = Finding(Outcome.DENY, "skill", reason, code, rule=place)
+    return TextRules(
+        ref=None,
+        mode=Mode.ENFORCE,
+        until=None,
+        deny=nothing,
+        allow=nothing,
+        approve=nothing,
+        approvable=nothing,
+        require=Matcher((), allow=False),
+        limits=Matcher((), allow=False),
+        redact=Matcher((), allow=False),
+        not_allowed=finding,
+        expired=finding,
     )
-    agent = Agent(
-        id=entry.id,
-        anchor=entry.anchor,
-        org=entry.org,
-        state=entry.state,
-        mode=entry.mode,
-        pin=entry.skill or "",
-        skill=rules.skill.ref,
-        policies=tuple(policy.ref for policy in applying),
-        created=entry.created,
-        tokens=tuple(entry.tokens),
-    )
-    return Standing(
-        agent=agent,
-        place=place,
-        inactive=unless_active("agent", entry.id, entry.state),
-        wrong_token=barred("agent", entry.id, "wrong token", "wrong-token"),
-        boundary=anchor_inactive or other_org,
-        anchor_inactive=anchor_inactive,
-        other_org=other_org,
-        rules=rules,
-    )
-
-
-def _applies(rules: PolicyRules, entry: AgentEntry) -> bool:
-    # The globs hold letters, digits, "._-" and "*" only, so fnmatch's "?" and "[" never come up.
-    return any(fnmatchcase(entry.id, glob) for glob in rules.agents) and any(
-        fnmatchcase(entry.org, glob) for glob in rules.orgs
-    )
-
-
-def _no_skill(agent: str, place: str) -> SkillRules:
-    nothing: Matcher[Finding] = Matcher((), allow=False)
-    finding = Finding(Outcome.DENY, "skill", f"agent:{agent} -- no skill", "agent.no-skill", rule=place)
-    return SkillRules(None, nothing, nothing, finding)
 
 
 def _near(name: str, known: Iterable[str], remedy: str) -> str:

@@ -16,15 +16,21 @@ from pathlib import Path
 from mappings.documents import Document, DocumentError, Fault, Place, read_document
 from policies.compiling import compile_what_is_there
 from policies.deciding import Policies
-from policies.rulebook import Seen
+from policies.rulebook import Activations, Seen
 from policies.values import PolicyError
 
 
-def load_policies(agents_file: Path, policy_paths: Sequence[Path], *, seen: Seen | None = None) -> Policies:
+def load_policies(
+    agents_file: Path,
+    policy_paths: Sequence[Path],
+    *,
+    seen: Seen | None = None,
+    activations: Activations | None = None,
+) -> Policies:
     """Return what these files say; raise PolicyError with every fault in all of them. Blocks on the disk."""
     faults: list[Fault] = []
     agents = _document(agents_file, faults, 'create it with "claiim agent add" or "claiim init"')
-    policies, found = _compile(agents, agents_file, policy_paths, seen, faults)
+    policies, found = _compile(agents, agents_file, policy_paths, seen, faults, activations)
     if policies is None or found:
         raise PolicyError(found)
     return policies
@@ -49,11 +55,16 @@ def _compile(
     policy_paths: Sequence[Path],
     seen: Seen | None,
     faults: list[Fault],
+    activations: Activations | None = None,
 ) -> tuple[Policies | None, list[Fault]]:
     before = len(faults)
     rules = [_document(path, faults, "check the path") for path in _files(policy_paths, agents_file, faults)]
     policies, found = compile_what_is_there(
-        agents, [document for document in rules if document], seen=seen, complete=len(faults) == before
+        agents,
+        [document for document in rules if document],
+        seen=seen,
+        complete=len(faults) == before,
+        activations=activations,
     )
     return policies, faults + found
 

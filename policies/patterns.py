@@ -1,15 +1,14 @@
-"""Many action patterns, one look: which of them matches this action?
+"""Many action patterns, one look: which of them match this action?
 
-A matcher answers for a whole allow or deny list in the time of about one dictionary look-up and one regular
-expression, however many exact actions it holds. It never decides what a match means.
+A matcher answers for a whole allow or deny list in the time of a dictionary look-up and of a walk over the action,
+however many patterns it holds: a wildcard is filed under the longest text it holds (`mappings.globs`), and met
+only by actions that hold that text. It never decides what a match means.
 
-    exact       deploy:staging       a dictionary; looked at first
-    by prefix   deploy:*-staging     one alternation for each literal first segment
-    by suffix   **:debug, *:read     one alternation for each literal last segment
-    anywhere    *:prod*              one alternation for the rest
+    exact       deploy:staging               a dictionary; looked at first
+    wildcard    deploy:*-staging, **:debug   an index by "-staging", by ":debug"
 
-When several patterns match, the first kind above that has one is reported, and of that kind the first listed:
-the answer never depends on hashing or on the order of files.
+When several patterns match, all are returned: the exact one first, then the ones that spell out more. The order
+never depends on hashing or on the order of files.
 
 In an allow list a wildcard never stands for a segment by which the mappings say that they could not tell:
 
@@ -24,9 +23,10 @@ back (atomic groups), so a rule like "a*a*a*a*b" cannot be used to stall the gat
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from mappings.actions import canonical_action
+from mappings.globs import GlobIndex, read_glob
 
 RESERVED_SEGMENTS = ("unknown", "conflict", "unrecognised", "unbound", "unreadable", "unmapped")
 """What the mappings say when the facts name no environment or two, when the host's pack does not know the request,
@@ -46,57 +46,39 @@ def read_action(text: str) -> tuple[str, bool]:
 
 
 class Matcher[T]:
-    """Finds what stands beside the first pattern that matches an action."""
+    """Finds what stands beside every pattern that matches an action."""
 
-    __slots__ = ("_anywhere", "_by_prefix", "_by_suffix", "_exact", "rules")
+    __slots__ = ("_exact", "_globs", "rules")
 
     def __init__(self, rules: Iterable[tuple[str, T]], *, allow: bool) -> None:
         """Compile (canonical pattern, value) pairs; `allow` keeps wildcards off reserved segments."""
         self.rules: tuple[tuple[str, T], ...] = tuple(rules)
-        self._exact: dict[str, T] = {}
-        prefixed: dict[str, list[tuple[str, T]]] = {}
-        suffixed: dict[str, list[tuple[str, T]]] = {}
-        anywhere: list[tuple[str, T]] = []
-        for pattern, value in self.rules:
-            first, _, rest = pattern.partition(":")
-            last = pattern.rpartition(":")[2]
-            if "*" not in pattern:
-                self._exact.setdefault(pattern, value)
-            elif "*" not in first:
-                prefixed.setdefault(first, []).append((":" + regex(rest, allow=allow), value))
-            elif "*" not in last:
-                suffixed.setdefault(last, []).append((regex(pattern, allow=allow), value))
+        self._exact: dict[str, tuple[T, ...]] = {}
+        self._globs: GlobIndex[tuple[tuple[int, str, int], re.Pattern[str], T]] = GlobIndex()
+        for number, (pattern, value) in enumerate(self.rules):
+            if "*" in pattern:
+                rank = (-len(pattern.replace("*", "")), pattern, number)
+                self._globs.add(read_glob(pattern), (rank, re.compile(regex(pattern, allow=allow)), value))
             else:
-                anywhere.append((regex(pattern, allow=allow), value))
-        self._by_prefix = {first: _alternation(found) for first, found in prefixed.items()}
-        self._by_suffix = {last: _alternation(found) for last, found in suffixed.items()}
-        self._anywhere = _alternation(anywhere) if anywhere else None
+                self._exact[pattern] = (*self._exact.get(pattern, ()), value)
 
     def __bool__(self) -> bool:
         return bool(self.rules)
 
-    def match(self, action: str) -> T | None:
-        """Return what stands beside the pattern that matches, or None when none does."""
-        found = self._exact.get(action)
-        if found is not None:
-            return found
-        prefix = action.partition(":")[0]
-        entry = self._by_prefix.get(prefix)
-        if entry is not None and (hit := entry[0].fullmatch(action, len(prefix))):
-            return entry[1][(hit.lastindex or 1) - 1]
-        if self._by_suffix:
-            entry = self._by_suffix.get(action.rpartition(":")[2])
-            if entry is not None and (hit := entry[0].fullmatch(action)):
-                return entry[1][(hit.lastindex or 1) - 1]
-        if self._anywhere is not None and (hit := self._anywhere[0].fullmatch(action)):
-            return self._anywhere[1][(hit.lastindex or 1) - 1]
-        return None
+    def match(self, action: str) -> tuple[T, ...]:
+        """Return what stands beside each pattern that matches, the most specific first; () when none does."""
+        exact = self._exact.get(action, ())
+        # A glob of the whole text lets through a little more than the pattern; the expression decides.
+        found = [item for item in self._globs.find(action) if item[1].fullmatch(action)]
+        if not found:
+            return exact
+        if len(found) > 1:
+            found.sort(key=_rank)
+        return (*exact, *(value for _, _, value in found))
 
 
-def _alternation[T](rules: Sequence[tuple[str, T]]) -> tuple[re.Pattern[str], tuple[T, ...]]:
-    # One capturing group for each pattern and none inside: the group that took part says which one matched.
-    source = "|".join(f"({expression})" for expression, _ in rules)
-    return re.compile(source), tuple(value for _, value in rules)
+def _rank(item: tuple[tuple[int, str, int], re.Pattern[str], object]) -> tuple[int, str, int]:
+    return item[0]
 
 
 def regex(pattern: str, *, allow: bool) -> str:

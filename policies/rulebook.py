@@ -1,37 +1,65 @@
 """Compiles skills and policies, one document at a time, and gathers what is wrong with them; pure.
 
-A rulebook holds every version of every skill and the one version of each policy that is in force.
+A rulebook holds every version of every skill and policy that was read, and knows which version of each is in
+force. A text that extends others is put together from them once all are read; nothing is ever taken away.
 
     b.yaml:1:8: skill "deploy-v2" version 1 is already defined at a.yaml:1:8; give it another version
     a.yaml:1:8: skill "deploy-v2" version 1 changed since it was first loaded; bump the version
+    a.yaml:3:10: skill "base-v1" has no version 4; versions here: 1, 2
+    a.yaml:3:10: skill "a" extends itself by way of "b"; take one of the two out
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from mappings.documents import Document, DocumentError, Fault, Place, parse
-from policies.patterns import Matcher
-from policies.schema import PolicyFile, SkillFile
-from policies.standing import Finding, PolicyRules, SkillRules
-from policies.values import Outcome, PolicyError, Text, TextRef
+from policies.rules import TextRules
+from policies.schema import AgentEntry, AppliesTo, PolicyFile, SkillFile
+from policies.textrules import Part, compile_text
+from policies.values import PolicyError, Text, TextRef
 
 type Seen = Mapping[tuple[str, str, int], str]
 """(kind, id, version) -> digest of the text that was first loaded under that version."""
 
 
+@dataclass(frozen=True, slots=True)
+class Activations:
+    """Which versions were put in force by a recorded act; see `policies.versions`."""
+
+    active: Mapping[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    """(kind, id) -> version and digest; what is not in it has its highest version in force."""
+    approved: frozenset[tuple[str, str, int, str]] = frozenset()
+    """(kind, id, version, digest) of all that was ever activated."""
+    required: bool = False
+    """Whether what was never activated is out of force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One version of one text, as it was read."""
+
+    ref: TextRef
+    document: Document
+    file: SkillFile | PolicyFile
+
+
 class Rulebook:
     """What the skill and policy documents define, and everything that is wrong with them."""
 
-    def __init__(self, seen: Seen, complete: bool) -> None:
+    def __init__(self, seen: Seen, complete: bool, activations: Activations | None = None) -> None:
         self.seen = seen
         self.complete = complete
         """False when some document could not be used: then a missing skill is no news."""
+        self.activations = activations or Activations()
         self.faults: list[Fault] = []
-        self.skills: dict[str, dict[int, SkillRules]] = {}
-        self.policies: dict[str, PolicyRules] = {}
         self.texts: list[Text] = []
+        self.candidates: dict[tuple[str, str], dict[int, Candidate]] = {}
+        """(kind, id) -> version -> text."""
+        self._compiled: dict[TextRef, TextRules] = {}
         self._defined: dict[tuple[str, str, int], Place] = {}
 
     def fault(self, place: Place, message: str) -> None:
@@ -43,9 +71,11 @@ class Rulebook:
         keys = list(document.value) if isinstance(document.value, dict) else []
         try:
             if "skill" in keys:
-                self._add_skill(document, parse(document, SkillFile, error=PolicyError))
+                skill = parse(document, SkillFile, error=PolicyError)
+                self._register(document, skill, TextRef("skill", skill.skill, skill.version, document.digest))
             elif "policy" in keys:
-                self._add_policy(document, parse(document, PolicyFile, error=PolicyError))
+                policy = parse(document, PolicyFile, error=PolicyError)
+                self._register(document, policy, TextRef("policy", policy.policy, policy.version, document.digest))
             else:
                 self.complete = False
                 near = next((key for key in keys if difflib.get_close_matches(key, ["skill", "policy"])), None)
@@ -55,91 +85,122 @@ class Rulebook:
             self.complete = False
             self.faults.extend(wrong.faults)
 
-    def _add_skill(self, document: Document, file: SkillFile) -> None:
-        ref = TextRef("skill", file.skill, file.version, document.digest)
-        self._register(document, ref)
-        lists = _Lists(document, f"skill:{file.skill}", "skill", None)
-        self.skills.setdefault(file.skill, {})[file.version] = SkillRules(
-            ref=ref,
-            deny=lists.denials(file.deny),
-            allow=lists.allowances(file.allow),
-            not_allowed=lists.not_allowed(),
-        )
+    def finish(self) -> None:
+        """Look at what the texts say together; call once, after the last `add`."""
+        for versions in self.candidates.values():
+            for candidate in versions.values():
+                self._compile(candidate)
+        for (kind, name), (version, digest) in self.activations.active.items():
+            found = self.candidates.get((kind, name), {}).get(version)
+            if self.complete and (found is None or found.ref.digest != digest):
+                self.faults.append(
+                    Fault(
+                        Place(f"{kind}:{name}", 1, 1),
+                        f"version {version} is in force and its text is not here; put its file back or "
+                        f'run "claiim policy activate" for another version',
+                    )
+                )
 
-    def _add_policy(self, document: Document, file: PolicyFile) -> None:
-        ref = TextRef("policy", file.policy, file.version, document.digest)
-        self._register(document, ref)
-        if not file.deny and not file.has_allow_list:
-            self.fault(document.place(), f'policy "{file.policy}" forbids nothing; give it "deny" or "allow"')
-        lists = _Lists(document, f"policy:{file.policy}", "policy", ref)
-        other = self.policies.get(file.policy)
-        if other is not None and other.ref.version != file.version:
-            self.fault(
-                document.place(["policy"]),
-                f'policy "{file.policy}" stands here as version {file.version} and elsewhere as version '
-                f"{other.ref.version}; only one version can be in force, remove the other file",
-            )
-        self.policies[file.policy] = PolicyRules(
-            ref=ref,
-            mode=file.mode,
-            deny=lists.denials(file.deny),
-            allow=lists.allowances(file.allow) if file.has_allow_list else None,
-            not_allowed=lists.not_allowed(),
-            agents=file.applies_to.agents,
-            orgs=file.applies_to.orgs,
-        )
-
-    def _register(self, document: Document, ref: TextRef) -> None:
+    def _register(self, document: Document, file: SkillFile | PolicyFile, ref: TextRef) -> None:
         key = (ref.kind, ref.id, ref.version)
         place = document.place([ref.kind])
         named = f'{ref.kind} "{ref.id}" version {ref.version}'
         if key in self._defined:
-            remedy = "give it another version" if ref.kind == "skill" else "remove one of the two"
-            self.fault(place, f"{named} is already defined at {self._defined[key]}; {remedy}")
+            self.fault(place, f"{named} is already defined at {self._defined[key]}; give it another version")
         self._defined[key] = place
         if self.seen.get(key, ref.digest) != ref.digest:
             self.fault(place, f"{named} changed since it was first loaded; bump the version")
+        if isinstance(file, PolicyFile) and not _says_something(file):
+            self.fault(document.place(), f'policy "{ref.id}" forbids nothing; give it "deny" or "allow"')
         self.texts.append(Text(ref.kind, ref.id, str(ref.version), ref.digest, document.text))
+        self.candidates.setdefault((ref.kind, ref.id), {})[ref.version] = Candidate(ref, document, file)
 
+    # --- versions ---
 
-class _Lists:
-    """Makes the findings of one text's allow and deny lists."""
+    def in_force(self, kind: str, name: str) -> Candidate | None:
+        """Return the version of a text that counts where none is named; None when none does."""
+        versions = self.candidates.get((kind, name), {})
+        if not versions:
+            return None
+        active = self.activations.active.get((kind, name))
+        if active is not None:
+            return versions.get(active[0])
+        return None if self.activations.required else versions[max(versions)]
 
-    def __init__(self, document: Document, subject: str, stage: str, policy: TextRef | None) -> None:
-        self._document = document
-        self._subject = subject
-        self._stage = stage
-        self._policy = policy
+    def usable(self, candidate: Candidate) -> bool:
+        """Say whether a version that is named may count: with activation required, only what was activated."""
+        ref = candidate.ref
+        return not self.activations.required or (ref.kind, ref.id, ref.version, ref.digest) in self.activations.approved
 
-    def denials(self, patterns: Sequence[str]) -> Matcher[Finding]:
-        return Matcher(self._rules("deny", patterns, Outcome.DENY), allow=False)
+    @property
+    def policies(self) -> list[Candidate]:
+        """The policies in force, in the order of their names."""
+        names = sorted(name for kind, name in self.candidates if kind == "policy")
+        return [found for name in names if (found := self.in_force("policy", name)) is not None]
 
-    def allowances(self, patterns: Sequence[str]) -> Matcher[Finding]:
-        return Matcher(self._rules("allow", patterns, Outcome.ALLOW), allow=True)
+    def rules(self, candidate: Candidate) -> TextRules:
+        """Return a text's compiled rules."""
+        return self._compiled[candidate.ref]
 
-    def not_allowed(self) -> Finding:
-        """Return what it means that no allow pattern matched."""
-        return Finding(
-            Outcome.DENY,
-            self._stage,
-            f"{self._subject} -- action not in allow list",
-            f"{self._stage}.not-in-allow-list",
-            rule=str(self._document.key_place(["allow"])),
-            policy=self._policy,
-        )
+    # --- composition ---
 
-    def _rules(self, kind: str, patterns: Sequence[str], outcome: Outcome) -> Iterator[tuple[str, Finding]]:
-        code = "denied" if outcome is Outcome.DENY else "allowed"
-        for index, pattern in enumerate(patterns):
-            yield (
-                pattern,
-                Finding(
-                    outcome,
-                    self._stage,
-                    f"{self._subject} -- action in {kind} list",
-                    f"{self._stage}.{code}",
-                    rule=str(self._document.place([kind, index])),
-                    pattern=pattern,
-                    policy=self._policy,
-                ),
+    def _compile(self, candidate: Candidate) -> None:
+        parts: list[Part] = []
+        self._gather(candidate, parts, (candidate.ref,))
+        self._compiled[candidate.ref] = compile_text(parts)
+
+    def _gather(self, candidate: Candidate, parts: list[Part], through: tuple[TextRef, ...]) -> None:
+        """Put a text and all that it extends behind `parts`, each once."""
+        if any(part.ref == candidate.ref for part in parts):
+            return
+        parts.append(Part(candidate.ref, candidate.document, candidate.file))
+        for index, pin in enumerate(candidate.file.extends):
+            place = candidate.document.place(["extends", index])
+            base = self._extended(candidate, pin, place)
+            if base is None:
+                continue
+            if base.ref in through:
+                way = f' by way of "{through[-1].id}"' if len(through) > 1 else ""
+                self.fault(place, f'{base.ref.kind} "{base.ref.id}" extends itself{way}; take one of the two out')
+                continue
+            self._gather(base, parts, (*through, base.ref))
+
+    def _extended(self, candidate: Candidate, pin: str, place: Place) -> Candidate | None:
+        kind, (name, _, version) = candidate.ref.kind, pin.partition("@")
+        versions = self.candidates.get((kind, name))
+        if versions is not None and int(version) in versions:
+            return versions[int(version)]
+        if self.complete:  # else it may stand in the file that could not be read
+            self.fault(place, self.missing(kind, name, int(version)))
+        return None
+
+    def missing(self, kind: str, name: str, version: int) -> str:
+        """Say that a text, or a version of it (0: any), does not exist."""
+        versions = self.candidates.get((kind, name))
+        if versions is None:
+            known = [other for each, other in self.candidates if each == kind]
+            near = difflib.get_close_matches(name, known, n=1)
+            return f'{kind} "{name}" does not exist; ' + (
+                f'did you mean "{near[0]}"' if near else "write one that does"
             )
+        listed = ", ".join(str(number) for number in sorted(versions))
+        return f'{kind} "{name}" has no version {version}; versions here: {listed}'
+
+
+def applies(to: AppliesTo, entry: AgentEntry) -> bool:
+    """Say whether a policy is about this agent."""
+    # The globs hold letters, digits, "._-" and "*" only, so fnmatch's "?" and "[" never come up.
+    return (
+        _among(entry.id, to.agents)
+        and _among(entry.org, to.orgs)
+        and all(_among(entry.labels.get(label, ""), globs) for label, globs in to.labels.items())
+    )
+
+
+def _among(name: str, globs: Iterable[str]) -> bool:
+    return bool(name) and any(fnmatchcase(name, glob) for glob in globs)
+
+
+def _says_something(file: PolicyFile) -> bool:
+    lists = (file.deny, file.approve, file.require, file.limits, file.redact, file.extends)
+    return file.has_allow_list or any(lists)

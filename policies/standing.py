@@ -1,64 +1,57 @@
 """Where each agent stands, worked out once when the texts are loaded.
 
-Identity, anchor, organisation and the policies that apply do not change between two loads, so a decision only
-has to look at the token and the action. Nothing here decides.
+Which human, organisation, policies and skill an agent has does not change between two loads; whether they are
+in force at the time of the question does, and is asked here. Nothing here looks at an action's rules.
+
+    agent:deploy-bot -- suspended        anchor:alice@acme.test -- expired        org:acme -- suspended
+    org:acme -- agent and anchor belong to different organisations
+    org:globex -- target belongs to another organisation
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
+from fnmatch import fnmatchcase
 
-from policies.patterns import Matcher
-from policies.values import Agent, Mode, Outcome, TextRef
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Finding:
-    """What it means when one rule, or the lack of one, decides; compared by identity."""
-
-    outcome: Outcome
-    stage: str
-    reason: str
-    code: str
-    rule: str = ""
-    """The place of the deciding line, "file:line:col"."""
-    pattern: str = ""
-    policy: TextRef | None = None
+from mappings.globs import Glob, GlobIndex, read_glob
+from policies.conditions import is_cut
+from policies.patterns import Matcher, read_action
+from policies.rules import Finding, Rules
+from policies.values import Agent, CrossGrant, Human, Organisation, Outcome, State, Token
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PolicyRules:
-    """One compiled policy."""
+class Boundaries:
+    """Which organisation owns a target, and who may cross into it."""
 
-    ref: TextRef
-    mode: Mode
-    deny: Matcher[Finding]
-    allow: Matcher[Finding] | None
-    """None when the policy has no allow list; an empty one allows nothing."""
-    not_allowed: Finding
-    agents: tuple[str, ...]
-    orgs: tuple[str, ...]
+    def __init__(self, organisations: Mapping[str, Organisation], grants: Sequence[CrossGrant]) -> None:
+        self.organisations = dict(organisations)
+        self.grants = tuple(grants)
+        self._actions = {id(grant): Matcher([(each, True) for each in grant.actions], allow=True) for grant in grants}
+        self._owners: GlobIndex[tuple[Glob, str]] = GlobIndex()
+        for organisation in organisations.values():
+            for text in organisation.owns:
+                glob = read_glob(text)
+                self._owners.add(glob, (glob, organisation.id))
+        self._owned = any(organisation.owns for organisation in organisations.values())
 
+    def owners(self, target: str) -> list[str]:
+        """Return the organisations that own a target, sorted."""
+        if not self._owned:
+            return []
+        return sorted({owner for glob, owner in self._owners.find(target) if glob.fits(target)})
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SkillRules:
-    """One compiled version of a skill."""
-
-    ref: TextRef | None
-    deny: Matcher[Finding]
-    allow: Matcher[Finding]
-    not_allowed: Finding
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rules:
-    """What is asked about an action; one object for all agents with the same skill and policies."""
-
-    denying: tuple[PolicyRules, ...]
-    """The policies with a deny list, in the order of their names."""
-    allowing: tuple[PolicyRules, ...]
-    """The policies with an allow list, in the order of their names."""
-    skill: SkillRules
+    def may_cross(self, agent: Agent, into: str, action: str | None, at: datetime) -> bool:
+        """Say whether an agent may act in another organisation; None asks whether for any action at all."""
+        return any(
+            grant.of == agent.org
+            and grant.into == into
+            and (grant.until is None or at < grant.until)
+            and any(fnmatchcase(agent.id, glob) for glob in grant.agents)
+            and (action is None or bool(self._actions[id(grant)].match(action)))
+            for grant in self.grants
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,15 +59,54 @@ class Standing:
     """Everything about one agent that does not depend on the question."""
 
     agent: Agent
+    human: Human
     place: str
-    inactive: Finding | None
-    wrong_token: Finding
-    boundary: Finding | None
-    """Why its human or its organisation forbids everything; None when nothing does."""
-    anchor_inactive: Finding | None
-    other_org: Finding | None
+    boundaries: Boundaries
     rules: Rules
 
     def with_token(self, token_sha256: str) -> Standing:
         """Return the same standing with one more valid token."""
-        return replace(self, agent=replace(self.agent, tokens=(*self.agent.tokens, token_sha256)))
+        return replace(self, agent=replace(self.agent, tokens=(*self.agent.tokens, Token(token_sha256))))
+
+    def barred(self, stage: str, subject: str, why: str, code: str) -> Finding:
+        """Return what it means that the registry forbids everything."""
+        return Finding(Outcome.DENY, stage, f"{stage}:{subject} -- {why}", f"{stage}.{code}", rule=self.place)
+
+    def inactive(self, at: datetime) -> Finding | None:
+        """Return why the agent itself may not act; None when it may."""
+        return self._unless_active("agent", self.agent.id, self.agent.state_at(at))
+
+    def anchor_inactive(self, at: datetime) -> Finding | None:
+        """Return why its human does not answer for anybody; None when that is fine."""
+        return self._unless_active("anchor", self.human.id, self.human.state_at(at))
+
+    def outside(self, at: datetime) -> Finding | None:
+        """Return why its organisation forbids everything; None when nothing does."""
+        agent, human = self.agent, self.human
+        for name in (agent.org, human.org):
+            organisation = self.boundaries.organisations.get(name)
+            if organisation is not None and organisation.state is not State.ACTIVE:
+                return self._unless_active("org", name, organisation.state)
+        if agent.org != human.org and not self.boundaries.may_cross(agent, human.org, None, at):
+            return self.barred("org", agent.org, "agent and anchor belong to different organisations", "different")
+        return None
+
+    def boundary(self, at: datetime) -> Finding | None:
+        """Return why its human or its organisation forbids everything; None when nothing does."""
+        return self.anchor_inactive(at) or self.outside(at)
+
+    def foreign(self, target: str, action: str, at: datetime) -> Finding | None:
+        """Return why a target lies outside its organisation's boundary; None when it does not."""
+        agent = self.agent
+        owners = self.boundaries.owners(target)
+        # Of a name that was cut nobody knows whose it is, and one that several own is nobody's alone.
+        for owner in owners if not is_cut(target) else [*owners, ""]:
+            if owner != agent.org and not (
+                owner and self.boundaries.may_cross(agent, owner, read_action(action)[0], at)
+            ):
+                subject = owner or agent.org
+                return self.barred("org", subject, "target belongs to another organisation", "foreign-target")
+        return None
+
+    def _unless_active(self, stage: str, subject: str, state: State) -> Finding | None:
+        return None if state is State.ACTIVE else self.barred(stage, subject, state.value, state.value)

@@ -174,7 +174,7 @@ class Api:
         if self._is_operator(_bearer(request)):
             return None
         who = self._agent(request)
-        denied = self._gate.book.policies.identify(who)
+        denied = self._gate.book.policies.identify(who, self._gate.now())
         if denied is not None and denied.outcome is Outcome.DENY:
             raise _problem(403, denied.code, denied.reason)
         return who

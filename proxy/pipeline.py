@@ -27,7 +27,9 @@ from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import DestinationRefused, Destinations, DestinationUnknown, Route
 from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts
 from proxy.metrics import Metrics
-from proxy.records import NOTHING_NAMED, FieldValues, Origin, decision_fields, operation_fields, wire_fields
+from proxy.questions import FieldValues, recorded_target, wire_question
+from proxy.records import NOTHING_NAMED, Origin, decision_fields, operation_fields, wire_fields, without
+from proxy.uses import Charge, Uses
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +59,17 @@ class Head:
     book: Book
     """The rules the head was read by; the body is judged by the same ones."""
     started_ns: int
+    at: datetime
+    """When it came; the time that all of it is judged at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was decided about one operation of a request; of a request that is none, about it as a whole."""
+
+    decision: Decision
+    question: Question | None = None
+    """None where no texts were asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +144,8 @@ class Gate:
         self.metrics = metrics
         self._chron = chron
         self._origin = origin
-        self._now = now
+        self.uses = Uses()
+        self.now = now
         self._stopping = False
         self._requests = 0
         self._judging = 0
@@ -149,23 +163,25 @@ class Gate:
 
     def read_head(self, inbound: Inbound, who: Credential) -> Head:
         """Steps 1 to 3 as far as they need no body. Never raises."""
-        book, started_ns = self.book, time.perf_counter_ns()
+        book, started_ns, at = self.book, time.perf_counter_ns(), self.now()
         try:
             facts = read_facts(inbound, b"" if inbound.bodiless else None)
             needs_body = (
-                not inbound.bodiless and book.policies.identify(who) is None and book.mappings.needs_body(facts.request)
+                not inbound.bodiless
+                and book.policies.identify(who, at) is None
+                and book.mappings.needs_body(facts.request)
             )
-            return Head(inbound, who, facts, None, needs_body, book, started_ns)
+            return Head(inbound, who, facts, None, needs_body, book, started_ns, at)
         except FactsError as error:
-            return Head(inbound, who, None, Problem(error.code, error.message), False, book, started_ns)
+            return Head(inbound, who, None, Problem(error.code, error.message), False, book, started_ns, at)
         except Exception:  # noqa: BLE001 -- every unknown is a deny
             _log.exception("reading a request head failed; it is refused")
             problem = Problem("gate.error", "internal error")
-            return Head(inbound, who, None, problem, False, book, started_ns)
+            return Head(inbound, who, None, problem, False, book, started_ns, at)
 
     def malformed_head(self, inbound: Inbound, who: Credential, problem: Problem) -> Head:
         """The head of a request that the engine could not read; judging it records a refusal."""
-        return Head(inbound, who, None, problem, False, self.book, time.perf_counter_ns())
+        return Head(inbound, who, None, problem, False, self.book, time.perf_counter_ns(), self.now())
 
     async def open_tunnel(
         self, inbound: Inbound, who: Credential | Problem, authority: str
@@ -180,7 +196,7 @@ class Gate:
         try:
             place = connect_authority(authority, inbound.fields)
             self.destinations.check_port(place[1])
-            admitted = who is not NOBODY and self.book.policies.identify(who) is None
+            admitted = who is not NOBODY and self.book.policies.identify(who, self.now()) is None
             if admitted and not self._stopping:
                 return place
         except (FactsError, DestinationRefused) as error:
@@ -225,61 +241,74 @@ class Gate:
         facts = head.facts
         if facts is not None and body is not None:
             facts = replace(facts, request=replace(facts.request, body=body, body_complete=complete))
-        resolution, decisions = self._decide(head, facts)
-        route: Route | None = None
-        unreachable = ""
-        if facts is not None and all(decision.forwards for decision in decisions):
-            try:
-                route = await self.destinations.route(facts.request.host, facts.request.port)
-            except DestinationRefused as error:
-                # Where it goes is refused whatever the operation is, so every operation is.
-                reason = f"destination -- {error.message}"
-                refused = head.book.policies.refuse(head.credential, error.code, reason)
-                decisions = [refused] * len(decisions)
-            except DestinationUnknown as error:
-                unreachable = str(error)
-        ids = await self._record(head, facts, route, resolution, decisions, recorded)
-        return self._verdict(head, facts, route, resolution, decisions, ids, unreachable)
+        resolution, judgements, charges = self._decide(head, facts)
+        try:
+            route, judgements, unreachable = await self._route(head, facts, judgements)
+            ids = await self._record(head, facts, route, resolution, judgements, recorded)
+            verdict = self._verdict(head, facts, route, resolution, judgements, ids, unreachable)
+        except BaseException:
+            self.uses.release(charges)
+            raise
+        if verdict.answer is not None:
+            self.uses.release(charges)
+        return verdict
 
-    def _decide(self, head: Head, facts: Facts | None) -> tuple[Resolution, list[Decision]]:
-        """Who, resolve and decide: one decision for each operation, at least one."""
-        policies, who = head.book.policies, head.credential
+    async def _route(
+        self, head: Head, facts: Facts | None, judgements: list[Judgement]
+    ) -> tuple[Route | None, list[Judgement], str]:
+        """Where a request that may go on goes: its route, what that makes of the judgements, why there is none."""
+        if facts is None or not all(each.decision.forwards for each in judgements):
+            return None, judgements, ""
+        try:
+            return await self.destinations.route(facts.request.host, facts.request.port), judgements, ""
+        except DestinationRefused as error:
+            # Where it goes is refused whatever the operation is, so every operation is.
+            reason = f"destination -- {error.message}"
+            refused = head.book.policies.refuse(head.credential, error.code, reason, head.at)
+            return None, [Judgement(refused)] * len(judgements), ""
+        except DestinationUnknown as error:
+            return None, judgements, str(error)
+
+    def _decide(self, head: Head, facts: Facts | None) -> tuple[Resolution, list[Judgement], list[Charge]]:
+        """Who, resolve and decide: one judgement for each operation, at least one, and what they count against."""
+        policies, who, at = head.book.policies, head.credential, head.at
         nothing = Resolution((), None, "")
+
+        def refused(code: str, reason: str, *, observable: bool = False) -> list[Judgement]:
+            return [Judgement(policies.refuse(who, code, reason, at, observable=observable))]
+
         if self._stopping:
-            return nothing, [policies.refuse(who, "gate.stopping", "gate -- stopping")]
+            return nothing, refused("gate.stopping", "gate -- stopping"), []
         if who is NOBODY:
-            return nothing, [policies.refuse(who, "agent.no-credentials", "agent -- no credentials")]
-        if denied := policies.identify(who):
-            return nothing, [denied]
+            return nothing, refused("agent.no-credentials", "agent -- no credentials"), []
+        if denied := policies.identify(who, at):
+            return nothing, [Judgement(denied)], []
         if facts is None:
             problem = head.problem or Problem("gate.error", "internal error")
             area = problem.code.partition(".")[0]
-            return nothing, [policies.refuse(who, problem.code, f"{area} -- {problem.message}")]
+            return nothing, refused(problem.code, f"{area} -- {problem.message}"), []
         resolution = head.book.mappings.resolve(facts.request)
         if resolution.problem or not resolution.operations:
             problem = resolution.problem or Problem("mapping.unmapped", "no rule names this request")
             # Only a request that nothing names may pass an agent under observation; one that could not
             # be read, or that has two readings, is refused even then.
-            refused = policies.refuse(
-                who,
-                problem.code,
-                f"mapping -- {problem.message}",
-                observable=problem.code == "mapping.unmapped",
-            )
-            return resolution, [refused]
-        return resolution, [
-            policies.decide(
-                Question(
-                    credential=who,
-                    action=operation.action,
-                    target=operation.target,
-                    environment=operation.environment,
-                    at=self._now(),
-                    client=head.inbound.client,
-                )
-            )
-            for operation in resolution.operations
-        ]
+            unmapped = problem.code == "mapping.unmapped"
+            return resolution, refused(problem.code, f"mapping -- {problem.message}", observable=unmapped), []
+        charges: list[Charge] = []
+        judged = [self._decide_one(head, facts, operation, charges) for operation in resolution.operations]
+        return resolution, judged, charges
+
+    def _decide_one(self, head: Head, facts: Facts, operation: Operation, charges: list[Charge]) -> Judgement:
+        """Decide one operation; what it uses up is counted at once, so that the next one sees it."""
+        policies = head.book.policies
+        limits = policies.limits(head.credential.agent, operation.action)
+        uses = self.uses.counts(limits, head.at) if limits else {}
+        client = head.inbound.client
+        question = wire_question(head.credential, operation, facts, head.at, client, policies, uses)
+        decision = policies.decide(question)
+        if decision.forwards:
+            charges += self.uses.charge(decision.limits, head.at)
+        return Judgement(decision, question)
 
     async def _record(
         self,
@@ -287,7 +316,7 @@ class Gate:
         facts: Facts | None,
         route: Route | None,
         resolution: Resolution,
-        decisions: list[Decision],
+        judgements: list[Judgement],
         recorded: list[str],
     ) -> tuple[str, ...]:
         """Make one record for each decision durable, adjacent and all or none; their ids."""
@@ -295,14 +324,25 @@ class Gate:
         request_id = f"{self._origin.session}-{self._requests}"
         shared = wire_fields(self._origin, request_id, head.inbound, facts, route, head.book.digest)
         operations: Sequence[Operation | None] = resolution.operations or (None,)
+        kept_out = {name for each in judgements for name in each.decision.redact}
         records: list[tuple[str, FieldValues]] = [
-            ("decision", {**shared, **operation_fields(operation, resolution.unnamed), **decision_fields(decision)})
-            for operation, decision in zip(operations, decisions, strict=True)
+            (
+                "decision",
+                without(
+                    {
+                        **shared,
+                        **operation_fields(operation, resolution.unnamed),
+                        **decision_fields(each.decision, each.question),
+                    },
+                    kept_out,
+                ),
+            )
+            for operation, each in zip(operations, judgements, strict=True)
         ]
         receipts = await self._chron.append_many(records)
         recorded += [receipt.id for receipt in receipts]
-        for decision in decisions:
-            self.metrics.decided(decision, time.perf_counter_ns() - head.started_ns)
+        for each in judgements:
+            self.metrics.decided(each.decision, time.perf_counter_ns() - head.started_ns)
         return tuple(receipt.id for receipt in receipts)
 
     def _verdict(
@@ -311,12 +351,13 @@ class Gate:
         facts: Facts | None,
         route: Route | None,
         resolution: Resolution,
-        decisions: list[Decision],
+        judgements: list[Judgement],
         ids: tuple[str, ...],
         unreachable: str,
     ) -> Verdict:
         """The answer of the first refused operation, or permission to forward."""
         operations: Sequence[Operation | None] = resolution.operations or (None,)
+        decisions = [each.decision for each in judgements]
         for operation, decision, chron_id in zip(operations, decisions, ids, strict=True):
             if not decision.forwards:
                 refusal = _refusal(operation, decision, chron_id, resolution.unnamed)
@@ -338,8 +379,9 @@ class Gate:
         code, reason = "gate.error", "gate -- internal error"
         recorded: list[str] = []
         try:
-            decision = head.book.policies.refuse(head.credential, code, reason)
-            ids = await self._record(head, None, None, Resolution((), None, ""), [decision], recorded)
+            decision = head.book.policies.refuse(head.credential, code, reason, head.at)
+            nothing = Resolution((), None, "")
+            ids = await self._record(head, None, None, nothing, [Judgement(decision)], recorded)
             refusal = _refusal(None, decision, ids[0])
             return Verdict(answer(refusal), None, None, ids[0], ids, refusal, head.started_ns)
         except Exception:  # noqa: BLE001 -- the last resort refuses without a record
@@ -406,7 +448,9 @@ class Gate:
         """
         action = canonical_action(action)
         book = self.book
-        question = Question(who, action, target, environment, self._now(), client)
+        at = self.now()
+        uses = self.uses.counts(book.policies.limits(who.agent, action), at)
+        question = Question(who, action, recorded_target(target), environment, at, client, uses=uses)
         started_ns = time.perf_counter_ns()
         decision = book.policies.decide(question)
         fields: FieldValues = {
@@ -414,11 +458,12 @@ class Gate:
             "session": self._origin.session,
             "client": client,
             "action": action,
-            "target": redacted_text(target)[:512],
+            "target": question.target,
             "environment": environment or None,
             "rules_digest": book.digest,
-            **decision_fields(decision),
+            **decision_fields(decision, question),
         }
+        fields = without(fields, decision.redact)
         receipt = await self._chron.append("decision", fields)
         self.metrics.decided(decision, time.perf_counter_ns() - started_ns)
         return Checked(decision, action, target, receipt.id)

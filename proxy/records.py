@@ -6,22 +6,20 @@ the names of its keys, of the path what looks like no credential.
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
 from chron import redacted_path, redacted_text
 from mappings import Mappings, Operation
-from policies import Decision, Policies, TextRef
+from policies import Decision, Policies, Question, TextRef
 from proxy.destinations import Route
 from proxy.facts import Facts, Inbound, request_digest
-
-type FieldValues = dict[str, str | int | bool | None]
+from proxy.questions import REDACTED, FieldValues, asked_fields, limit_fields, recorded, recorded_target
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, 3.2
 _SHIPPED = "pack:"
 """How the id of a mapping text begins that is not the operator's."""
-_MOST_TEXT = 512
-"""The longest text from a request that a record keeps; what is longer is cut and marked."""
 _MOST_NAMES = 4096
 """The longest list of names. Uncut, some thousand policies would make every record larger than the Chron takes."""
 
@@ -59,8 +57,8 @@ def wire_fields(
     }
     if facts is None:
         # Nothing of an unreadable request is trusted to be what it says; it is kept as text, cut short.
-        fields["method"] = _text(inbound.method)
-        fields["path"] = _text(redacted_path(inbound.target.partition("?")[0]))
+        fields["method"] = recorded(inbound.method)
+        fields["path"] = recorded(redacted_path(inbound.target.partition("?")[0]))
         if inbound.tunnel:
             fields["host"], fields["port"] = inbound.tunnel
         else:
@@ -68,7 +66,7 @@ def wire_fields(
             host, _, port = named.rpartition(":")
             if host and port.isdecimal() and len(port) <= 5:
                 named, fields["port"] = host.removeprefix("[").removesuffix("]"), int(port)
-            fields["host"] = _text(redacted_text(named))
+            fields["host"] = recorded(redacted_text(named))
         return fields
     request = facts.request
     fields |= {
@@ -76,8 +74,8 @@ def wire_fields(
         "scheme": request.scheme,
         "host": request.host,
         "port": request.port,
-        "path": _text(redacted_path(request.path)),
-        "query_keys": _text(redacted_text(" ".join(dict.fromkeys(key for key, _ in request.query)))),
+        "path": recorded(redacted_path(request.path)),
+        "query_keys": recorded(redacted_text(" ".join(dict.fromkeys(key for key, _ in request.query)))),
         "request_digest": request_digest(facts),
         "request_bytes": None if request.body is None or not request.body_complete else len(request.body),
         "upgrade": facts.upgrade or None,
@@ -102,9 +100,9 @@ def operation_fields(operation: Operation | None, unnamed: str = "") -> FieldVal
         return {"action": unnamed or NOTHING_NAMED, "target": ""}
     known = operation.attributes
     fields: FieldValues = {
-        "operation": _text(operation.name),
-        "action": _text(operation.action),
-        "target": _text(redacted_text(operation.target)),
+        "operation": recorded(operation.name),
+        "action": recorded(operation.action),
+        "target": recorded_target(operation.target),
         "environment": operation.environment or None,
         "access": known.get("access") or None,
         "executes": True if "executes" in known else None,
@@ -121,25 +119,37 @@ def operation_fields(operation: Operation | None, unnamed: str = "") -> FieldVal
     return fields
 
 
-def decision_fields(decision: Decision) -> FieldValues:
-    """Who was decided about, how, why and by which texts."""
+def decision_fields(decision: Decision, question: Question | None = None) -> FieldValues:
+    """Who was decided about, how, why, by which texts, and on what it hung."""
     return {
-        "agent": _text(_redacted(decision.agent)),
+        **(asked_fields(question) if question else {}),
+        **limit_fields(decision.limits),
+        "agent": recorded(_redacted(decision.agent)),
         "anchor": decision.anchor,
         "org": decision.org,
         "outcome": decision.outcome.value,
         "mode": decision.mode.value,
-        "reason": _text(_redacted(decision.reason)),
+        "reason": recorded(_redacted(decision.reason)),
         "code": decision.code,
         "stage": decision.stage,
         "rule": decision.rule or None,
         "pattern": decision.pattern or None,
-        "policies": _text(" ".join(f"{ref.id}@{ref.version}" for ref in decision.policies), _MOST_NAMES) or None,
-        "observed": _text(decision.observed) or None,
-        "error": _text(decision.error) or None,
+        "policies": recorded(" ".join(f"{ref.id}@{ref.version}" for ref in decision.policies), _MOST_NAMES) or None,
+        "observed": recorded(decision.observed) or None,
+        "untold": recorded(decision.untold) or None,
+        "exception": decision.exception or None,
+        "error": recorded(decision.error) or None,
         **_reference("policy", decision.policy),
         **_reference("skill", decision.skill),
     }
+
+
+def without(fields: FieldValues, redact: Iterable[str]) -> FieldValues:
+    """Return a record without what a policy keeps out of it, and with a note of what that was."""
+    kept_out = [name for name in redact if fields.get(name)]
+    if not kept_out:
+        return fields
+    return {**fields, **dict.fromkeys(kept_out, REDACTED), "redacted": " ".join(kept_out)}
 
 
 def _reference(kind: str, ref: TextRef | None) -> FieldValues:
@@ -162,7 +172,7 @@ def loaded_fields(mappings: Mappings, policies: Policies, rules_digest: str, ses
     return {
         "event": "loaded",
         "rules_digest": rules_digest,
-        "texts": _text(" ".join(names), _MOST_NAMES) or None,
+        "texts": recorded(" ".join(names), _MOST_NAMES) or None,
         "agents": len(policies.agents),
         "skills": kinds["skill"],
         "policies": kinds["policy"],
@@ -176,11 +186,7 @@ def refused_fields(faults: str, session: str) -> FieldValues:
     """Which rules were not taken, and why; those in force stay."""
     return {
         "event": "refused",
-        "error": _text(redacted_text(faults), _MOST_NAMES),
+        "error": recorded(redacted_text(faults), _MOST_NAMES),
         "faults": len(faults.splitlines()),
         "session": session,
     }
-
-
-def _text(text: str, most: int = _MOST_TEXT) -> str:
-    return text if len(text) <= most else f"{text[:most]}..."

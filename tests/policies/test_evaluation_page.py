@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 import policies.deciding
 from mappings.documents import read_document
-from policies import Mode, Outcome, PolicyError, TextRef, compile_policies, credential
+from policies import Activations, Mode, Outcome, PolicyError, TextRef, compile_policies, credential
 from policies.patterns import Matcher, read_action
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/evaluation.md").read_text(encoding="utf-8")
 EXAMPLES = ROOT / "policies/examples"
+NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 
 
 def table(heading: str) -> list[list[str]]:
@@ -169,7 +170,7 @@ def test_e07_deny_wins(allow, deny, org_allow, org_deny, more, action, org, buil
     after = decided([*deny, more], org_deny) if not org else decided(deny, [*org_deny, more])
     assert not (before is Outcome.DENY and after is Outcome.ALLOW)
     denials = Matcher(((one, one) for one in [*deny, *org_deny]), allow=False)
-    if denials.match(read_action(action)[0]) is not None:
+    if denials.match(read_action(action)[0]):
         assert before is Outcome.DENY
 
 
@@ -342,9 +343,9 @@ FIRM = {
 def test_e19_identity_is_never_observed(agent, human, token, build, ask, agents_text, skill_text) -> None:
     rules = build(skill_text, agents=agents_text(agent=f"mode: observe; {agent}", human=human))
     question = ask("deploy:staging", token=token)
-    for decision in (rules.decide(question), rules.identify(question.credential)):
+    for decision in (rules.decide(question), rules.identify(question.credential, question.at)):
         assert (decision.outcome, decision.mode, decision.forwards) == (Outcome.DENY, Mode.ENFORCE, False)
-    refused = rules.refuse(question.credential, "mapping.unmapped", "mapping -- x", observable=True)
+    refused = rules.refuse(question.credential, "mapping.unmapped", "mapping -- x", question.at, observable=True)
     assert (refused.forwards, refused.anchor) == (False, "")
 
 
@@ -384,10 +385,15 @@ def test_e23_pins(pin, version, build, ask, agents_text) -> None:
     assert rules.agents["deploy-bot"].pin == pin
 
 
-def test_e24_versions(build, skill_text) -> None:
+def test_e24_versions(build, ask, skill_text) -> None:
     build(skill_text, "version: 2\n" + skill_text)
-    with pytest.raises(PolicyError, match="only one version can be in force, remove the other file"):
-        build(skill_text, "policy: p\ndeny: [x]\n", "policy: p\nversion: 2\ndeny: [x]\n")
+    older, newer = "policy: p\ndeny: [deploy:staging]\n", "policy: p\nversion: 2\ndeny: [x]\n"
+    asked = ask("deploy:staging")
+    assert build(skill_text, older).decide(asked).outcome is Outcome.DENY
+    both = build(skill_text, older, newer)
+    assert both.decide(asked).outcome is Outcome.ALLOW
+    first = Activations({("policy", "p"): (1, next(text.digest for text in both.texts if text.id == "p"))})
+    assert build(skill_text, older, newer, activations=first).decide(asked).reason == "policy:p -- action in deny list"
 
 
 def test_e25_texts_in_the_decision(build, ask, skill_text) -> None:
@@ -465,12 +471,12 @@ def test_e28_broken_questions(broken, build, ask, agents_text, skill_text) -> No
         assert (decision.outcome, decision.code, decision.forwards) == (Outcome.DENY, "policy.error", False)
         assert decision.error
     for one in questions[2:]:
-        assert rules.identify(one.credential).code == "policy.error"
-        refused = rules.refuse(one.credential, "wire.x", "wire -- x", observable=True)
+        assert rules.identify(one.credential, question.at).code == "policy.error"
+        refused = rules.refuse(one.credential, "wire.x", "wire -- x", question.at, observable=True)
         assert (refused.outcome, refused.reason, refused.forwards) == (Outcome.DENY, "wire -- x", False)
 
 
-STAGES = ["_identify", "_authorise", "_finding", "_decision"]
+STAGES = ["_identify", "_authorise", "_match", "_decision"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -490,15 +496,15 @@ def test_e28_planted_bug(stage, build, ask, agents_text, skill_text, monkeypatch
 def test_e29_refusals(build, ask, agents_text, skill_text) -> None:
     rules = build(skill_text)
     who = ask("").credential
-    decision = rules.refuse(who, "mapping.unmapped", "mapping -- no rule names this request")
+    decision = rules.refuse(who, "mapping.unmapped", "mapping -- no rule names this request", NOON)
     assert (decision.outcome, decision.stage, decision.code) == (Outcome.DENY, "mapping", "mapping.unmapped")
     assert decision.reason == "mapping -- no rule names this request"
     assert (decision.agent, decision.anchor, decision.org) == ("deploy-bot", "alice@acme.test", "acme")
     assert (decision.skill.id, decision.forwards) == ("deploy-v2", False)
     observed = build(skill_text, agents=agents_text(agent="mode: observe"))
-    assert not observed.refuse(who, "wire.x", "wire -- x").forwards
-    assert observed.refuse(who, "mapping.unmapped", "mapping -- x", observable=True).forwards
-    stranger = rules.refuse(credential("deploy-bot", "wrong"), "mapping.unmapped", "mapping -- x")
+    assert not observed.refuse(who, "wire.x", "wire -- x", NOON).forwards
+    assert observed.refuse(who, "mapping.unmapped", "mapping -- x", NOON, observable=True).forwards
+    stranger = rules.refuse(credential("deploy-bot", "wrong"), "mapping.unmapped", "mapping -- x", NOON)
     assert (stranger.agent, stranger.anchor, stranger.skill) == ("deploy-bot", "", None)
 
 

@@ -58,7 +58,7 @@ RULES = {
     "mode": ("policy: a\ndeny: [x]\nmode: off1\n", ['r.yaml:3:7: "off1" is not one of "enforce" or "observe"']),
     "mode of a skill": (
         "skill: a\nmode: observe\n",
-        ['r.yaml:2:1: unknown key "mode"; known here: skill, version, description, allow, deny'],
+        ['r.yaml:2:1: unknown key "mode"; known here: version, description, extends, until'],
     ),
     "both": ("skill: a\npolicy: b\n", ['r.yaml:2:1: unknown key "policy"; known here: ']),
     "neither": (
@@ -108,7 +108,7 @@ REGISTRIES = {
     "no state": (changed("state: active, skill", "skill"), ['agents.yaml:5:3: key "state" is missing']),
     "state": (
         changed("state: active, skill", "state: on1, skill"),
-        ['agents.yaml:5:63: "on1" is not one of "revoked", "suspended" or "active"'],
+        ['agents.yaml:5:63: "on1" is not one of "revoked", "expired", "suspended", "pending" or "active"'],
     ),
     "unknown anchor": (
         changed("anchor: alice@acme.test", "anchor: carol@other.test"),
@@ -148,11 +148,11 @@ REGISTRIES = {
     ),
     "token of two agents": (
         changed("skill: deploy-v2", f"skill: deploy-v2, tokens: ['{HASH}']") + SECOND % f", tokens: ['{HASH}']",
-        ['agents.yaml:6:89: this token of agent "x" is also one of "deploy-bot"; run "claiim agent rotate"'],
+        ['agents.yaml:6:89: this token of agent "x" is also one of agent "deploy-bot"; run "claiim agent rotate"'],
     ),
     "too many tokens": (
         changed("skill: deploy-v2", f"skill: deploy-v2, tokens: {[f'{n:064x}' for n in range(5)]}"),
-        ["agents.yaml:5:97: an agent has at most 4 tokens; remove the old ones"],
+        ["agents.yaml:5:97: at most 4 tokens; remove the old ones"],
     ),
     "date": (changed("skill: deploy-v2", "created: 2026-01-02"), ["agents.yaml:5:80: 2026-01-02 would be read as"]),
 }

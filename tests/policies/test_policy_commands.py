@@ -144,7 +144,7 @@ def test_states_and_rotation(site: Path, gate) -> None:
             first = claiim("agent", "rotate", "deploy-bot").stdout.strip()
             second = claiim("agent", "rotate", "deploy-bot", "--keep-old").stdout.strip()
             digests = [credential("deploy-bot", token).token_sha256 for token in (second, first)]
-            assert list(registered(site).agents["deploy-bot"].tokens) == digests
+            assert [token.sha256 for token in registered(site).agents["deploy-bot"].tokens] == digests
         done = claiim("agent", verb, "deploy-bot", "--json")
         assert json.loads(done.stdout) == {"agent": "deploy-bot", "state": state}
         assert registered(site).agents["deploy-bot"].state.value == state

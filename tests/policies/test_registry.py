@@ -133,8 +133,9 @@ def test_rotation(registry: Path) -> None:
     rules = [registry.parent / "policies"]
     for number in range(3):
         kept = set_token(registry, rules, "deploy-bot", f"{number:064x}", keep_newest_old=True)
-    assert kept.agents["deploy-bot"].tokens == (f"{2:064x}", f"{1:064x}")
-    assert set_token(registry, rules, "deploy-bot", DIGEST).agents["deploy-bot"].tokens == (DIGEST,)
+    assert [token.sha256 for token in kept.agents["deploy-bot"].tokens] == [f"{2:064x}", f"{1:064x}"]
+    replaced = set_token(registry, rules, "deploy-bot", DIGEST)
+    assert [token.sha256 for token in replaced.agents["deploy-bot"].tokens] == [DIGEST]
     assert "# the end" in registry.read_text()
 
 
