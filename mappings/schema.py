@@ -9,12 +9,11 @@ asked when requests are named.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel
 
+from mappings.jsonschema import schema_of
 from mappings.packformat import PackFile
 from mappings.rules import MappingFile
 
@@ -23,25 +22,7 @@ FOLDER = Path(__file__).parent / "schemas"
 MODELS: dict[str, type[BaseModel]] = {"mapping.schema.json": MappingFile, "pack.schema.json": PackFile}
 """By file name."""
 
-_DIALECT = "https://json-schema.org/draft/2020-12/schema"
-
 
 def schema_text(name: str) -> str:
     """Return the text of one of the published files."""
-    schema = {"$schema": _DIALECT, **_plain(MODELS[name].model_json_schema(by_alias=True))}
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-
-
-def _plain(schema: Any) -> Any:
-    """Return a schema without titles, which are the names of our classes, and defaults, which editors would insert."""
-    if isinstance(schema, list):
-        return [_plain(each) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {}
-    for key, value in schema.items():
-        if key in ("properties", "$defs"):
-            kept[key] = {name: _plain(each) for name, each in value.items()}
-        elif key not in ("title", "default"):
-            kept[key] = _plain(value)
-    return kept
+    return schema_of(MODELS[name])

@@ -25,7 +25,7 @@ import chron
 from chron import Chron, ChronError
 from mappings import DocumentError, load_mappings
 from policies import credential, load_policies
-from proxy.api import Api, Failing
+from proxy.api import Api, Callers, Checks, Failing, Operations
 from proxy.ca import certificate_faults, own_authority, read_roots
 from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
@@ -34,6 +34,7 @@ from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
 from proxy.pipeline import Book, Gate
 from proxy.records import Origin, loaded_fields, refused_fields
+from proxy.uses import longest_window, restored
 from proxy.wiring import write_bundle
 
 _log = logging.getLogger(__name__)
@@ -94,6 +95,7 @@ class Service:
             now=self._now,
             metrics=self.metrics,
         )
+        self.gate.uses.adopt(await asyncio.to_thread(self._uses_of, book))
         await self._record_book(book)
         self.roots = _write_roots(config)
         self.engine = Engine(
@@ -106,13 +108,11 @@ class Service:
             response_timeout_s=config.upstream.response_timeout_s,
         )
         operator_token = f"clo_{secrets.token_urlsafe(32)}"
-        self.api = Api(
-            self.gate,
-            operator_token,
-            reload=self.reload,
-            faults=self.faults,
-            read_record=self._read_record,
+        callers = Callers(self.gate, operator_token)
+        operations = Operations(
+            self.gate, callers, reload=self.reload, faults=self.faults, read_record=self._read_record
         )
+        self.api = Api([operations, Checks(self.gate, callers)])
         stack.push_async_callback(self.api.stop)
         self.api_address = await _listening(self.api.start, self._listen(config.api.listen))
         self.gate.destinations.guard_own_ports(frozenset({self.api_address.port}))
@@ -165,11 +165,20 @@ class Service:
         await asyncio.to_thread(self._chron.keep, texts)
         await self._chron.append("policy", loaded_fields(book.mappings, book.policies, book.digest, self.session))
 
+    def _uses_of(self, book: Book) -> dict[str, list[datetime]]:
+        """How the limits of these rules were used so far, from the Chron; blocks."""
+        window = longest_window(book.policies)
+        if not window:
+            return {}
+        records = chron.find(self._config.chron, kind="decision", since=self._now() - window)
+        return restored(book.policies, (record.fields for record in records))
+
     async def reload(self) -> str:
         """Swap in the rules as the files have them now; their digest. Raises DocumentError and keeps the old ones."""
         async with self._reloading:
             try:
                 book = await asyncio.to_thread(self._load_book)
+                uses = await asyncio.to_thread(self._uses_of, book)
                 await self._record_book(book)
             except DocumentError as error:
                 self._refused = str(error)
@@ -178,6 +187,8 @@ class Service:
                     await self._chron.append("policy", refused_fields(self._refused, self.session))
                 raise
             self._refused = ""
+            # Of limits that are new, calls still on their way to the disk are not counted.
+            self.gate.uses.adopt(uses)
             self.gate.book = book
             self.engine.reload()
             self.metrics.reloaded("loaded")

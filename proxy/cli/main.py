@@ -21,6 +21,7 @@ COMMANDS = {
     "check": ("proxy.cli.check:check", "Validate configuration, agents, policies and mappings."),
     "map": ("proxy.cli.map:map_request", "Show which action a request is, and by which rule."),
     "mappings": ("proxy.cli.mappings:mappings", "List, measure, import and refresh what requests are named by."),
+    "policy": ("proxy.cli.policy:policy", "Look into skills and policies, try, compare and activate them."),
     "explain": ("proxy.cli.explain:explain", "Show every stage of a decision."),
     "chron": ("proxy.cli.chron:chron", "Read and verify the log of decisions."),
     "healthcheck": (

@@ -1,0 +1,57 @@
+"""The control API: agents ask first, operators reload and look, machines check health.
+
+    GET  /health, /healthz     the process answers            {"status":"ok"}
+    GET  /readyz               each failing check by name     503 when one fails; details for the operator's token
+    GET  /metrics              Prometheus text
+    POST /v1/check             Bearer = an agent's token      {"action":..., "target":...} -> a decision
+    GET  /v1/chron/{id}        Bearer = that agent's token or the operator's
+    POST /v1/reload            Bearer = the operator's token
+
+It has its own listener and is not reachable through the proxy. A question asked here and a request on the
+wire are decided by the same code and stand in the same Chron. Each module here holds one group of routes.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from aiohttp import web
+
+from proxy.api.callers import Callers
+from proxy.api.checks import Checks
+from proxy.api.operations import Failing, Operations
+from proxy.api.problems import problems
+from proxy.config import Address
+
+__all__ = ["Api", "Callers", "Checks", "Failing", "Operations"]
+
+_MAX_BODY_BYTES = 64 * 1024
+_STOP_TIMEOUT_S = 5
+
+
+class RouteGroup(Protocol):
+    """Routes that belong together."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """What is served here."""
+
+
+class Api:
+    """The aiohttp application and its listener."""
+
+    def __init__(self, groups: Sequence[RouteGroup]) -> None:
+        app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[problems])
+        for group in groups:
+            app.add_routes(group.routes())
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_STOP_TIMEOUT_S)
+
+    async def start(self, listen: Address) -> Address:
+        """Open the listener; returns where it is. Raises OSError when it cannot."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, listen.host, listen.port)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        return Address(host, port)
+
+    async def stop(self) -> None:
+        """Close the listener and finish what is under way."""
+        await self._runner.cleanup()

@@ -1,0 +1,84 @@
+"""What machines and operators ask of a gate: is it well, what does it count, load your rules, show a record."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from mappings import DocumentError
+from proxy.api.callers import Callers
+from proxy.api.problems import problem
+from proxy.pipeline import Gate
+
+type Reload = Callable[[], Awaitable[str]]
+type Faults = Callable[[], Sequence["Failing"]]
+type ReadRecord = Callable[[str], Awaitable[dict[str, object] | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A check that fails, by its name."""
+
+    name: str
+    summary: str
+    """For whoever asks: no path and no rule."""
+    detail: str = ""
+    """For the operator."""
+
+
+class Operations:
+    """The routes for machines and operators."""
+
+    def __init__(
+        self, gate: Gate, callers: Callers, *, reload: Reload, faults: Faults, read_record: ReadRecord
+    ) -> None:
+        self._gate = gate
+        self._callers = callers
+        self._reload = reload
+        self._faults = faults
+        self._read_record = read_record
+
+    def routes(self) -> list[web.RouteDef]:
+        """What is served here."""
+        return [
+            web.get("/health", self._health),
+            web.get("/healthz", self._health),
+            web.get("/readyz", self._ready),
+            web.get("/metrics", self._metrics),
+            web.get("/v1/chron/{id}", self._record),
+            web.post("/v1/reload", self._reload_rules),
+        ]
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        # Details name files and rules, and an agent can ask as well as a machine: they need the operator's token.
+        detailed = "Authorization" in request.headers and self._callers.is_operator(request)
+        faults = {
+            failing.name: f"{failing.summary}: {failing.detail}" if detailed and failing.detail else failing.summary
+            for failing in self._faults()
+        }
+        status = 503 if faults else 200
+        return web.json_response({"status": "failing" if faults else "ok", "faults": faults}, status=status)
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
+        media = "text/plain; version=0.0.4; charset=utf-8"
+        return web.Response(body=self._gate.metrics.text(), headers={"Content-Type": media})
+
+    async def _record(self, request: web.Request) -> web.Response:
+        reader = self._callers.operator_or_agent(request)
+        record = await self._read_record(request.match_info["id"])
+        # A record of another agent looks like none at all: an agent does not learn what others do.
+        if record is None or (reader is not None and record.get("agent") != reader.agent):
+            raise problem(404, "chron.unknown", "no such record for this caller")
+        return web.json_response(record)
+
+    async def _reload_rules(self, request: web.Request) -> web.Response:
+        self._callers.require_operator(request)
+        try:
+            digest = await self._reload()
+        except DocumentError as error:
+            return web.json_response({"status": "refused", "faults": str(error).splitlines()}, status=422)
+        return web.json_response({"status": "loaded", "digest": digest})

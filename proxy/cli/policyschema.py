@@ -1,0 +1,15 @@
+"""`claiim policy schema`: the JSON Schema of a file, for an editor that completes and checks while one types.
+
+What a schema passes may still be refused: whether a pattern, a zone or a network is one, only `claiim check` tells.
+"""
+
+import click
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["skill", "policy", "agents"]), default="policy")
+def schema(kind: str) -> None:
+    """Print the JSON Schema of a skill, a policy or the registry of agents."""
+    from policies.jsonschema import schema_text
+
+    click.echo(schema_text(kind), nl=False)
