@@ -79,12 +79,18 @@ def canonical_text(text: str) -> str:
     return "\n".join(line.rstrip(" \t") for line in lines).rstrip("\n") + "\n"
 
 
-def read_document(text: str, source: str, *, error: type[DocumentError] = DocumentError) -> Document:
-    """Return the one document in `text`; raise `error` with every fault found."""
+def read_document(
+    text: str, source: str, *, error: type[DocumentError] = DocumentError, times_larger: int = 1
+) -> Document:
+    """Return the one document in `text`; raise `error` with every fault found.
+
+    `times_larger` widens the limits of size for what no hand writes, such as a registry of thousands of agents.
+    """
     canonical = canonical_text(text)
-    reader = _Reader(source)
-    if len(canonical) > MAX_TEXT_CHARS:
-        raise error([Fault(Place(source, 1, 1), f"larger than {MAX_TEXT_CHARS} characters; split the file")])
+    reader = _Reader(source, MAX_NODES * times_larger)
+    most_chars = MAX_TEXT_CHARS * times_larger
+    if len(canonical) > most_chars:
+        raise error([Fault(Place(source, 1, 1), f"larger than {most_chars} characters; split the file")])
     reader.look_for_invisible(canonical)
     if not reader.faults:
         reader.read(canonical)
@@ -122,8 +128,9 @@ _Loader: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class _Reader:
     """Builds values from parser events, where anchors, tags and duplicate keys have not vanished yet."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, most_nodes: int) -> None:
         self.source = source
+        self.most_nodes = most_nodes
         self.value: object = None
         self.faults: list[Fault] = []
         self.places: dict[Path, Place] = {(): Place(source, 1, 1)}
@@ -176,8 +183,8 @@ class _Reader:
         place = self._at(event)
         self.places[path] = place
         self.nodes += 1
-        if self.nodes > MAX_NODES:
-            raise _TooMuchError(place, f"more than {MAX_NODES} values; split the file")
+        if self.nodes > self.most_nodes:
+            raise _TooMuchError(place, f"more than {self.most_nodes} values; split the file")
         if len(path) > MAX_DEPTH:
             raise _TooMuchError(place, f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):

@@ -187,12 +187,13 @@ class Policies:
         return Policies(standings, self.humans, self.boundaries, self.texts, self.digest, self.in_force)
 
     def _identify(self, credential: Credential, standing: Standing | None, at: datetime) -> Decision | None:
-        presented = self._tokens.presented(credential.agent, credential.token_sha256, at)
+        known, right = self._tokens.presented(credential.agent, credential.token_sha256, at)
         if standing is None:
             return _unknown(credential)
         inactive = standing.inactive(at)
         if inactive is not None:
             return self._refused(standing, inactive)
+        proven = False
         if credential.identities:
             owners = {self._agent_of_identity.get(identity) for identity in credential.identities} - {None}
             if owners - {standing.agent.id}:
@@ -200,10 +201,8 @@ class Policies:
             if owners and credential.expires is not None and at >= credential.expires:
                 return self._refused(standing, standing.barred("agent", standing.agent.id, *_EXPIRED))
             proven = bool(owners)
-        else:
-            proven = False
-        if not (proven or presented.right):
-            failing = _EXPIRED if presented.known else _WRONG
+        if not (proven or right):
+            failing = _EXPIRED if known else _WRONG
             return self._refused(standing, standing.barred("agent", standing.agent.id, *failing))
         outside = standing.boundary(at)
         return None if outside is None else self._refused(standing, outside)
@@ -234,16 +233,6 @@ _TWO_AGENTS = ("credentials of two agents", "two-identities")
 _NO_TOKEN = b"\xff" * 64  # not UTF-8, so nothing presented can equal it
 
 
-class _Presented:
-    """What a presented token is: one that counts, one that did, or none."""
-
-    __slots__ = ("known", "right")
-
-    def __init__(self, known: bool, right: bool) -> None:
-        self.known = known
-        self.right = right
-
-
 class _Tokens:
     """The tokens of everybody of one kind, compared in the same time for all."""
 
@@ -255,8 +244,8 @@ class _Tokens:
             token.sha256: name for name, each in tokens.items() for token in each if token.sha256 != REMOVED_TOKEN
         }
 
-    def presented(self, name: str, token_sha256: str, at: datetime) -> _Presented:
-        """Look whether a token is one of somebody's."""
+    def presented(self, name: str, token_sha256: str, at: datetime) -> tuple[bool, bool]:
+        """Say whether a token is one of somebody's, and whether it still counts."""
         given = token_sha256.encode("utf-8", "surrogatepass")
         known = right = False
         # Every stored digest is compared, and as many for somebody who does not exist: how long the answer
@@ -265,11 +254,11 @@ class _Tokens:
             same = hmac.compare_digest(stored, given)
             known |= same
             right |= same and (expires is None or at < expires)
-        return _Presented(known, right)
+        return known, right
 
     def proves(self, name: str, token_sha256: str, at: datetime) -> bool:
         """Say whether a token is one of somebody's and counts."""
-        return self.presented(name, token_sha256, at).right
+        return self.presented(name, token_sha256, at)[1]
 
 
 def _stored(tokens: Sequence[Token], most: int) -> tuple[tuple[bytes, datetime | None], ...]:

@@ -19,6 +19,9 @@ from policies.deciding import Policies
 from policies.rulebook import Activations, Seen
 from policies.values import PolicyError
 
+REGISTRY_TIMES_LARGER = 32
+"""The registry may be this much larger than a text: commands write it, for some ten thousands of agents."""
+
 
 def load_policies(
     agents_file: Path,
@@ -29,7 +32,8 @@ def load_policies(
 ) -> Policies:
     """Return what these files say; raise PolicyError with every fault in all of them. Blocks on the disk."""
     faults: list[Fault] = []
-    agents = _document(agents_file, faults, 'create it with "claiim agent add" or "claiim init"')
+    missing = 'create it with "claiim agent add" or "claiim init"'
+    agents = _document(agents_file, faults, missing, times_larger=REGISTRY_TIMES_LARGER)
     policies, found = _compile(agents, agents_file, policy_paths, seen, faults, activations)
     if policies is None or found:
         raise PolicyError(found)
@@ -40,7 +44,7 @@ def load_with_agents(text: str, agents_file: Path, policy_paths: Sequence[Path])
     """Return what these files would say if `text` were the agents file; raise PolicyError."""
     faults: list[Fault] = []
     try:
-        agents = read_document(text, str(agents_file), error=PolicyError)
+        agents = read_document(text, str(agents_file), error=PolicyError, times_larger=REGISTRY_TIMES_LARGER)
     except DocumentError as wrong:
         agents, faults = None, list(wrong.faults)
     policies, found = _compile(agents, agents_file, policy_paths, None, faults)
@@ -85,9 +89,10 @@ def _files(paths: Sequence[Path], agents_file: Path, faults: list[Fault]) -> Ite
                 _fault(faults, file, f'only "*.yaml" is read; rename it to "{file.stem}.yaml"')
 
 
-def _document(path: Path, faults: list[Fault], remedy: str) -> Document | None:
+def _document(path: Path, faults: list[Fault], remedy: str, *, times_larger: int = 1) -> Document | None:
     try:
-        return read_document(path.read_bytes().decode("utf-8"), str(path), error=PolicyError)
+        text = path.read_bytes().decode("utf-8")
+        return read_document(text, str(path), error=PolicyError, times_larger=times_larger)
     except UnicodeDecodeError:
         _fault(faults, path, "is not UTF-8 text; save it as UTF-8")
     except OSError as error:

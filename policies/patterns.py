@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 from mappings.actions import canonical_action
 from mappings.globs import GlobIndex, read_glob
@@ -54,11 +55,10 @@ class Matcher[T]:
         """Compile (canonical pattern, value) pairs; `allow` keeps wildcards off reserved segments."""
         self.rules: tuple[tuple[str, T], ...] = tuple(rules)
         self._exact: dict[str, tuple[T, ...]] = {}
-        self._globs: GlobIndex[tuple[tuple[int, str, int], re.Pattern[str], T]] = GlobIndex()
+        self._globs: GlobIndex[_Wild[T]] = GlobIndex()
         for number, (pattern, value) in enumerate(self.rules):
             if "*" in pattern:
-                rank = (-len(pattern.replace("*", "")), pattern, number)
-                self._globs.add(read_glob(pattern), (rank, re.compile(regex(pattern, allow=allow)), value))
+                self._globs.add(read_glob(pattern), _Wild(pattern, number, allow, value))
             else:
                 self._exact[pattern] = (*self._exact.get(pattern, ()), value)
 
@@ -68,17 +68,36 @@ class Matcher[T]:
     def match(self, action: str) -> tuple[T, ...]:
         """Return what stands beside each pattern that matches, the most specific first; () when none does."""
         exact = self._exact.get(action, ())
-        # A glob of the whole text lets through a little more than the pattern; the expression decides.
-        found = [item for item in self._globs.find(action) if item[1].fullmatch(action)]
+        found = [wild for wild in self._globs.find(action) if wild.fits(action)]
         if not found:
             return exact
         if len(found) > 1:
             found.sort(key=_rank)
-        return (*exact, *(value for _, _, value in found))
+        return (*exact, *(wild.value for wild in found))
 
 
-def _rank(item: tuple[tuple[int, str, int], re.Pattern[str], object]) -> tuple[int, str, int]:
-    return item[0]
+class _Wild[T]:
+    """A pattern with a wildcard, and what stands beside it."""
+
+    __slots__ = ("_allow", "_expression", "pattern", "rank", "value")
+
+    def __init__(self, pattern: str, number: int, allow: bool, value: T) -> None:
+        self.pattern = pattern
+        self.value = value
+        self.rank = (-len(pattern.replace("*", "")), pattern, number)
+        self._allow = allow
+        self._expression: re.Pattern[str] | None = None
+
+    def fits(self, action: str) -> bool:
+        """Say whether the pattern matches; its glob, taken across segments, lets a little more through."""
+        expression = self._expression
+        if expression is None:  # compiled when first met: of thousands of rules few ever are
+            expression = self._expression = re.compile(regex(self.pattern, allow=self._allow))
+        return expression.fullmatch(action) is not None
+
+
+def _rank(wild: _Wild[Any]) -> tuple[int, str, int]:
+    return wild.rank
 
 
 def regex(pattern: str, *, allow: bool) -> str:

@@ -11,8 +11,8 @@ in force at the time of the question does, and is asked here. Nothing here looks
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
 from mappings.globs import Glob, GlobIndex, read_glob
@@ -20,6 +20,9 @@ from policies.conditions import is_cut
 from policies.patterns import Matcher, read_action
 from policies.rules import Finding, Rules
 from policies.values import Agent, CrossGrant, Human, Organisation, Outcome, State, Token
+
+_ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
+"""For what does not depend on it."""
 
 
 class Boundaries:
@@ -34,12 +37,11 @@ class Boundaries:
             for text in organisation.owns:
                 glob = read_glob(text)
                 self._owners.add(glob, (glob, organisation.id))
-        self._owned = any(organisation.owns for organisation in organisations.values())
+        self.owned = any(organisation.owns for organisation in organisations.values())
+        """Whether any target is somebody's own."""
 
     def owners(self, target: str) -> list[str]:
         """Return the organisations that own a target, sorted."""
-        if not self._owned:
-            return []
         return sorted({owner for glob, owner in self._owners.find(target) if glob.fits(target)})
 
     def may_cross(self, agent: Agent, into: str, action: str | None, at: datetime) -> bool:
@@ -63,6 +65,15 @@ class Standing:
     place: str
     boundaries: Boundaries
     rules: Rules
+    timeless: bool = field(init=False)
+    """Whether nothing in the registry about it begins or ends with time."""
+    _always: tuple[Finding | None, Finding | None] = field(init=False)
+
+    def __post_init__(self) -> None:
+        grants = any(grant.until is not None for grant in self.boundaries.grants)
+        ends = self.agent.expires is not None or self.human.expires is not None
+        object.__setattr__(self, "timeless", not (grants or ends))
+        object.__setattr__(self, "_always", (self._inactive(_ANY_TIME), self._boundary(_ANY_TIME)))
 
     def with_token(self, token_sha256: str) -> Standing:
         """Return the same standing with one more valid token."""
@@ -74,6 +85,9 @@ class Standing:
 
     def inactive(self, at: datetime) -> Finding | None:
         """Return why the agent itself may not act; None when it may."""
+        return self._always[0] if self.timeless else self._inactive(at)
+
+    def _inactive(self, at: datetime) -> Finding | None:
         return self._unless_active("agent", self.agent.id, self.agent.state_at(at))
 
     def anchor_inactive(self, at: datetime) -> Finding | None:
@@ -93,10 +107,15 @@ class Standing:
 
     def boundary(self, at: datetime) -> Finding | None:
         """Return why its human or its organisation forbids everything; None when nothing does."""
+        return self._always[1] if self.timeless else self._boundary(at)
+
+    def _boundary(self, at: datetime) -> Finding | None:
         return self.anchor_inactive(at) or self.outside(at)
 
     def foreign(self, target: str, action: str, at: datetime) -> Finding | None:
         """Return why a target lies outside its organisation's boundary; None when it does not."""
+        if not self.boundaries.owned:
+            return None
         agent = self.agent
         owners = self.boundaries.owners(target)
         # Of a name that was cut nobody knows whose it is, and one that several own is nobody's alone.

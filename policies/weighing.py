@@ -79,19 +79,14 @@ def match(rules: Rules, asked: str) -> Matched:
     return Matched(action, policies, skill, settled or skill.text.not_allowed, weighed.observed)
 
 
-_NO_RULES: tuple[Rule, ...] = ()
-
-
 def _matched(text: TextRules, action: str, canonical: bool) -> MatchedText:
-    def lines(matcher: Matcher[Rule] | None, counts: bool = True) -> tuple[Rule, ...]:
-        return matcher.match(action) if matcher and counts else _NO_RULES
-
+    allow = text.allow.match(action) if canonical and text.allow else ()
     return MatchedText(
         text,
-        lines(text.deny),
-        lines(text.allow, canonical),
-        lines(text.approve),
-        lines(text.approvable, canonical),
+        text.deny.match(action) if text.deny else (),
+        allow,
+        text.approve.match(action) if text.approve else (),
+        text.approvable.match(action) if canonical and text.approvable else (),
         text.require.match(action) if text.require else (),
         text.limits.match(action) if text.limits else (),
         text.redact.match(action) if text.redact else (),
