@@ -47,7 +47,8 @@ layers: setup ## check which room imports which
 docs: setup ## check links and code blocks of the documentation
 	.venv/bin/python tools/check_docs.py
 
-bench: setup ## measure throughput and latency beside plain mitmproxy
+bench: setup ## measure throughput and latency beside plain mitmproxy, decisions beside other policy engines
+	@tools/bench-engines.sh
 	.venv/bin/python tools/bench.py
 
 wheel: setup ## build the wheels of the gate and of the SDK into dist/

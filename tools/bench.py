@@ -266,6 +266,13 @@ def _mappings() -> None:
     tables()
 
 
+def _policies() -> None:
+    from bench_policies import main as compared
+
+    print()
+    compared()
+
+
 def _chron() -> None:
     from bench_chron import measure
 
@@ -305,6 +312,7 @@ def main() -> None:
                 print(f"  claiim recorded {_decisions(metrics.read().decode()):.0f} decisions")
         _per_call()
         _mappings()
+        _policies()
         _chron()
     finally:
         shutil.rmtree(folder)
