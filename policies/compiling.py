@@ -16,10 +16,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from mappings.documents import Document, DocumentError, Fault, Place, parse
+from mappings.documents import Document, DocumentError, Fault, Place
 from policies.conditionschema import moment
 from policies.deciding import Policies
 from policies.patterns import Matcher
+from policies.reading import read_file
 from policies.rulebook import Activations, Candidate, Rulebook, Seen, applies
 from policies.rules import Finding, Rule, Rules, TextRules
 from policies.schema import REMOVED_TOKEN, AgentEntry, AgentsFile, CrossGrantEntry, HumanEntry, PolicyFile, TokenEntry
@@ -64,7 +65,7 @@ def compile_what_is_there(
 def _with_agents(book: Rulebook, document: Document) -> Policies | None:
     """Put rules and agents together; None when the agents cannot be read."""
     try:
-        file = parse(document, AgentsFile, error=PolicyError)
+        file = read_file(document, AgentsFile)
     except DocumentError as wrong:
         book.faults.extend(wrong.faults)
         return None
@@ -81,6 +82,7 @@ def _with_agents(book: Rulebook, document: Document) -> Policies | None:
     lines = [f"{text.kind} {text.id} {text.version} {text.digest}" for text in texts]
     # Which versions count is part of which rules these are.
     lines += sorted(f"in force {kind} {name} {ref.version}" for (kind, name), ref in in_force.items())
+    lines += sorted(f"never activated {ref.kind} {ref.digest}" for ref in book.unusable())
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return Policies(standings, humans, boundaries, texts, digest, in_force)
 

@@ -25,6 +25,8 @@ from policies.values import Question
 
 CUT = "..."
 """Ends a text that was too long to be recorded whole: what was cut off is in no record, so no condition sees it."""
+KEPT_OUT = "[redacted]"
+"""Stands in a record for a text that was kept out of it; no condition can be told of it."""
 MAX_TEXT_CHARS = 512
 """The longest text of a request that is recorded whole."""
 
@@ -166,7 +168,7 @@ def _time(window: TimeWindow) -> Check:
 def always(window: TimeWindow) -> bool:
     """Say whether a time window leaves nothing out."""
     span = clock_minutes(window.to) - clock_minutes(window.from_)
-    return len(set(window.days)) == len(_DAYS) and span in (0, _MINUTES_OF_A_DAY)
+    return len(set(window.days)) == len(_DAYS) and span == _MINUTES_OF_A_DAY
 
 
 def _window_text(window: TimeWindow) -> str:
@@ -206,8 +208,8 @@ def _target(texts: Sequence[str]) -> Check:
 
 
 def is_cut(text: str) -> bool:
-    """Say whether a text of a request was too long to be recorded whole."""
-    return len(text) > MAX_TEXT_CHARS and text.endswith(CUT)
+    """Say whether a text of a request stands in no record: it was too long, or kept out."""
+    return text == KEPT_OUT or (len(text) > MAX_TEXT_CHARS and text.endswith(CUT))
 
 
 def _environment(texts: Sequence[str]) -> Check:

@@ -17,10 +17,18 @@ from __future__ import annotations
 import ipaddress
 import re
 import zoneinfo
+from collections.abc import Sized
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 MAX_ALTERNATIVES = 256
 """Texts or networks in one condition."""
@@ -36,8 +44,14 @@ class Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+_OF_THE_MACHINE = frozenset({"localtime", "posixrules"})
+"""Zones that are another one on each machine: the same question would have two answers."""
+
+
 def _zone(text: str) -> str:
     try:
+        if text in _OF_THE_MACHINE:
+            raise ValueError(text)
         zoneinfo.ZoneInfo(text)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
@@ -62,9 +76,11 @@ def clock_minutes(text: str) -> int:
 
 def _network(text: str) -> str:
     try:
-        ipaddress.ip_network(text)
+        network = ipaddress.ip_network(text)
     except ValueError as error:
         raise ValueError(f'"{text}" is not a network ({error}); write e.g. "10.20.0.0/16"') from None
+    if getattr(network.network_address, "ipv4_mapped", None) is not None:
+        raise ValueError(f'"{text}" is met by nobody: clients are compared as IPv4; write e.g. "10.20.0.0/16"')
     return text
 
 
@@ -98,7 +114,7 @@ def _texts(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _some[T](values: tuple[T, ...]) -> tuple[T, ...]:
+def _some[C: Sized](values: C) -> C:
     if not values:
         raise ValueError("an empty list is met by nothing; name some, or remove the key")
     if len(values) > MAX_ALTERNATIVES:
@@ -112,6 +128,15 @@ type HeaderName = Annotated[str, AfterValidator(_header)]
 type Texts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], BeforeValidator(_texts)]
 """Globs: one, or a list of them."""
 type SomeTexts = Annotated[Texts, AfterValidator(_some)]
+type Networks = Annotated[
+    tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_texts), AfterValidator(_some)
+]
+type Access = Annotated[
+    tuple[Literal["read", "list", "write", "permissions", "tagging"], ...],
+    BeforeValidator(_texts),
+    AfterValidator(_some),
+]
+type Headers = Annotated[dict[HeaderName, SomeTexts], AfterValidator(_some)]
 type Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 type Clock = Annotated[str, AfterValidator(_clock)]
 
@@ -124,23 +149,35 @@ class TimeWindow(Entry):
     to: Clock = "24:00"
     zone: Annotated[str, AfterValidator(_zone)]
 
+    @model_validator(mode="after")
+    def _has_a_span(self) -> Self:
+        if self.from_ == self.to or self.from_ == "24:00":
+            raise ValueError(
+                'a window from its end to itself can be read two ways; leave out "from" and "to" for the whole day'
+            )
+        return self
+
 
 class Conditions(Entry):
     """What must hold of a question; everything that is given must."""
 
     time: TimeWindow | None = None
-    client: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...] | None, BeforeValidator(_texts)] = None
+    client: Networks | None = None
     target: SomeTexts | None = None
     environment: SomeTexts | None = None
     method: SomeTexts | None = None
     scheme: Literal["http", "https"] | None = None
     host: SomeTexts | None = None
-    access: Annotated[
-        tuple[Literal["read", "list", "write", "permissions", "tagging"], ...] | None, BeforeValidator(_texts)
-    ] = None
+    access: Access | None = None
     executes: bool | None = None
     mints: bool | None = None
-    header: dict[HeaderName, SomeTexts] | None = None
+    header: Headers | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("no condition is written here; write one, or remove the key")
+        return self
 
 
 __all__ = ["Conditions", "Entry", "HeaderName", "Moment", "SomeTexts", "Texts", "TimeWindow", "clock_minutes", "moment"]

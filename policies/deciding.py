@@ -13,18 +13,16 @@ It never looks at a clock, a file or the network, never raises, and never turns 
 
 from __future__ import annotations
 
-import hmac
-import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mappings.actions import MAX_ACTION_CHARS
+from policies.decisions import anonymous, broken, decided, unknown, weighed, where
 from policies.explaining import explain
 from policies.rules import Finding, Rules
-from policies.schema import REMOVED_TOKEN
 from policies.standing import Boundaries, Standing
+from policies.tokens import Tokens
 from policies.values import (
     Agent,
     Credential,
@@ -32,14 +30,12 @@ from policies.values import (
     Explanation,
     Human,
     Limit,
-    Mode,
     Organisation,
     Outcome,
     Question,
     State,
     Text,
     TextRef,
-    Token,
 )
 from policies.weighing import Matched, Weighing, match
 
@@ -48,8 +44,6 @@ if TYPE_CHECKING:
 
 REMEMBERED = 8192
 """Answers kept per loaded set: a site has some hundreds of actions, an agent meets few deciding lines."""
-
-_ID_CHARACTERS = frozenset(string.ascii_letters + string.digits + "._@+-")
 
 
 class Policies:
@@ -76,14 +70,14 @@ class Policies:
         """Compiled; for the tools that look into rules."""
         self.headers: frozenset[str] = frozenset(_headers({one.rules for one in standings.values()}))
         """The request headers that some text asks about, in lower case."""
-        self._tokens = _Tokens({one.agent.id: one.agent.tokens for one in standings.values()})
-        self._human_tokens = _Tokens({one.id: one.tokens for one in humans.values()})
+        self._tokens = Tokens({one.agent.id: one.agent.tokens for one in standings.values()})
+        self._human_tokens = Tokens({one.id: one.tokens for one in humans.values()})
         self._agent_of_identity = {
             identity: one.agent.id for one in standings.values() for identity in one.agent.identities
         }
         # Pure functions of frozen values, so remembering is invisible; bounded, so nobody fills the memory.
         self._match: Callable[[Rules, str], Matched] = lru_cache(REMEMBERED)(match)
-        self._decision: Callable[[Standing, Finding, str], Decision] = lru_cache(REMEMBERED)(_decision)
+        self._decision: Callable[[Standing, Finding, str], Decision] = lru_cache(REMEMBERED)(decided)
 
     @property
     def organisations(self) -> Mapping[str, Organisation]:
@@ -95,7 +89,7 @@ class Policies:
         try:
             return self._identify(credential, self.standings.get(credential.agent), at)
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, nobody was identified
-            return _broken(credential, error)
+            return broken(credential, error)
 
     def agent_of_token(self, token_sha256: str) -> str | None:
         """Return the agent that a token's digest belongs to, in whatever state it is; None when to nobody."""
@@ -120,8 +114,7 @@ class Policies:
         standing = self.standings.get(agent)
         if standing is None:
             return ()
-        rules = self._matched(standing.rules, action).limits
-        return tuple(rule.limit(standing.agent) for rule in rules) if rules else ()
+        return self._matched(standing.rules, action).limits(standing.agent)
 
     def may_hold(self, agent: str, action: str) -> bool:
         """Say whether an action of an agent may end in a HOLD, so that its request must be read whole."""
@@ -136,21 +129,21 @@ class Policies:
             # If this line is removed, anybody acts as any agent.
             refusal = self._identify(credential, standing, question.at)
             if refusal is not None or standing is None:
-                return refusal or _unknown(credential)
+                return refusal or unknown(credential)
             return self._authorise(standing, question)
         except Exception as error:  # noqa: BLE001 -- every unknown is a deny
-            return _broken(getattr(question, "credential", None), error)
+            return broken(getattr(question, "credential", None), error)
 
     def decide_again(self, question: Question) -> Decision:
         """Decide as `decide` does, supposing that the credential is right: for the past, whose tokens nobody kept."""
         try:
             standing = self.standings.get(question.credential.agent)
             if standing is None:
-                return _unknown(question.credential)
+                return unknown(question.credential)
             refused = standing.inactive(question.at) or standing.boundary(question.at)
-            return self._decision(standing, refused, "") if refused else self._authorise(standing, question)
+            return decided(standing, refused, "") if refused else self._authorise(standing, question)
         except Exception as error:  # noqa: BLE001 -- every unknown is a deny
-            return _broken(question.credential, error)
+            return broken(question.credential, error)
 
     def refuse(
         self, credential: Credential, code: str, reason: str, at: datetime, *, observable: bool = False
@@ -165,10 +158,10 @@ class Policies:
         try:
             standing = self.standings.get(credential.agent)
             if standing is None or self._identify(credential, standing, at) is not None:
-                return _anonymous(credential, finding)
-            return _decision(standing, finding, "", enforced=not observable)
+                return anonymous(credential, finding)
+            return decided(standing, finding, "", enforced=not observable)
         except Exception as error:  # noqa: BLE001 -- the refusal stands, whatever else is wrong
-            return _anonymous(credential, finding, _where(error))
+            return anonymous(credential, finding, where(error))
 
     def explain(self, question: Question) -> Explanation:
         """Return the decision with every stage; a credential without any proof means "suppose it is right"."""
@@ -189,26 +182,29 @@ class Policies:
     def _identify(self, credential: Credential, standing: Standing | None, at: datetime) -> Decision | None:
         known, right = self._tokens.presented(credential.agent, credential.token_sha256, at)
         if standing is None:
-            return _unknown(credential)
+            return unknown(credential)
         inactive = standing.inactive(at)
         if inactive is not None:
-            return self._refused(standing, inactive)
-        proven = False
-        if credential.identities:
-            owners = {self._agent_of_identity.get(identity) for identity in credential.identities} - {None}
-            if owners - {standing.agent.id}:
-                return self._refused(standing, standing.barred("agent", standing.agent.id, *_TWO_AGENTS))
-            if owners and credential.expires is not None and at >= credential.expires:
-                return self._refused(standing, standing.barred("agent", standing.agent.id, *_EXPIRED))
-            proven = bool(owners)
-        if not (proven or right):
-            failing = _EXPIRED if known else _WRONG
-            return self._refused(standing, standing.barred("agent", standing.agent.id, *failing))
+            return decided(standing, inactive, "")
+        failing = self._unproven(credential, standing.agent.id, known, right, at)
+        if failing is not None:
+            return decided(standing, standing.barred("agent", standing.agent.id, *failing), "")
         outside = standing.boundary(at)
-        return None if outside is None else self._refused(standing, outside)
+        return None if outside is None else decided(standing, outside, "")
 
-    def _refused(self, standing: Standing, finding: Finding) -> Decision:
-        return _decision(standing, finding, "")
+    def _unproven(self, credential: Credential, agent: str, known: bool, right: bool, at: datetime) -> _Failing | None:
+        """Say why what was presented does not prove this agent; None when it does."""
+        if not credential.identities:
+            return None if right else _EXPIRED if known else _WRONG
+        owners = {self._agent_of_identity.get(identity) for identity in credential.identities} - {None}
+        # If these lines are removed, a certificate of one agent carries the token of another.
+        if (owners | ({self._tokens.owner.get(credential.token_sha256)} - {None})) - {agent}:
+            return _TWO_AGENTS
+        if owners and credential.expires is not None and at >= credential.expires:
+            return _EXPIRED
+        if owners and not credential.token_sha256:
+            return None
+        return None if right else _EXPIRED if known else _WRONG
 
     def _matched(self, rules: Rules, action: str) -> Matched:
         # Only what can be an action is remembered: long texts would fill the memory.
@@ -216,57 +212,22 @@ class Policies:
         return find(rules, action)
 
     def _authorise(self, standing: Standing, question: Question) -> Decision:
+        matched = self._matched(standing.rules, question.action)
         foreign = standing.foreign(question.target, question.action, question.at)
         if foreign is not None:
-            return _decision(standing, foreign, "")
-        matched = self._matched(standing.rules, question.action)
+            return weighed(standing, foreign, Weighing(matched, question, standing.agent))
         if matched.settled is not None and not question.exceptions:
             return self._decision(standing, matched.settled, matched.observed)
-        weighing = Weighing(matched)
-        return _weighed(standing, weighing.weigh(standing, question), weighing)
+        weighing = Weighing(matched, question, standing.agent)
+        return weighed(standing, weighing.weigh(), weighing)
 
+
+type _Failing = tuple[str, str]
+"""In words, and as a code."""
 
 _WRONG = ("wrong token", "wrong-token")
 _EXPIRED = ("credential expired", "credential-expired")
 _TWO_AGENTS = ("credentials of two agents", "two-identities")
-
-_NO_TOKEN = b"\xff" * 64  # not UTF-8, so nothing presented can equal it
-
-
-class _Tokens:
-    """The tokens of everybody of one kind, compared in the same time for all."""
-
-    def __init__(self, tokens: Mapping[str, Sequence[Token]]) -> None:
-        most = max((len(each) for each in tokens.values()), default=1)
-        self._stored = {name: _stored(each, most) for name, each in tokens.items()}
-        self._none = _stored((), most)
-        self.owner = {
-            token.sha256: name for name, each in tokens.items() for token in each if token.sha256 != REMOVED_TOKEN
-        }
-
-    def presented(self, name: str, token_sha256: str, at: datetime) -> tuple[bool, bool]:
-        """Say whether a token is one of somebody's, and whether it still counts."""
-        given = token_sha256.encode("utf-8", "surrogatepass")
-        known = right = False
-        # Every stored digest is compared, and as many for somebody who does not exist: how long the answer
-        # takes says neither who exists nor how much of a digest was right.
-        for stored, expires in self._stored.get(name, self._none):
-            same = hmac.compare_digest(stored, given)
-            known |= same
-            right |= same and (expires is None or at < expires)
-        return known, right
-
-    def proves(self, name: str, token_sha256: str, at: datetime) -> bool:
-        """Say whether a token is one of somebody's and counts."""
-        return self.presented(name, token_sha256, at)[1]
-
-
-def _stored(tokens: Sequence[Token], most: int) -> tuple[tuple[bytes, datetime | None], ...]:
-    """Return token digests, padded to the same number for everybody so that each look takes equal work."""
-    digests = [
-        (_NO_TOKEN if token.sha256 == REMOVED_TOKEN else token.sha256.encode(), token.expires) for token in tokens
-    ]
-    return tuple(digests + [(_NO_TOKEN, None)] * (most - len(digests)))
 
 
 def _headers(sets: Iterable[Rules]) -> Iterable[str]:
@@ -280,85 +241,3 @@ def _headers(sets: Iterable[Rules]) -> Iterable[str]:
                 for condition in (*guard.when, *guard.unless):
                     if condition.name.startswith("header."):
                         yield condition.name.removeprefix("header.")
-
-
-_NEVER_OBSERVED = frozenset({"agent", "anchor", "org"})
-
-
-def _decision(standing: Standing, finding: Finding, observed: str, enforced: bool = False) -> Decision:
-    agent = standing.agent
-    # If the second condition is removed, a suspended agent in observe mode goes on acting.
-    watched = not enforced and finding.stage not in _NEVER_OBSERVED
-    return Decision(
-        outcome=finding.outcome,
-        mode=agent.mode if watched else Mode.ENFORCE,
-        reason=finding.reason,
-        code=finding.code,
-        stage=finding.stage,
-        agent=agent.id,
-        anchor=agent.anchor,
-        org=agent.org,
-        rule=finding.rule,
-        pattern=finding.pattern,
-        policy=finding.policy,
-        skill=agent.skill,
-        policies=agent.policies,
-        error="",
-        observed=observed,
-    )
-
-
-def _weighed(standing: Standing, finding: Finding, weighing: Weighing) -> Decision:
-    return replace(
-        _decision(standing, finding, weighing.observed),
-        untold="; ".join(weighing.untold),
-        holds=tuple(weighing.holds) if finding.outcome is not Outcome.DENY else (),
-        limits=tuple(weighing.limits),
-        redact=weighing.redact,
-        exception=weighing.exception.id if weighing.exception and finding.outcome is not Outcome.DENY else "",
-    )
-
-
-def _anonymous(credential: Credential | None, finding: Finding, error: str = "") -> Decision:
-    return Decision(
-        outcome=Outcome.DENY,
-        mode=Mode.ENFORCE,
-        reason=finding.reason,
-        code=finding.code,
-        stage=finding.stage,
-        agent=_shown(getattr(credential, "agent", "")),
-        anchor="",
-        org="",
-        rule="",
-        pattern="",
-        policy=None,
-        skill=None,
-        policies=(),
-        error=error,
-    )
-
-
-def _unknown(credential: Credential) -> Decision:
-    reason = f"agent:{_shown(credential.agent) or '?'} -- unknown"
-    return _anonymous(credential, Finding(Outcome.DENY, "agent", reason, "agent.unknown"))
-
-
-def _broken(credential: Credential | None, error: Exception) -> Decision:
-    finding = Finding(Outcome.DENY, "error", "policy -- the decision failed; see the gate's log", "policy.error")
-    return _anonymous(credential, finding, _where(error))
-
-
-def _where(error: Exception) -> str:
-    # The type and the line, not the message: a message may quote what was presented.
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return type(error).__name__
-    return f"{type(error).__name__} in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}"
-
-
-def _shown(claimed: object) -> str:
-    """Return a claimed agent name that is safe to print: what no name can hold becomes "?"."""
-    text = claimed if isinstance(claimed, str) else ""
-    return "".join(c if c in _ID_CHARACTERS else "?" for c in text[:64])

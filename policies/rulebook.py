@@ -7,6 +7,7 @@ force. A text that extends others is put together from them once all are read; n
     a.yaml:1:8: skill "deploy-v2" version 1 changed since it was first loaded; bump the version
     a.yaml:3:10: skill "base-v1" has no version 4; versions here: 1, 2
     a.yaml:3:10: skill "a" extends itself by way of "b"; take one of the two out
+    a.yaml:9:3: this limit counts the same as the one on line 8; give it an "id" of its own, or keep one
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from mappings.documents import Document, DocumentError, Fault, Place, parse
+from mappings.documents import Document, DocumentError, Fault, Place
+from policies.reading import read_file
 from policies.rules import TextRules
-from policies.schema import AgentEntry, AppliesTo, PolicyFile, SkillFile
+from policies.schema import MAX_EXTENDS, AgentEntry, AppliesTo, PolicyFile, SkillFile
 from policies.textrules import Part, compile_text
-from policies.values import PolicyError, Text, TextRef
+from policies.values import Text, TextRef
 
 type Seen = Mapping[tuple[str, str, int], str]
 """(kind, id, version) -> digest of the text that was first loaded under that version."""
@@ -71,10 +73,10 @@ class Rulebook:
         keys = list(document.value) if isinstance(document.value, dict) else []
         try:
             if "skill" in keys:
-                skill = parse(document, SkillFile, error=PolicyError)
+                skill = read_file(document, SkillFile)
                 self._register(document, skill, TextRef("skill", skill.skill, skill.version, document.digest))
             elif "policy" in keys:
-                policy = parse(document, PolicyFile, error=PolicyError)
+                policy = read_file(document, PolicyFile)
                 self._register(document, policy, TextRef("policy", policy.policy, policy.version, document.digest))
             else:
                 self.complete = False
@@ -112,8 +114,19 @@ class Rulebook:
             self.fault(place, f"{named} changed since it was first loaded; bump the version")
         if isinstance(file, PolicyFile) and not _says_something(file):
             self.fault(document.place(), f'policy "{ref.id}" forbids nothing; give it "deny" or "allow"')
+        self._limits(document, file)
         self.texts.append(Text(ref.kind, ref.id, str(ref.version), ref.digest, document.text))
         self.candidates.setdefault((ref.kind, ref.id), {})[ref.version] = Candidate(ref, document, file)
+
+    def _limits(self, document: Document, file: SkillFile | PolicyFile) -> None:
+        first: dict[str, int] = {}
+        for index, entry in enumerate(file.limits):
+            if first.setdefault(entry.name, index) != index:
+                line = document.place(["limits", first[entry.name]]).line
+                message = (
+                    f'this limit counts the same as the one on line {line}; give it an "id" of its own, or keep one'
+                )
+                self.fault(document.place(["limits", index]), message)
 
     # --- versions ---
 
@@ -131,6 +144,11 @@ class Rulebook:
         """Say whether a version that is named may count: with activation required, only what was activated."""
         ref = candidate.ref
         return not self.activations.required or (ref.kind, ref.id, ref.version, ref.digest) in self.activations.approved
+
+    def unusable(self) -> list[TextRef]:
+        """Return the versions that may not count even where they are named."""
+        every = (candidate for versions in self.candidates.values() for candidate in versions.values())
+        return [candidate.ref for candidate in every if not self.usable(candidate)]
 
     @property
     def policies(self) -> list[Candidate]:
@@ -163,13 +181,21 @@ class Rulebook:
                 way = f' by way of "{through[-1].id}"' if len(through) > 1 else ""
                 self.fault(place, f'{base.ref.kind} "{base.ref.id}" extends itself{way}; take one of the two out')
                 continue
+            if len(through) > MAX_EXTENDS:
+                self.fault(place, f"more than {MAX_EXTENDS} texts stand one upon the other here; extend fewer")
+                return
             self._gather(base, parts, (*through, base.ref))
 
     def _extended(self, candidate: Candidate, pin: str, place: Place) -> Candidate | None:
         kind, (name, _, version) = candidate.ref.kind, pin.partition("@")
         versions = self.candidates.get((kind, name))
         if versions is not None and int(version) in versions:
-            return versions[int(version)]
+            base = versions[int(version)]
+            if base.file.until is not None:
+                # Its end would change, on that day, what a text says that nobody touched.
+                remedy = "put that date on its lines, or on the texts that extend it"
+                self.fault(place, f'{kind} "{name}" version {version} ends by itself and cannot be extended; {remedy}')
+            return base
         if self.complete:  # else it may stand in the file that could not be read
             self.fault(place, self.missing(kind, name, int(version)))
         return None

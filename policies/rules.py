@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from mappings.globs import Glob
-from policies.conditions import ALWAYS, CUT, Guard, is_cut
+from policies.conditions import ALWAYS, Guard, is_cut
 from policies.patterns import Matcher
 from policies.values import Agent, Hold, Limit, Mode, Outcome, Question, TextRef
 
@@ -34,6 +35,18 @@ class Finding:
     policy: TextRef | None = None
 
 
+class Guarded(Protocol):
+    """A line that counts only while its guard holds."""
+
+    @property
+    def guard(self) -> Guard:
+        """When it counts."""
+
+    @property
+    def place(self) -> str:
+        """Where it stands, "file:line:col"."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
     """One line of an allow, deny or approve list."""
@@ -46,6 +59,11 @@ class Rule:
     overridable: bool = False
     """Whether a break-glass grant outweighs it; of deny lists only."""
     why: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where it stands."""
+        return self.finding.rule
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +106,7 @@ class LimitRule:
 
     pattern: str
     name: str
-    """ "policy:calm/destroys": what its count goes by, also when the text gets another version."""
+    """ "policy:calm/destroys/604800s": what its count goes by, also when the text gets another version."""
     most: int
     window_s: int
     per: str
@@ -155,4 +173,4 @@ class Rules:
         return (*self.policies, self.skill)
 
 
-__all__ = ["CUT", "Finding", "LimitRule", "Requirement", "Rule", "Rules", "TextRules"]
+__all__ = ["Finding", "Guarded", "LimitRule", "Requirement", "Rule", "Rules", "TextRules"]

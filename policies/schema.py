@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from mappings.actions import canonical_pattern
-from policies.conditionschema import Conditions, Entry, HeaderName, Moment, Texts
+from policies.conditionschema import Conditions, Entry, HeaderName, Moment, SomeTexts, Texts
 from policies.values import Mode, State
 
 REMOVED_TOKEN = "removed"  # noqa: S105 -- stands where a hash was taken out
@@ -32,7 +32,7 @@ REMOVED_TOKEN = "removed"  # noqa: S105 -- stands where a hash was taken out
 MAX_TOKENS = 4
 """Per agent or human; two are enough for a rotation without a gap."""
 MAX_EXTENDS = 16
-"""Texts that one text may be put together from, directly."""
+"""Texts that one text may be put together from, directly; and how many may stand one upon the other."""
 MAX_LIMIT = 10_000
 """Uses that one limit may count: each is a time that is kept in memory."""
 MAX_WINDOW_S = 31 * 86_400
@@ -230,19 +230,25 @@ class RequireEntry(RuleEntry):
     """What a request must bring with it."""
 
     header: HeaderName
-    like: Texts = ("*",)
+    like: SomeTexts = ("*",)
 
 
 class LimitEntry(Entry):
     """How often something may be done."""
 
     id: Name | None = None
-    """What its count goes by when the text changes; without one, what it says."""
+    """What its count goes by when the text changes; without one, its action."""
     action: Pattern
     most: Annotated[int, Field(ge=0, le=MAX_LIMIT)]
     per: Window
     of: Literal["agent", "human"] = "agent"
     """Whose uses are added up: one agent's, or those of all agents that a human answers for."""
+
+    @property
+    def name(self) -> str:
+        """What its uses are counted by, within its text."""
+        # The window is part of it: what was forgotten after a day cannot be counted for a week.
+        return f"{self.id or f'{self.action}/{self.of}'}/{window_s(self.per)}s"
 
 
 class RedactEntry(Entry):
@@ -263,7 +269,7 @@ class _TextFile(Entry):
     version: Version = 1
     description: str = ""
     extends: Annotated[tuple[VersionPin, ...], Field(max_length=MAX_EXTENDS)] = ()
-    """Texts whose every line counts as if it stood here; nothing of them can be taken away."""
+    """Texts whose every line counts as if it stood here; nothing of them can be taken away, nor ends by itself."""
     until: Moment | None = None
     allow: Rules[RuleEntry] = ()
     deny: Rules[DenyEntry] = ()

@@ -6,6 +6,7 @@ in force at the time of the question does, and is asked here. Nothing here looks
     agent:deploy-bot -- suspended        anchor:alice@acme.test -- expired        org:acme -- suspended
     org:acme -- agent and anchor belong to different organisations
     org:globex -- target belongs to another organisation
+    org:acme -- whose target this is cannot be told
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ class Boundaries:
 
     def may_cross(self, agent: Agent, into: str, action: str | None, at: datetime) -> bool:
         """Say whether an agent may act in another organisation; None asks whether for any action at all."""
+        home = self.organisations.get(into)
+        if home is not None and home.state is not State.ACTIVE:
+            return False  # what is suspended takes in nobody
         return any(
             grant.of == agent.org
             and grant.into == into
@@ -113,18 +117,18 @@ class Standing:
         return self.anchor_inactive(at) or self.outside(at)
 
     def foreign(self, target: str, action: str, at: datetime) -> Finding | None:
-        """Return why a target lies outside its organisation's boundary; None when it does not."""
-        if not self.boundaries.owned:
+        """Return why an action on a target lies outside its organisation's boundary; None when it does not."""
+        agent, boundaries = self.agent, self.boundaries
+        if agent.org != self.human.org and not boundaries.may_cross(agent, self.human.org, read_action(action)[0], at):
+            return self.barred("org", agent.org, "agent and anchor belong to different organisations", "different")
+        if not boundaries.owned:
             return None
-        agent = self.agent
-        owners = self.boundaries.owners(target)
-        # Of a name that was cut nobody knows whose it is, and one that several own is nobody's alone.
-        for owner in owners if not is_cut(target) else [*owners, ""]:
-            if owner != agent.org and not (
-                owner and self.boundaries.may_cross(agent, owner, read_action(action)[0], at)
-            ):
-                subject = owner or agent.org
-                return self.barred("org", subject, "target belongs to another organisation", "foreign-target")
+        if not target or is_cut(target):
+            return self.barred("org", agent.org, "whose target this is cannot be told", "foreign-target")
+        # What several own is nobody's alone: each of them has to let the agent in.
+        for owner in boundaries.owners(target):
+            if owner != agent.org and not boundaries.may_cross(agent, owner, read_action(action)[0], at):
+                return self.barred("org", owner, "target belongs to another organisation", "foreign-target")
         return None
 
     def _unless_active(self, stage: str, subject: str, state: State) -> Finding | None:

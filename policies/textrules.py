@@ -84,8 +84,6 @@ _CODES = {Outcome.DENY: "denied", Outcome.HOLD: "needs-approval", Outcome.ALLOW:
 def _rules(parts: Iterable[Part], kind: str, outcome: Outcome) -> Iterator[tuple[str, Rule]]:
     said = "action needs approval" if outcome is Outcome.HOLD else f"action in {kind} list"
     for part in parts:
-        # A part that ends sooner than the whole takes its own lines with it; the whole is asked elsewhere.
-        ends = _until(part.file.until)
         for index, entry in enumerate(getattr(part.file, kind)):
             pattern = entry if isinstance(entry, str) else entry.action
             finding = Finding(
@@ -97,19 +95,17 @@ def _rules(parts: Iterable[Part], kind: str, outcome: Outcome) -> Iterator[tuple
                 pattern=pattern,
                 policy=part.policy,
             )
-            yield pattern, _rule(pattern, entry, finding, ends)
+            yield pattern, _rule(pattern, entry, finding)
 
 
-def _rule(pattern: str, entry: str | RuleEntry, finding: Finding, ends: datetime | None) -> Rule:
+def _rule(pattern: str, entry: str | RuleEntry, finding: Finding) -> Rule:
     if isinstance(entry, str):
-        guard = ALWAYS if ends is None else compile_guard(None, None, ends)
-        return Rule(pattern, finding, guard, _hold(finding, ApproversEntry()))
-    until = min(filter(None, (_until(entry.until), ends)), default=None)
+        return Rule(pattern, finding, ALWAYS, _hold(finding, ApproversEntry()))
     hold = _hold(finding, entry.approvers) if isinstance(entry, ApproveEntry) else None
     return Rule(
         pattern,
         finding,
-        compile_guard(entry.when, entry.unless, until),
+        compile_guard(entry.when, entry.unless, _until(entry.until)),
         hold,
         isinstance(entry, DenyEntry) and entry.overridable == "break-glass",
         entry.why,
@@ -144,12 +140,11 @@ def _requirements(parts: Iterable[Part]) -> Iterator[tuple[str, Requirement]]:
 def _limits(parts: Iterable[Part]) -> Iterator[tuple[str, LimitRule]]:
     for part in parts:
         for index, entry in enumerate(part.file.limits):
-            name = entry.id or f"{entry.action}/{entry.of}/{entry.per}"
             yield (
                 entry.action,
                 LimitRule(
                     entry.action,
-                    f"{part.subject}/{name}",
+                    f"{part.subject}/{entry.name}",
                     entry.most,
                     window_s(entry.per),
                     entry.per,

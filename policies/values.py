@@ -265,7 +265,7 @@ class Limit:
     """How often something may be done within a window that slides."""
 
     key: str
-    """Which limit of which text for whom: "policy:calm/destroy human:alice@acme.test"."""
+    """Which limit of which text for whom: "policy:calm/destroy/604800s human:alice@acme.test"."""
     most: int
     window_s: int
 

@@ -5,20 +5,20 @@
 
 `Matched` is what does not depend on the question, so it is remembered; where nothing in it does, it holds the
 finding already (`settled`) and nothing is weighed. What cannot be told counts against the agent: a deny, a
-requirement, an approval that is untold applies, an allow that is untold does not.
+requirement, an approval that is untold is asked for, a permission that is untold does not permit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from mappings.globs import read_glob
-from policies.conditions import ALWAYS, Truth
+from policies.conditions import ALWAYS, Truth, is_cut
 from policies.patterns import Matcher, read_action
-from policies.rules import Finding, LimitRule, Requirement, Rule, Rules, TextRules
-from policies.standing import Standing
-from policies.values import BreakGlass, Hold, Limit, Mode, Outcome, Question
+from policies.rules import Finding, Guarded, LimitRule, Requirement, Rule, Rules, TextRules
+from policies.values import Agent, BreakGlass, Credential, Hold, Limit, Mode, Outcome, Question, State
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,20 +50,28 @@ class Matched:
     """All rules that concern an action of an agent, and what they mean where no question can change it."""
 
     action: str
+    canonical: bool
+    """Whether it is an action at all; what is none is permitted by nothing."""
     policies: tuple[MatchedText, ...]
     skill: MatchedText
     settled: Finding | None
     observed: str
 
     @property
-    def limits(self) -> tuple[LimitRule, ...]:
-        """Every limit that counts this action."""
-        return tuple(limit for text in (*self.policies, self.skill) for limit in text.limits)
+    def texts(self) -> tuple[MatchedText, ...]:
+        """All of them, the skill last."""
+        return (*self.policies, self.skill)
 
     @property
     def may_hold(self) -> bool:
         """Say whether this may end in a HOLD."""
-        return any(text.approve for text in (*self.policies, self.skill))
+        return any(text.approve for text in self.texts)
+
+    def limits(self, agent: Agent) -> tuple[Limit, ...]:
+        """Return every limit that counts this action, each once, by whatever texts it comes."""
+        rules = [rule.limit(agent) for text in self.texts for rule in text.limits]
+        # If this were not by key, a limit that two policies extend would be used up twice as fast.
+        return tuple({limit.key: limit for limit in rules}.values()) if rules else ()
 
 
 def match(rules: Rules, asked: str) -> Matched:
@@ -71,12 +79,12 @@ def match(rules: Rules, asked: str) -> Matched:
     action, canonical = read_action(asked)
     policies = tuple(_matched(text, action, canonical) for text in rules.policies)
     skill = _matched(rules.skill, action, canonical)
-    matched = Matched(action, policies, skill, None, "")
-    if not all(text.plain for text in (*policies, skill)):
+    matched = Matched(action, canonical, policies, skill, None, "")
+    if not all(text.plain for text in matched.texts):
         return matched
-    weighed = Weighing(matched)
-    settled = weighed.lists(None)
-    return Matched(action, policies, skill, settled or skill.text.not_allowed, weighed.observed)
+    weighing = Weighing(matched, _NOTHING, _NOBODY)
+    settled = weighing.lists()
+    return Matched(action, canonical, policies, skill, settled, weighing.observed)
 
 
 def _matched(text: TextRules, action: str, canonical: bool) -> MatchedText:
@@ -94,188 +102,188 @@ def _matched(text: TextRules, action: str, canonical: bool) -> MatchedText:
 
 
 class Weighing:
-    """One walk through the stages, and what came up on the way."""
+    """One walk through the stages, and what came up on the way.
 
-    def __init__(self, matched: Matched) -> None:
+    Each stage can be asked by itself too: `policies.explaining` asks those behind the deciding one.
+    """
+
+    def __init__(self, matched: Matched, question: Question, agent: Agent) -> None:
         self.matched = matched
+        self.question = question
+        self.agent = agent
         self.observed = ""
         self.untold: list[str] = []
         self.exception: BreakGlass | None = None
         """The break-glass grant that was needed."""
         self.holds: list[Hold] = []
-        self.limits: list[Limit] = []
-        self.redact: tuple[str, ...] = ()
 
-    def weigh(self, standing: Standing, question: Question) -> Finding:
+    def weigh(self) -> Finding:
         """Return what decides."""
-        found = self.lists(question)
-        self._redact(question)
+        found = self.lists()
         if found.outcome is Outcome.DENY:
             return found
-        if refused := self._unmet(question) or self._used_up(standing, question):
-            return refused
-        return self._unapproved(standing, question) or self._granted(found, question)
+        for stage in (self.unmet, self.used_up):
+            for text in self.texts:
+                if refused := stage(text):
+                    return refused
+        # All of them are asked, so that the humans learn at once whose word is needed.
+        missing = [line for text in self.texts if (line := self.unapproved(text))]
+        return missing[0] if missing else self._granted(found)
+
+    def lists(self) -> Finding:
+        """Return what deny, allow and approve lists say."""
+        in_force = [text for text in self.matched.policies if not self.over(text)]
+        for stage in (self.denied, self.not_listed):
+            for text in in_force:
+                if refused := stage(text):
+                    return refused
+        return self.ended() or self.denied(self.matched.skill) or self.permitted()
 
     # --- deny and allow lists ---
 
-    def lists(self, question: Question | None) -> Finding:
-        """Return what deny, allow and approve lists say; without a question, where none of them is guarded."""
-        matched = self.matched
-        for text in matched.policies:
-            if denied := self._denied(text, question):
-                return denied
-        for text in matched.policies:
-            if missed := self._not_listed(text, question):
-                return missed
-        skill = matched.skill
-        if question is not None and skill.text.ended(question.at) and not self._excepted(question):
-            return skill.text.expired
-        return self._denied(skill, question) or self._skill(skill, question)
+    def over(self, text: MatchedText) -> bool:
+        """Say whether a policy says nothing any more; a skill that ended goes on denying."""
+        return text is not self.matched.skill and text.text.ended(self.question.at)
 
-    def _denied(self, text: MatchedText, question: Question | None) -> Finding | None:
-        if question is not None and text.text.ref is not None and _over(text, question):
-            return None
+    @property
+    def texts(self) -> list[MatchedText]:
+        """Those whose requirements, limits and approvals count, the skill last."""
+        return [text for text in self.matched.texts if not self.over(text)]
+
+    def denied(self, text: MatchedText) -> Finding | None:
+        """Return the line of a deny list that counts."""
         for rule in text.deny:
-            if self._truth(rule, question) is Truth.NO:
+            if self.truth(rule) is Truth.NO:
                 continue
-            # If this line is removed, no two humans can ever lift a deny, however they marked it.
-            if question is not None and rule.overridable and self._excepted(question):
+            # If this were asked of every rule, two humans could lift a deny that was to hold against anybody.
+            if rule.overridable and self._excepted():
                 continue
-            if text.text.mode is Mode.ENFORCE:
-                return rule.finding
-            self._observe(rule.finding.reason)
-            return None
+            return self._enforced(text, rule.finding)
         return None
 
-    def _not_listed(self, text: MatchedText, question: Question | None) -> Finding | None:
-        if text.text.allow is None or (question is not None and _over(text, question)):
+    def not_listed(self, text: MatchedText) -> Finding | None:
+        """Return that a policy's allow list does not hold the action."""
+        if text.text.allow is None or self.permission(text) or self._excepted():
             return None
-        if any(self._truth(rule, question) is Truth.YES for rule in text.allow):
-            return None
-        if any(self._truth(rule, question) is not Truth.NO for rule in text.approvable):
-            return None
-        if question is not None and self._excepted(question):
-            return None
-        if text.text.mode is Mode.ENFORCE:
-            return text.text.not_allowed
-        self._observe(text.text.not_allowed.reason)
-        return None
+        return self._enforced(text, text.text.not_allowed)
 
-    def _skill(self, skill: MatchedText, question: Question | None) -> Finding:
-        for rule in skill.approvable:
-            if self._truth(rule, question) is not Truth.NO:
-                return rule.finding
-        for rule in skill.allow:
-            if self._truth(rule, question) is Truth.YES:
-                return rule.finding
-        if question is not None and (grant := self._excepted(question)):
+    def ended(self) -> Finding | None:
+        """Return that the skill's time is over."""
+        over = self.matched.skill.text.ended(self.question.at)
+        return self.matched.skill.text.expired if over and not self._excepted() else None
+
+    def permitted(self) -> Finding:
+        """Return what permits the action in the skill's name, or that nothing does."""
+        skill = self.matched.skill
+        if not skill.text.ended(self.question.at) and (rule := self.permission(skill)):
+            return rule.finding
+        # Without a skill there is nothing to make an exception from, and nobody to say what it must never do.
+        if skill.text.ref is not None and (grant := self._excepted()):
             reason = f"exception:{grant.id} -- {grant.by[0]} and {grant.by[1]} let it through"
             return Finding(Outcome.ALLOW, "exception", reason, "exception.granted")
         return skill.text.not_allowed
 
-    def _truth(self, rule: Rule, question: Question | None) -> Truth:
-        if rule.guard is ALWAYS or question is None:
+    def permission(self, text: MatchedText) -> Rule | None:
+        """Return the line that permits: to be approved, else at once. What is untold permits nothing."""
+        return next((rule for rule in (*text.approvable, *text.allow) if self.truth(rule) is Truth.YES), None)
+
+    def truth(self, rule: Guarded) -> Truth:
+        """Say whether a line counts, and note what cannot be told."""
+        if rule.guard is ALWAYS:
             return Truth.YES
-        truth = rule.guard.holds(question)
+        truth = rule.guard.holds(self.question)
         if truth is Truth.UNTOLD:
-            self._note_untold(rule.finding.rule, rule.guard.untold(question))
+            self._note_untold(rule.place, rule.guard.untold(self.question))
         return truth
 
-    def _excepted(self, question: Question) -> BreakGlass | None:
+    def _excepted(self) -> BreakGlass | None:
         """Return the break-glass grant that covers the question, and remember that it was needed."""
-        for grant in question.exceptions:
-            if covers(grant, question, self.matched.action):
+        if not self.matched.canonical:
+            return None
+        for grant in self.question.exceptions:
+            if covers(grant, self.question, self.matched.action):
                 self.exception = grant
                 return grant
         return None
 
     # --- what is asked of an action that may be done ---
 
-    def _unmet(self, question: Question) -> Finding | None:
-        for text in self._in_force(question):
-            for requirement in text.require:
-                truth = requirement.guard.holds(question)
-                if truth is Truth.NO:
-                    continue
-                if truth is Truth.UNTOLD:
-                    self._note_untold(requirement.place, requirement.guard.untold(question))
-                if failing := requirement.failing(question):
-                    finding = requirement.finding(failing)
-                    if text.text.mode is Mode.ENFORCE:
-                        return finding
-                    self._observe(finding.reason)
+    def unmet(self, text: MatchedText) -> Finding | None:
+        """Return the requirement that the request does not meet."""
+        for requirement in text.require:
+            if self.truth(requirement) is Truth.NO:
+                continue
+            failing = requirement.failing(self.question)
+            if failing and (refused := self._enforced(text, requirement.finding(failing))):
+                return refused
         return None
 
-    def _used_up(self, standing: Standing, question: Question) -> Finding | None:
-        for text in self._in_force(question):
-            for rule in text.limits:
-                limit = rule.limit(standing.agent)
-                self.limits.append(limit)
-                used = question.uses.get(limit.key)
-                if used is None:
-                    self._note_untold(rule.place, ["uses"])
-                if used is not None and used < limit.most:
-                    continue
-                finding = rule.finding(standing.agent)
-                if text.text.mode is Mode.ENFORCE:
-                    return finding
-                self._observe(finding.reason)
+    def used_up(self, text: MatchedText) -> Finding | None:
+        """Return the limit that is reached."""
+        for rule in text.limits:
+            limit = rule.limit(self.agent)
+            used = self.question.uses.get(limit.key)
+            if used is None:
+                self._note_untold(rule.place, ["uses"])
+            reached = used is None or used >= limit.most
+            if reached and (refused := self._enforced(text, rule.finding(self.agent))):
+                return refused
         return None
 
-    def _unapproved(self, standing: Standing, question: Question) -> Finding | None:
+    def unapproved(self, text: MatchedText) -> Finding | None:
+        """Return the first line whose humans have not said yes, and keep all that have to."""
         missing: Finding | None = None
-        for text in self._in_force(question):
-            for rule in text.approvable if text is self.matched.skill else text.approve:
-                if rule.hold is None or self._truth(rule, question) is Truth.NO:
-                    continue
-                if text.text.mode is Mode.OBSERVE:
-                    self._observe(rule.finding.reason)
-                    continue
+        for rule in text.approve:
+            if rule.hold is None or self.truth(rule) is Truth.NO:
+                continue
+            if self._enforced(text, rule.finding):
                 self.holds.append(rule.hold)
-                if missing is None and not rule.hold.satisfied(question.approvers, standing.agent.anchor):
-                    missing = rule.finding
+                if not rule.hold.satisfied(self.question.approvers, self.agent.anchor):
+                    missing = missing or rule.finding
         return missing
 
-    def _granted(self, found: Finding, question: Question) -> Finding:
+    def _granted(self, found: Finding) -> Finding:
         """Return the finding of an ALLOW: the line that allows, or the humans who said yes."""
         if not self.holds:
             return found
+        anchor = self.agent.anchor
+        heard = {who for who in self.question.approvers if any(hold.eligible(who, anchor) for hold in self.holds)}
         subject = found.reason.partition(" -- ")[0]
-        reason = f"{subject} -- action approved by {', '.join(sorted(set(question.approvers)))}"
+        reason = f"{subject} -- action approved by {', '.join(sorted(heard))}"
         return Finding(
             Outcome.ALLOW, "approval", reason, "approval.granted", found.rule, found.pattern, policy=found.policy
         )
 
-    def _redact(self, question: Question) -> None:
-        fields = {field for text in self._in_force(question) for listed in text.redact for field in listed}
-        self.redact = tuple(sorted(fields))
+    @property
+    def redact(self) -> tuple[str, ...]:
+        """The fields that stay out of the record, sorted."""
+        return tuple(sorted({field for text in self.texts for listed in text.redact for field in listed}))
 
-    def _in_force(self, question: Question) -> Iterable[MatchedText]:
-        yield from (text for text in self.matched.policies if not _over(text, question))
-        yield self.matched.skill
+    def _enforced(self, text: MatchedText, finding: Finding) -> Finding | None:
+        """Return a finding that counts; what a policy in observe mode finds is only noted."""
+        if text.text.mode is Mode.ENFORCE:
+            return finding
+        self.observed = f"{self.observed}; {finding.reason}" if self.observed else finding.reason
+        return None
 
     def _note_untold(self, place: str, names: Iterable[str]) -> None:
         note = f"{place} {', '.join(names)}"
         if note not in self.untold:
             self.untold.append(note)
 
-    def _observe(self, reason: str) -> None:
-        self.observed = f"{self.observed}; {reason}" if self.observed else reason
-
-
-def _over(text: MatchedText, question: Question) -> bool:
-    """Say whether a policy's time is over; a skill's is asked for elsewhere, since it ends in a DENY."""
-    return text.text.ref is not None and text.text.ref.kind == "policy" and text.text.ended(question.at)
-
 
 def covers(grant: BreakGlass, question: Question, action: str) -> bool:
-    """Say whether a break-glass grant is for this agent, action, target and time."""
+    """Say whether a break-glass grant is for this agent, action, target and time, and by two humans."""
+    target = question.target
     return (
         grant.agent == question.credential.agent
+        and grant.by[0] != grant.by[1]
         and grant.since <= question.at < grant.until
-        and read_glob(grant.target).fits(question.target)
+        and (grant.target == "*" or (bool(target) and not is_cut(target) and read_glob(grant.target).fits(target)))
         and bool(Matcher([(grant.action, True)], allow=True).match(action))
     )
 
 
-__all__: Sequence[str] = ["Matched", "Weighing", "covers", "match"]
+_NOTHING = Question(Credential("", ""), "", "", "", datetime.min.replace(tzinfo=UTC), "")
+_NOBODY = Agent("", "", "", State.REVOKED, Mode.ENFORCE, "", None, (), "", ())
+"""What is asked by whom where neither matters."""

@@ -265,7 +265,9 @@ class Gate:
             # Where it goes is refused whatever the operation is, so every operation is.
             reason = f"destination -- {error.message}"
             refused = head.book.policies.refuse(head.credential, error.code, reason, head.at)
-            return None, [Judgement(refused)] * len(judgements), ""
+            # What a policy keeps out of the record stays out of it, whatever the refusal is.
+            kept_out = [each.decision.redact for each in judgements]
+            return None, [Judgement(replace(refused, redact=fields)) for fields in kept_out], ""
         except DestinationUnknown as error:
             return None, judgements, str(error)
 

@@ -12,12 +12,12 @@ from datetime import datetime
 from chron import redacted_text
 from mappings import Operation
 from policies import BreakGlass, Credential, Limit, Policies, Question
-from policies.conditions import CUT, MAX_TEXT_CHARS
+from policies.conditions import CUT, KEPT_OUT, MAX_TEXT_CHARS
 from proxy.facts import Facts
 
 type FieldValues = dict[str, str | int | bool | None]
 
-REDACTED = "[redacted]"
+REDACTED = KEPT_OUT
 """Stands in a record where a policy keeps something out; a condition on it can no longer be told."""
 _RECORDED_ATTRIBUTES = ("method", "scheme", "host", "access")
 
