@@ -94,8 +94,11 @@ def _moment(value: Any) -> Any:
     return value
 
 
-def _texts(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+def one_or_many(value: Any) -> Any:
+    """Return a list, or the one text that may stand for it, as the strict model wants what a function gave it."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _some[T](values: tuple[T, ...]) -> tuple[T, ...]:
@@ -109,7 +112,7 @@ def _some[T](values: tuple[T, ...]) -> tuple[T, ...]:
 type Moment = Annotated[str, BeforeValidator(_moment)]
 """Kept as it is written; `moment` reads it."""
 type HeaderName = Annotated[str, AfterValidator(_header)]
-type Texts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], BeforeValidator(_texts)]
+type Texts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], BeforeValidator(one_or_many)]
 """Globs: one, or a list of them."""
 type SomeTexts = Annotated[Texts, AfterValidator(_some)]
 type Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
@@ -129,14 +132,14 @@ class Conditions(Entry):
     """What must hold of a question; everything that is given must."""
 
     time: TimeWindow | None = None
-    client: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...] | None, BeforeValidator(_texts)] = None
+    client: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...] | None, BeforeValidator(one_or_many)] = None
     target: SomeTexts | None = None
     environment: SomeTexts | None = None
     method: SomeTexts | None = None
     scheme: Literal["http", "https"] | None = None
     host: SomeTexts | None = None
     access: Annotated[
-        tuple[Literal["read", "list", "write", "permissions", "tagging"], ...] | None, BeforeValidator(_texts)
+        tuple[Literal["read", "list", "write", "permissions", "tagging"], ...] | None, BeforeValidator(one_or_many)
     ] = None
     executes: bool | None = None
     mints: bool | None = None
