@@ -110,8 +110,11 @@ def _moment(value: Any) -> Any:
     return value
 
 
-def _texts(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+def one_or_many(value: Any) -> Any:
+    """Return a list, or the one text that may stand for it, as the strict model wants what a function gave it."""
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _some[C: Sized](values: C) -> C:
@@ -125,15 +128,15 @@ def _some[C: Sized](values: C) -> C:
 type Moment = Annotated[str, BeforeValidator(_moment)]
 """Kept as it is written; `moment` reads it."""
 type HeaderName = Annotated[str, AfterValidator(_header)]
-type Texts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], BeforeValidator(_texts)]
+type Texts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], BeforeValidator(one_or_many)]
 """Globs: one, or a list of them."""
 type SomeTexts = Annotated[Texts, AfterValidator(_some)]
 type Networks = Annotated[
-    tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_texts), AfterValidator(_some)
+    tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(one_or_many), AfterValidator(_some)
 ]
 type Access = Annotated[
     tuple[Literal["read", "list", "write", "permissions", "tagging"], ...],
-    BeforeValidator(_texts),
+    BeforeValidator(one_or_many),
     AfterValidator(_some),
 ]
 type Headers = Annotated[dict[HeaderName, SomeTexts], AfterValidator(_some)]

@@ -1,4 +1,4 @@
-"""The JSON Schemas of a skill, a policy and the registry of agents, made from the models that the loader obeys.
+"""The JSON Schemas of a skill, a policy, the registry of agents and a file of tests, made from the loader's models.
 
     # yaml-language-server: $schema=policy.schema.json
 
@@ -13,10 +13,16 @@ from pydantic import BaseModel
 
 from mappings.jsonschema import schema_of
 from policies.schema import AgentsFile, PolicyFile, SkillFile
+from policies.testschema import CasesFile
 
-MODELS: Mapping[str, type[BaseModel]] = {"skill": SkillFile, "policy": PolicyFile, "agents": AgentsFile}
+MODELS: Mapping[str, type[BaseModel]] = {
+    "skill": SkillFile,
+    "policy": PolicyFile,
+    "agents": AgentsFile,
+    "test": CasesFile,
+}
 
 
 def schema_text(kind: str) -> str:
-    """Return the text of one of the schemas: "skill", "policy" or "agents"."""
+    """Return the text of one of the schemas: "skill", "policy", "agents" or "test"."""
     return schema_of(MODELS[kind])

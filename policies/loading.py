@@ -1,10 +1,12 @@
 """Reads agents, skills and policies from disk: the only module here that opens a rule file.
 
 `policies` may name files and folders. In a folder every `*.yaml` counts, also in folders inside it, except
-names that begin with a dot and the agents file itself. A `*.yml`, or a link to a folder, is a fault and not
-skipped: a deny that nobody reads allows.
+names that begin with a dot, the agents file itself, and `*.test.yaml`, which hold tests (`policies.testing`).
+A `*.yml`, a link to a folder, or a policy in a file of tests, is a fault and not skipped: a deny that nobody reads
+allows.
 
     policies/no-prod.yml:1:1: only "*.yaml" is read; rename it to "no-prod.yaml"
+    policies/no-prod.test.yaml:1:1: holds a policy and is called a file of tests; take the ".test" out of its name
     agents.yaml:1:1: cannot be read: no such file; create it with "claiim agent add" or "claiim init"
 """
 
@@ -17,10 +19,15 @@ from mappings.documents import Document, DocumentError, Fault, Place, read_docum
 from policies.compiling import compile_what_is_there
 from policies.deciding import Policies
 from policies.rulebook import Activations, Seen
+from policies.testschema import CasesError
 from policies.values import PolicyError
 
 REGISTRY_TIMES_LARGER = 32
 """The registry may be this much larger than a text: commands write it, for some ten thousands of agents."""
+
+
+TESTS = ".test.yaml"
+"""How the name of a file of tests ends."""
 
 
 def load_policies(
@@ -32,8 +39,7 @@ def load_policies(
 ) -> Policies:
     """Return what these files say; raise PolicyError with every fault in all of them. Blocks on the disk."""
     faults: list[Fault] = []
-    missing = 'create it with "claiim agent add" or "claiim init"'
-    agents = _document(agents_file, faults, missing, times_larger=REGISTRY_TIMES_LARGER)
+    agents = _registry(agents_file, faults)
     policies, found = _compile(agents, agents_file, policy_paths, seen, faults, activations)
     if policies is None or found:
         raise PolicyError(found)
@@ -51,6 +57,37 @@ def load_with_agents(text: str, agents_file: Path, policy_paths: Sequence[Path])
     if policies is None or found:
         raise PolicyError(found)
     return policies
+
+
+def read_texts(agents_file: Path | None, policy_paths: Sequence[Path]) -> tuple[Document | None, list[Document]]:
+    """Return the registry, when a file is named, and the texts, read and not compiled; raise PolicyError."""
+    faults: list[Fault] = []
+    agents = _registry(agents_file, faults) if agents_file else None
+    rules = [_document(path, faults, "check the path") for path in _files(policy_paths, agents_file, faults)]
+    if faults:
+        raise PolicyError(faults)
+    return agents, [document for document in rules if document]
+
+
+def read_tests(paths: Sequence[Path]) -> list[Document]:
+    """Return the files of tests among files and folders, read and not checked; raise CasesError."""
+    faults: list[Fault] = []
+    found = [_document(path, faults, "check the path") for path in files_of_tests(paths)]
+    if faults:
+        raise CasesError(faults)
+    return [document for document in found if document]
+
+
+def files_of_tests(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield the files of tests in folders, sorted, and every file that is named itself."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        for file in sorted(path.rglob("*")):
+            hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
+            if file.name.lower().endswith(TESTS) and not hidden:
+                yield file
 
 
 def _compile(
@@ -73,8 +110,8 @@ def _compile(
     return policies, faults + found
 
 
-def _files(paths: Sequence[Path], agents_file: Path, faults: list[Fault]) -> Iterator[Path]:
-    read = {agents_file.resolve()}
+def _files(paths: Sequence[Path], agents_file: Path | None, faults: list[Fault]) -> Iterator[Path]:
+    read = {agents_file.resolve()} if agents_file else set()
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             inside = file.relative_to(path).parts if file != path else ()
@@ -82,11 +119,26 @@ def _files(paths: Sequence[Path], agents_file: Path, faults: list[Fault]) -> Ite
                 continue
             if file != path and file.is_symlink() and file.is_dir():
                 _fault(faults, file, 'is a link to a folder, which is not followed; name that folder in "policies"')
+            elif file != path and file.name.lower().endswith(TESTS):
+                _look_for_rules(file, faults)
             elif file.suffix.lower() == ".yaml" or file == path:
                 read.add(file.resolve())
                 yield file
             elif file.suffix.lower() == ".yml":
                 _fault(faults, file, f'only "*.yaml" is read; rename it to "{file.stem}.yaml"')
+
+
+def _registry(path: Path, faults: list[Fault]) -> Document | None:
+    missing = 'create it with "claiim agent add" or "claiim init"'
+    return _document(path, faults, missing, times_larger=REGISTRY_TIMES_LARGER)
+
+
+def _look_for_rules(file: Path, faults: list[Fault]) -> None:
+    document = _document(file, [], "")  # whatever else is wrong with tests, the gate needs none of them
+    keys = document.value.keys() if document and isinstance(document.value, dict) else ()
+    kind = next((key for key in ("skill", "policy") if key in keys), None)
+    if kind:
+        _fault(faults, file, f'holds a {kind} and is called a file of tests; take the ".test" out of its name')
 
 
 def _document(path: Path, faults: list[Fault], remedy: str, *, times_larger: int = 1) -> Document | None:

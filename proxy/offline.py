@@ -8,6 +8,7 @@ gate reads is cut as the gate cuts it. So what is said here is what the gate wou
     split_url("a.test/x")               ValueError: "a.test/x" is no http:// or https:// URL
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from mappings import Mappings, Request
@@ -27,6 +28,22 @@ def split_url(url: str) -> tuple[str, str, str]:
     cut = min((at for at in (rest.find("/"), rest.find("?")) if at >= 0), default=len(rest))
     target = rest[cut:]
     return known, rest[:cut], target if target.startswith("/") else f"/{target}"
+
+
+def on_paper(method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> tuple[Inbound, bool]:
+    """Return a request as somebody writes it down, and whether its body was taken for JSON without being called so.
+
+    Raises ValueError for what is no URL.
+    """
+    scheme, authority, target = split_url(url)
+    fields = [(name.encode(), value.encode()) for name, value in headers]
+    named = {name.lower() for name, _ in fields}
+    taken = b"content-type" not in named and body[:1] in (b"{", b"[")
+    if taken:
+        fields.append((b"content-type", b"application/json"))
+    if body and b"content-length" not in named:
+        fields.append((b"content-length", str(len(body)).encode()))
+    return Inbound(method.upper(), scheme, target, tuple(fields), "", uri_authority=authority), taken
 
 
 def shown_url(url: str) -> str:

@@ -41,19 +41,12 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
     import platform
     import ssl
 
-    versions = {"claiim-gate": _version("claiim-gate"), "mitmproxy": _version("mitmproxy")}
+    from proxy.cli.versions import version_of
+
+    versions = {name: version_of(name) for name in ("claiim-gate", "mitmproxy")}
     click.echo("  ".join(f"{name} {version}" for name, version in versions.items()))
     click.echo(f"Python {platform.python_version()}  {ssl.OPENSSL_VERSION}")
     ctx.exit()
-
-
-def _version(distribution: str) -> str:
-    from importlib import metadata  # 45 ms that only --version has to pay
-
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return "(not installed)"
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -16,7 +16,7 @@ from mappings import Considered, Operation, Resolution, load_mappings
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, print_json
 from proxy.config import load_config
 from proxy.facts import FactsError, Inbound
-from proxy.offline import as_judged, split_url
+from proxy.offline import as_judged, on_paper
 
 _ATTRIBUTES = ("access", "executes", "mints", "known")
 """What packs tell of an operation itself (`mappings.recognition.Call.attributes`)."""
@@ -80,19 +80,14 @@ def _map_one(inbound: Inbound, body: bytes, config_path: Path | None, as_json: b
 
 def _written(method: str, url: str, headers: Sequence[str], data: str | None) -> tuple[Inbound, bytes]:
     """Return the request that the command line writes, and its body."""
+    fields, body = [_header(text) for text in headers], _body(data)
     try:
-        scheme, authority, target = split_url(url)
+        inbound, taken = on_paper(method, url, fields, body)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="URL") from None
-    body = _body(data)
-    fields = [(name.encode(), value.encode()) for name, value in map(_header, headers)]
-    named = {name.lower() for name, _ in fields}
-    if data is not None and b"content-type" not in named and body[:1] in (b"{", b"["):
+    if taken:
         click.echo("taken as content-type: application/json; say otherwise with -H", err=True)
-        fields.append((b"content-type", b"application/json"))
-    if body and b"content-length" not in named:
-        fields.append((b"content-length", str(len(body)).encode()))
-    return Inbound(method.upper(), scheme, target, tuple(fields), "", uri_authority=authority), body
+    return inbound, body
 
 
 def _header(text: str) -> tuple[str, str]:

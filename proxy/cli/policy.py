@@ -1,6 +1,7 @@
 """`claiim policy`: look into skills and policies, try them, compare them and put them in force.
 
 claiim policy schema skill > skill.schema.json
+claiim policy test --coverage
 """
 
 import click
@@ -8,7 +9,11 @@ import click
 from proxy.cli.lazy import LazyGroup
 
 COMMANDS = {
-    "schema": ("proxy.cli.policyschema:schema", "The JSON Schema of a skill, a policy or the registry, for editors."),
+    "test": ("proxy.cli.policytest:test", "Run the tests that stand beside the texts."),
+    "schema": (
+        "proxy.cli.policyschema:schema",
+        "The JSON Schema of a skill, a policy, the registry or tests, for editors.",
+    ),
 }
 
 

@@ -7,9 +7,9 @@ import click
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["skill", "policy", "agents"]), default="policy")
+@click.argument("kind", type=click.Choice(["skill", "policy", "agents", "test"]), default="policy")
 def schema(kind: str) -> None:
-    """Print the JSON Schema of a skill, a policy or the registry of agents."""
+    """Print the JSON Schema of a skill, a policy, the registry of agents or a file of tests."""
     from policies.jsonschema import schema_text
 
     click.echo(schema_text(kind), nl=False)

@@ -301,3 +301,20 @@ def test_examples_load_as_they_stand(ask) -> None:
     production = given.decide(ask("deploy:production"))
     assert production.outcome.value == "DENY"
     assert production.reason == "policy:no-prod-v1 -- action not in allow list"
+
+
+def test_files_of_tests_are_no_texts(tmp_path: Path, agents_text, skill_text: str) -> None:
+    """`*.test.yaml` in a folder is not loaded, whatever is wrong in it; one that holds a policy is a fault."""
+    (tmp_path / "agents.yaml").write_text(agents_text())
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "deploy-v2.yaml").write_text(skill_text)
+    (folder / "deploy-v2.test.yaml").write_text("version: 1\ncases: [\n")
+    assert {text.id for text in load_policies(tmp_path / "agents.yaml", [folder]).texts} == {"deploy-v2", "agents"}
+    (folder / "no-prod.test.yaml").write_text("policy: no-prod\ndeny: ['deploy:production']\n")
+    with pytest.raises(PolicyError) as caught:
+        load_policies(tmp_path / "agents.yaml", [folder])
+    assert str(caught.value) == (
+        f"{folder}/no-prod.test.yaml:1:1: holds a policy and is called a file of tests; "
+        'take the ".test" out of its name'
+    )

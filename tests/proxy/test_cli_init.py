@@ -8,7 +8,14 @@ from click.testing import CliRunner, Result
 
 from proxy.cli.main import main
 
-WRITTEN = ["agents.yaml", "claiim.yaml", "mappings/site.yaml", "policies/deploy-v2.yaml", "policies/no-prod-v1.yaml"]
+WRITTEN = [
+    "agents.yaml",
+    "claiim.yaml",
+    "mappings/site.yaml",
+    "policies/deploy-v2.test.yaml",
+    "policies/deploy-v2.yaml",
+    "policies/no-prod-v1.yaml",
+]
 
 
 def init(*arguments: str) -> Result:
