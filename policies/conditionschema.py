@@ -95,7 +95,10 @@ def _moment(value: Any) -> Any:
 
 
 def _texts(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return (value,)
+    # What a validator hands on is no longer JSON, and there strict pydantic takes no list for a tuple.
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _some[T](values: tuple[T, ...]) -> tuple[T, ...]:
