@@ -4,8 +4,8 @@ An append-only, hash-chained SQLite log: a record is on disk before its producer
 record shows. It knows nothing of agents, policies or requests; it writes down flat facts. It never changes,
 drops or reorders a record, never guesses an outcome, and opens no socket.
 
-Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `open_reader`. Proof: `verify`. Before writing:
-`redacted_path`, `redacted_text`.
+Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `scan`, `kept_texts`, `open_reader`. Proof: `verify`.
+Before writing: `redacted_path`, `redacted_text`.
 """
 
 import importlib
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chron.log import Chron
     from chron.printable import printable
     from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
+    from chron.scanning import erased, kept_texts, scan
     from chron.verification import Verification, verify
 
 _HOMES = {
@@ -28,9 +29,12 @@ _HOMES = {
     "Shown": "chron.reading",
     "TextLine": "chron.reading",
     "find": "chron.reading",
+    "erased": "chron.scanning",
     "follow": "chron.reading",
+    "kept_texts": "chron.scanning",
     "printable": "chron.printable",
     "open_reader": "chron.reading",
+    "scan": "chron.scanning",
     "seen": "chron.reading",
     "show": "chron.reading",
     "tail": "chron.reading",
@@ -47,12 +51,15 @@ __all__ = [
     "Shown",
     "TextLine",
     "Verification",
+    "erased",
     "find",
     "follow",
+    "kept_texts",
     "open_reader",
     "printable",
     "redacted_path",
     "redacted_text",
+    "scan",
     "seen",
     "show",
     "tail",

@@ -142,7 +142,7 @@ def find(
     for operator, at in ((">=", since), ("<", until)):
         if at is not None:
             conditions.append(f"ts {operator} ?")
-            values.append(at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
+            values.append(time_text(at))
     connection = connect(path)
     try:
         where = " AND ".join(["seq > ?", *conditions])
@@ -153,6 +153,11 @@ def find(
         raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
     finally:
         connection.close()
+
+
+def time_text(at: datetime) -> str:
+    """Return a time as records have it; comparing such texts is comparing times."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _before_newest(connection: sqlite3.Connection, where: str, values: list[str | int], newest: int) -> int:

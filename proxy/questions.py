@@ -106,8 +106,8 @@ def asked_again(fields: Mapping[str, str | int | bool], exceptions: Mapping[str,
         if fields.get("known") is False:
             known["known"] = "false"
         attributes = {**{name: value for name, value in attributes.items() if name != "access"}, **_known(known)}
-    headers = json.loads(text("headers") or "{}")
-    attributes |= {f"header.{name}": value for name, value in headers.items()}
+    if "headers" in fields:
+        attributes |= {f"header.{name}": value for name, value in json.loads(text("headers")).items()}
     return Question(
         credential=Credential(text("agent"), ""),
         action=text("action"),
@@ -116,7 +116,7 @@ def asked_again(fields: Mapping[str, str | int | bool], exceptions: Mapping[str,
         at=datetime.fromisoformat(text("at")),
         client=text("client"),
         attributes=attributes,
-        uses=json.loads(text("uses") or "{}"),
+        uses=json.loads(text("uses")) if "uses" in fields else {},
         approvers=tuple(text("approvers").split()),
         exceptions=tuple(exceptions[id_] for id_ in text("exceptions").split() if id_ in exceptions),
     )
