@@ -201,7 +201,8 @@ class Policies:
             if owners and credential.expires is not None and at >= credential.expires:
                 return self._refused(standing, standing.barred("agent", standing.agent.id, *_EXPIRED))
             proven = bool(owners)
-        if not (proven or right):
+        # A token that is brought must be right, whatever else was proven: a wrong one is an attempt or an accident.
+        if not right and (credential.token_sha256 or not proven):
             failing = _EXPIRED if known else _WRONG
             return self._refused(standing, standing.barred("agent", standing.agent.id, *failing))
         outside = standing.boundary(at)
@@ -326,7 +327,7 @@ def _anonymous(credential: Credential | None, finding: Finding, error: str = "")
         reason=finding.reason,
         code=finding.code,
         stage=finding.stage,
-        agent=_shown(getattr(credential, "agent", "")),
+        agent=shown_name(getattr(credential, "agent", "")),
         anchor="",
         org="",
         rule="",
@@ -339,7 +340,7 @@ def _anonymous(credential: Credential | None, finding: Finding, error: str = "")
 
 
 def _unknown(credential: Credential) -> Decision:
-    reason = f"agent:{_shown(credential.agent) or '?'} -- unknown"
+    reason = f"agent:{shown_name(credential.agent) or '?'} -- unknown"
     return _anonymous(credential, Finding(Outcome.DENY, "agent", reason, "agent.unknown"))
 
 
@@ -358,7 +359,7 @@ def _where(error: Exception) -> str:
     return f"{type(error).__name__} in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}"
 
 
-def _shown(claimed: object) -> str:
+def shown_name(claimed: object) -> str:
     """Return a claimed agent name that is safe to print: what no name can hold becomes "?"."""
     text = claimed if isinstance(claimed, str) else ""
     return "".join(c if c in _ID_CHARACTERS else "?" for c in text[:64])
