@@ -147,12 +147,12 @@ type HostText = Annotated[str, AfterValidator(_is_host)]
 type IssuerText = Annotated[str, AfterValidator(_is_issuer)]
 type Port = Annotated[int, Field(ge=1, le=65535)]
 type SignatureAlgorithm = Literal[
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
 ]
 
-SIGNATURE_ALGORITHMS: tuple[SignatureAlgorithm, ...] = ("RS256", "PS256", "ES256", "ES384", "EdDSA")
-"""What a workload token may be signed with unless the configuration says otherwise (RFC 7518, 3.1; RFC 8037, 3.1).
-Never a shared key (HS256 and its like) and never "none": with those whoever can check a token can make one."""
+SIGNATURE_ALGORITHMS: tuple[SignatureAlgorithm, ...] = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
+"""What a workload token may be signed with unless the configuration says otherwise: RFC 7518, 3.1; RFC 8037, 3.1;
+RFC 9864, 2.2. Never a shared key (HS256 and its like) and never "none": who can check such a token can make one."""
 
 
 class _Section(BaseModel):

@@ -8,6 +8,7 @@ of kinds that are not used here, and keys for encryption, are passed over, as RF
     jwks.json: key "k1" is shared (oct); workload tokens are signed with a key pair
 """
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,12 +25,12 @@ _SECRET = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _LEAST_RSA_BITS = 2048
 """RFC 7518, 3.3."""
 _ALGORITHMS: Mapping[tuple[str, str], frozenset[str]] = {
-    # RFC 7518, 3.1, and RFC 8037, 3.1: (kty, crv) -> what may be signed with it.
+    # RFC 7518, 3.1, RFC 8037, 3.1, and RFC 9864, 2.2: (kty, crv) -> what may be signed with it.
     ("RSA", ""): frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"}),
     ("EC", "P-256"): frozenset({"ES256"}),
     ("EC", "P-384"): frozenset({"ES384"}),
     ("EC", "P-521"): frozenset({"ES512"}),
-    ("OKP", "Ed25519"): frozenset({"EdDSA"}),
+    ("OKP", "Ed25519"): frozenset({"EdDSA", "Ed25519"}),
 }
 
 
@@ -86,11 +87,17 @@ def _refuse_secret(path: Path, name: str, entry: Mapping[str, Any]) -> None:
 
 
 def _imported(path: Path, name: str, entry: Mapping[str, Any]) -> jwk.Key:
+    if entry.get("kty") == "RSA" and _modulus_bits(entry.get("n")) < _LEAST_RSA_BITS:
+        raise ConfigError.plain(f"{path}: {name} is shorter than {_LEAST_RSA_BITS} bits; have the issuer replace it")
     public = {member: value for member, value in entry.items() if member in ("kty", "crv", "n", "e", "x", "y")}
     try:
-        key = jwk.import_key(public)
+        return jwk.import_key(public)
     except (JoseError, ValueError, TypeError, KeyError):
         raise ConfigError.plain(f"{path}: {name} cannot be read as a key; save what the issuer publishes") from None
-    if isinstance(key, jwk.RSAKey) and key.public_key.key_size < _LEAST_RSA_BITS:
-        raise ConfigError.plain(f"{path}: {name} is shorter than {_LEAST_RSA_BITS} bits; have the issuer replace it")
-    return key
+
+
+def _modulus_bits(modulus: object) -> int:
+    try:
+        return int.from_bytes(base64.urlsafe_b64decode(f"{modulus}==")).bit_length()
+    except ValueError:
+        return _LEAST_RSA_BITS  # no number at all, which is told when it is read as a key

@@ -33,7 +33,6 @@ LEEWAY_S = 60
 """How far the issuer's clock may be ahead of ours (RFC 7519, 4.1.5). An expired token has no leeway."""
 _REMEMBERED = 1024
 """Tokens whose signature need not be verified again; an agent brings the same one with each connection."""
-_MAX_HEADER_BYTES = 4096
 
 _SUBJECT = re.compile(r"\S{1,256}")
 
@@ -143,12 +142,23 @@ def _verify(token: str, header: Mapping[str, Any], believed: _Believed) -> None:
         raise _Refused("of an unknown key")
     if algorithm not in key.algorithms:
         raise _Refused("with an algorithm that is not its key's")
-    registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
-    registry.max_header_length = _MAX_HEADER_BYTES
     try:
-        jws.deserialize_compact(token, key.key, registry=registry)
+        jws.deserialize_compact(token, key.key, registry=_Registry(algorithms=[algorithm], strict_check_header=False))
     except (JoseError, ValueError, TypeError):
         raise _Refused("not signed by its issuer") from None
+
+
+class _Registry(jws.JWSRegistry):
+    """The library's, with room for the headers of large providers."""
+
+    max_header_length = 4096
+
+    def get_alg(self, name: str) -> Any:
+        """Give the algorithm, which was checked against the configuration and the key.
+
+        The library warns of "EdDSA", which does not say the curve (RFC 9864); here the key says it.
+        """
+        return self.algorithms[name]
 
 
 def _claims(payload: Mapping[str, Any], entry: JwtIssuer) -> _Claims:
