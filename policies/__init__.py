@@ -7,6 +7,7 @@ and every unknown is a DENY.
 
 from policies.compiling import compile_policies
 from policies.deciding import Policies
+from policies.decisions import shown_name
 from policies.loading import load_policies
 from policies.rulebook import Activations
 from policies.values import (
@@ -54,5 +55,6 @@ __all__ = [
     "compile_policies",
     "credential",
     "load_policies",
+    "shown_name",
     "token_digest",
 ]

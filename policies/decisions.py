@@ -66,7 +66,7 @@ def anonymous(credential: Credential | None, finding: Finding, error: str = "") 
         reason=finding.reason,
         code=finding.code,
         stage=finding.stage,
-        agent=_shown(getattr(credential, "agent", "")),
+        agent=shown_name(getattr(credential, "agent", "")),
         anchor="",
         org="",
         rule="",
@@ -80,7 +80,7 @@ def anonymous(credential: Credential | None, finding: Finding, error: str = "") 
 
 def unknown(credential: Credential) -> Decision:
     """Return the DENY for an agent that nobody knows."""
-    reason = f"agent:{_shown(credential.agent) or '?'} -- unknown"
+    reason = f"agent:{shown_name(credential.agent) or '?'} -- unknown"
     return anonymous(credential, Finding(Outcome.DENY, "agent", reason, "agent.unknown"))
 
 
@@ -101,7 +101,7 @@ def where(error: Exception) -> str:
     return f"{type(error).__name__} in {trace.tb_frame.f_code.co_name}, line {trace.tb_lineno}"
 
 
-def _shown(claimed: object) -> str:
+def shown_name(claimed: object) -> str:
     """Return a claimed agent name that is safe to print: what no name can hold becomes "?"."""
     text = claimed if isinstance(claimed, str) else ""
     return "".join(c if c in _ID_CHARACTERS else "?" for c in text[:64])

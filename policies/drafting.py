@@ -50,7 +50,9 @@ def compile_drafts(
     """Return what holds once the drafts are in force; raise PolicyError with every fault."""
     tried = _references(drafts)
     versions = {(ref.kind, ref.id, ref.version) for ref in tried}
-    kept = [text for text in texts if (ref := reference(text)) is None or (ref.kind, ref.id, ref.version) not in versions]
+    kept = [
+        text for text in texts if (ref := reference(text)) is None or (ref.kind, ref.id, ref.version) not in versions
+    ]
     in_force = _in_force(activations or Activations(), tried)
     policies = compile_policies(agents, [*kept, *drafts], seen=seen, activations=in_force)
     named = tried or sorted(policies.in_force.values(), key=str)
@@ -86,7 +88,7 @@ def _references(drafts: Iterable[Document]) -> list[TextRef]:
 
 
 def reference(document: Document) -> TextRef | None:
-    """Return which version of which text a document is, None when it is neither; raise PolicyError when it is faulty."""
+    """Return which version of which text a document is, None when it is neither; raise PolicyError when faulty."""
     keys = document.value if isinstance(document.value, dict) else {}
     if "skill" in keys:
         skill = parse(document, SkillFile, error=PolicyError)

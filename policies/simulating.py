@@ -147,7 +147,7 @@ def shape_of(policies: Policies, agent: str, action: str) -> Shape:
     if standing is None:
         return Shape(frozenset(), False, ())
     matched = match(standing.rules, action)
-    limits = tuple(rule.limit(standing.agent) for rule in matched.limits)
+    limits = matched.limits(standing.agent)
     reads = frozenset(_read(standing, matched))
     timely = bool(limits) or "time" in reads or _ends(standing, matched)
     return Shape(reads, timely, limits)

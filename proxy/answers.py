@@ -24,7 +24,10 @@ from proxy.shapes import SHAPES
 
 CHRON_ID_FIELD = b"X-Chron-Id"
 
-_AUTHENTICATE = frozenset({"agent.no-credentials", "agent.unknown", "agent.wrong-token"})
+_OTHER_PROOF = frozenset(
+    {"agent.token-invalid", "agent.certificate-refused", "agent.credential-expired", "agent.two-identities"}
+)
+_AUTHENTICATE = frozenset({"agent.no-credentials", "agent.unknown", "agent.wrong-token"}) | _OTHER_PROOF
 _AWS_JSON = ("application/x-amz-json-1.0", "application/x-amz-json-1.1")
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """https://www.w3.org/TR/xml/#charsets: what no escape makes legal, so that a parser would drop the reason."""
@@ -71,6 +74,8 @@ class Refusal:
     def advice(self) -> str:
         """What a person can do next, one sentence."""
         match self.status:
+            case 407 if self.code in _OTHER_PROOF:
+                return "get a new workload token or client certificate, one that is this agent's own, and try again"
             case 407:
                 return "set the proxy URL to http://AGENT:TOKEN@host:port with the token the agent was given"
             case 503:

@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from proxy.config import Config, ConfigError, why
+from proxy.config import Config, ConfigError, TlsConfig, why
 
 _AUTHORITY_LIFETIME = datetime.timedelta(days=3650)
 _LEAF_LIFETIME = datetime.timedelta(days=30)
@@ -146,7 +146,14 @@ def _write_new(path: Path, content: bytes, mode: int, undo: contextlib.ExitStack
 
 def load_authority(certificate_path: Path, key_path: Path, now: datetime.datetime) -> Authority:
     """Read an authority and check that it can sign; raises ConfigError with the remedy."""
-    certificate = _read_certificate(certificate_path)
+    certificate = read_certificate(certificate_path, "supply the CA's, or remove it and its key")
+    key = read_key(key_path, certificate_path, certificate)
+    _check_usable(certificate, certificate_path, now)
+    return Authority(certificate, key)
+
+
+def read_key(key_path: Path, certificate_path: Path, certificate: x509.Certificate) -> CertificateIssuerPrivateKeyTypes:
+    """Read the key of a certificate, which nobody else may read; raises ConfigError with the remedy."""
     mode = _stat(key_path).st_mode
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigError.plain(
@@ -160,23 +167,25 @@ def load_authority(certificate_path: Path, key_path: Path, now: datetime.datetim
         raise ConfigError.plain(f"{key_path}: neither an EC nor an RSA key; supply one of these")
     if key.public_key() != certificate.public_key():
         raise ConfigError.plain(f"{key_path}: does not belong to {certificate_path}; supply the matching key")
-    _check_usable(certificate, certificate_path, now)
-    return Authority(certificate, key)
+    return key
 
 
 def _check_usable(certificate: x509.Certificate, path: Path, now: datetime.datetime) -> None:
-    if certificate.not_valid_after_utc <= now:
-        day = certificate.not_valid_after_utc.date()
-        raise ConfigError.plain(
-            f"{path}: expired on {day}; remove it and its key to have a new one made, or supply another"
-        )
-    if certificate.not_valid_before_utc > now:
-        day = certificate.not_valid_before_utc.date()
-        raise ConfigError.plain(f"{path}: not valid before {day}; set this machine's clock, or supply another")
+    check_dates(certificate, path, "remove it and its key to have a new one made, or supply another", now)
     if not _may_sign(certificate):
         raise ConfigError.plain(
             f"{path}: not a CA certificate (basicConstraints CA:TRUE, keyUsage keyCertSign); supply one that is"
         )
+
+
+def check_dates(certificate: x509.Certificate, path: Path, remedy: str, now: datetime.datetime) -> None:
+    """Raise ConfigError for a certificate that is not valid at a time; `remedy` is for one that has expired."""
+    if certificate.not_valid_after_utc <= now:
+        day = certificate.not_valid_after_utc.date()
+        raise ConfigError.plain(f"{path}: expired on {day}; {remedy}")
+    if certificate.not_valid_before_utc > now:
+        day = certificate.not_valid_before_utc.date()
+        raise ConfigError.plain(f"{path}: not valid before {day}; set this machine's clock, or supply another")
 
 
 def _may_sign(certificate: x509.Certificate) -> bool:
@@ -201,6 +210,10 @@ def certificate_faults(config: Config, now: datetime.datetime) -> list[str]:
     """What is wrong with the certificate files that the configuration names; makes none."""
     faults: list[str] = []
     named = [config.upstream.ca_bundle, *(entry.ca for entry in config.resolve.values())]
+    if tls := config.proxy.tls:
+        named += [tls.client_ca, tls.ca]
+        with _gathered(faults):
+            _check_listener(tls, now)
     for path in dict.fromkeys(path for path in named if path is not None):
         with _gathered(faults):
             read_roots(path)
@@ -208,6 +221,13 @@ def certificate_faults(config: Config, now: datetime.datetime) -> list[str]:
         with _gathered(faults):
             load_authority(config.ca_certificate, config.ca_key, now)
     return faults
+
+
+def _check_listener(tls: TlsConfig, now: datetime.datetime) -> None:
+    """Raise ConfigError unless the listener can show this certificate and prove it."""
+    certificate = read_certificate(tls.certificate, "supply the one that the proxy's listener shows")
+    read_key(tls.key, tls.certificate, certificate)
+    check_dates(certificate, tls.certificate, "supply a new one", now)
 
 
 @contextlib.contextmanager
@@ -228,11 +248,12 @@ def read_roots(path: Path) -> bytes:
     return pem
 
 
-def _read_certificate(path: Path) -> x509.Certificate:
+def read_certificate(path: Path, remedy: str) -> x509.Certificate:
+    """Read the first certificate of a PEM file; raises ConfigError, with `remedy` when there is none."""
     try:
         return x509.load_pem_x509_certificate(_read(path))
     except ValueError:
-        raise ConfigError.plain(f"{path}: not a PEM certificate; supply the CA's, or remove it and its key") from None
+        raise ConfigError.plain(f"{path}: not a PEM certificate; {remedy}") from None
 
 
 def _read(path: Path) -> bytes:

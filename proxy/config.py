@@ -20,7 +20,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -31,6 +31,7 @@ FILE_NAME = "claiim.yaml"
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- RFC 1122, 3.2.1.3 and RFC 4291, 2.5.2
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _PORT = re.compile(r"[0-9]{1,5}")
+_ISSUER = re.compile(r"[^#\s]{1,512}")
 
 
 class ConfigError(DocumentError):
@@ -123,19 +124,51 @@ def _names_each_host_once(table: object) -> object:
     return table
 
 
+def _is_issuer(text: str) -> str:
+    # An identity is written "jwt:<issuer>#<subject>": a "#" or a blank in the issuer would make it another's.
+    if not _ISSUER.fullmatch(text):
+        raise ValueError(f'"{text}" is not an issuer; write what stands in the tokens as "iss", without blanks and "#"')
+    return text
+
+
+def _names_each_issuer_once(entries: list["_JwtEntry"]) -> list["_JwtEntry"]:
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.issuer in seen:
+            raise ValueError(f'issuer "{entry.issuer}" stands here twice; keep one')
+        seen.add(entry.issuer)
+    return entries
+
+
 type AddressText = Annotated[str, AfterValidator(_is_address)]
 type PlaceText = Annotated[str, AfterValidator(_is_place)]
 type NetworkText = Annotated[str, AfterValidator(_is_network)]
 type HostText = Annotated[str, AfterValidator(_is_host)]
+type IssuerText = Annotated[str, AfterValidator(_is_issuer)]
 type Port = Annotated[int, Field(ge=1, le=65535)]
+type SignatureAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]
+
+SIGNATURE_ALGORITHMS: tuple[SignatureAlgorithm, ...] = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
+"""What a workload token may be signed with unless the configuration says otherwise: RFC 7518, 3.1; RFC 8037, 3.1;
+RFC 9864, 2.2. Never a shared key (HS256 and its like) and never "none": who can check such a token can make one."""
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class _TlsSection(_Section):
+    certificate: str
+    key: str
+    client_ca: str | None = None
+    ca: str | None = None
+
+
 class _ProxySection(_Section):
     listen: AddressText = "127.0.0.1:8080"
+    tls: _TlsSection | None = None
     allowed_ports: list[Port] = [443, 80]
     max_body_bytes: Annotated[int, Field(ge=0, le=64 * 2**20)] = 2**20
     drain_timeout_s: Annotated[int, Field(ge=0, le=600)] = 25
@@ -158,6 +191,17 @@ class _UpstreamSection(_Section):
     unverified_hosts: list[HostText] = []
 
 
+class _JwtEntry(_Section):
+    issuer: IssuerText
+    audience: Annotated[str, Field(min_length=1)]
+    jwks: str
+    algorithms: Annotated[list[SignatureAlgorithm], Field(min_length=1)] = list(SIGNATURE_ALGORITHMS)
+
+
+class _IdentitySection(_Section):
+    jwt: Annotated[list[_JwtEntry], AfterValidator(_names_each_issuer_once)] = []
+
+
 class _ResolveEntry(_Section):
     address: PlaceText
     ca: str | None = None
@@ -175,7 +219,32 @@ class _File(_Section):
     catalogues: str = "catalogues"
     ca: _CaSection | None = None
     upstream: _UpstreamSection = _UpstreamSection()
+    identity: _IdentitySection = _IdentitySection()
     resolve: Annotated[dict[HostText, _ResolveEntry], BeforeValidator(_names_each_host_once)] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """What the proxy's own listener shows to agents, and which certificates of theirs it believes."""
+
+    certificate: Path
+    """PEM, with the intermediates after it."""
+    key: Path
+    client_ca: Path | None
+    """The authorities of agents' certificates; without it agents are asked for none."""
+    ca: Path | None
+    """What agents need to trust the listener, when it is neither the system's roots nor in `certificate`."""
+
+
+@dataclass(frozen=True, slots=True)
+class JwtIssuer:
+    """Somebody whose workload tokens are believed."""
+
+    issuer: str
+    audience: str
+    jwks: Path
+    """Its public keys, RFC 7517; never fetched."""
+    algorithms: tuple[SignatureAlgorithm, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +258,13 @@ class ProxyConfig:
     """The most of a request body that is read to name the request; above it the body is unreadable."""
     drain_timeout_s: int
     """How long open exchanges may go on after a stop was asked for."""
+    tls: TlsConfig | None = None
+    """Given: the listener speaks TLS, and nothing else."""
+
+    @property
+    def scheme(self) -> str:
+        """How a proxy URL of this listener begins."""
+        return "https" if self.tls else "http"
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +317,8 @@ class Config:
     """Whether the operator brought the CA; then it is never created."""
     upstream: UpstreamConfig
     resolve: Mapping[str, ResolveEntry] = field(default_factory=dict)
+    issuers: tuple[JwtIssuer, ...] = ()
+    """Whose workload tokens agents may bring."""
 
     @property
     def operator_token(self) -> Path:
@@ -310,6 +388,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             allowed_ports=frozenset(file.proxy.allowed_ports),
             max_body_bytes=file.proxy.max_body_bytes,
             drain_timeout_s=file.proxy.drain_timeout_s,
+            tls=_tls(file.proxy.tls, folder),
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
         state=state,
@@ -332,6 +411,21 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             host: ResolveEntry(parse_address(entry.address), folder / entry.ca if entry.ca else None)
             for host, entry in file.resolve.items()
         },
+        issuers=tuple(
+            JwtIssuer(entry.issuer, entry.audience, folder / entry.jwks, tuple(entry.algorithms))
+            for entry in file.identity.jwt
+        ),
+    )
+
+
+def _tls(section: _TlsSection | None, folder: Path) -> TlsConfig | None:
+    if section is None:
+        return None
+    return TlsConfig(
+        certificate=folder / section.certificate,
+        key=folder / section.key,
+        client_ca=folder / section.client_ca if section.client_ca else None,
+        ca=folder / section.ca if section.ca else None,
     )
 
 

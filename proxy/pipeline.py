@@ -13,7 +13,6 @@ Promises, each held by tests:
 """
 
 import asyncio
-import base64
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -22,19 +21,19 @@ from datetime import datetime
 
 from chron import Chron, ChronError, redacted_text
 from mappings import Mappings, Operation, Problem, Resolution, canonical_action
-from policies import Credential, Decision, Outcome, Policies, Question, credential
+from policies import Credential, Decision, Outcome, Policies, Question
 from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import DestinationRefused, Destinations, DestinationUnknown, Route
 from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts
+from proxy.identity import NO_ISSUERS, ClientCertificate, Issuers, Unproven
+from proxy.identity import NOBODY as NOBODY
+from proxy.identity import read_credential as read_credential
 from proxy.metrics import Metrics
 from proxy.questions import FieldValues, recorded_target, wire_question
-from proxy.records import NOTHING_NAMED, Origin, decision_fields, operation_fields, wire_fields, without
+from proxy.records import NOTHING_NAMED, Origin, decision_fields, operation_fields, proof_fields, wire_fields, without
 from proxy.uses import Charge, Uses
 
 _log = logging.getLogger(__name__)
-
-NOBODY = Credential("", "")
-"""The credential of a request that brought none; no agent has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +43,8 @@ class Book:
     mappings: Mappings
     policies: Policies
     digest: str
+    issuers: Issuers = NO_ISSUERS
+    """Whose workload tokens are believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +111,6 @@ class Checked:
     chron_id: str
 
 
-def read_credential(values: Sequence[str]) -> Credential | Problem:
-    """The credential in the `Proxy-Authorization` fields of a request (RFC 7617), or why there is none."""
-    if not values:
-        return NOBODY
-    if len(values) > 1:
-        return Problem("wire.field-repeated", "more than one Proxy-Authorization field")
-    scheme, _, encoded = values[0].strip().partition(" ")
-    if scheme.lower() != "basic":
-        return NOBODY
-    try:
-        agent, colon, token = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except ValueError:  # binascii.Error and UnicodeDecodeError are ones; text that is not ASCII raises the plain one
-        return NOBODY
-    return credential(agent, token) if colon and agent and token else NOBODY
-
-
 class Gate:
     """Judges requests by the rules in force. One per process; used from one event loop."""
 
@@ -161,6 +146,11 @@ class Gate:
             self._settled.clear()
             await self._settled.wait()
 
+    def who(self, values: Sequence[str], certificate: ClientCertificate | None = None) -> Credential | Unproven:
+        """Step 1 for one request: what its `Proxy-Authorization` fields and its connection prove."""
+        book = self.book
+        return read_credential(values, certificate, book.issuers, book.policies, self.now())
+
     def read_head(self, inbound: Inbound, who: Credential) -> Head:
         """Steps 1 to 3 as far as they need no body. Never raises."""
         book, started_ns, at = self.book, time.perf_counter_ns(), self.now()
@@ -181,6 +171,7 @@ class Gate:
 
     def malformed_head(self, inbound: Inbound, who: Credential, problem: Problem) -> Head:
         """The head of a request that the engine could not read; judging it records a refusal."""
+        who = problem.credential if isinstance(problem, Unproven) else who
         return Head(inbound, who, None, problem, False, self.book, time.perf_counter_ns(), self.now())
 
     async def open_tunnel(
@@ -281,6 +272,8 @@ class Gate:
 
         if self._stopping:
             return nothing, refused("gate.stopping", "gate -- stopping"), []
+        if isinstance(head.problem, Unproven):
+            return nothing, refused(head.problem.code, head.problem.message), []
         if who is NOBODY:
             return nothing, refused("agent.no-credentials", "agent -- no credentials"), []
         if denied := policies.identify(who, at):
@@ -325,6 +318,7 @@ class Gate:
         self._requests += 1
         request_id = f"{self._origin.session}-{self._requests}"
         shared = wire_fields(self._origin, request_id, head.inbound, facts, route, head.book.digest)
+        shared |= proof_fields(head.credential)
         operations: Sequence[Operation | None] = resolution.operations or (None,)
         kept_out = {name for each in judgements for name in each.decision.redact}
         records: list[tuple[str, FieldValues]] = [
@@ -463,6 +457,7 @@ class Gate:
             "target": question.target,
             "environment": environment or None,
             "rules_digest": book.digest,
+            **proof_fields(who),
             **decision_fields(decision, question),
         }
         fields = without(fields, decision.redact)

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from chron import redacted_path, redacted_text
 from mappings import Mappings, Operation
-from policies import Decision, Policies, Question, TextRef
+from policies import Credential, Decision, Policies, Question, TextRef
 from proxy.destinations import Route
 from proxy.facts import Facts, Inbound, request_digest
 from proxy.questions import REDACTED, FieldValues, asked_fields, limit_fields, recorded, recorded_target
@@ -85,6 +85,11 @@ def wire_fields(
         fields["address"] = f"{route.address[0]} {route.address[1]}"
         fields["upstream_verified"] = route.verify if request.scheme == "https" else None
     return fields
+
+
+def proof_fields(who: Credential) -> FieldValues:
+    """What was proven of the caller beside a token: the certificate or workload identity that it acted with."""
+    return {"identities": recorded(_redacted(" ".join(who.identities))) or None}
 
 
 NOTHING_NAMED = "unmapped"

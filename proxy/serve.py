@@ -1,8 +1,8 @@
 """Put a gate together from its configuration, run it, reload it and stop it.
 
 Start: CA, Chron, rules, listeners, in this order; the first that fails ends the start with one line.
-Reload: rules and agents are read anew and swapped as a whole; on any fault the last good set stays in
-force, the refusal is recorded and `/readyz` says so.
+Reload: rules, agents, issuers' keys and the listener's certificate are read anew and swapped as a whole; on any
+fault the last good set stays in force, the refusal is recorded and `/readyz` says so.
 Stop: no new requests, open exchanges drain up to a limit, last outcomes written, Chron closed.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from OpenSSL import SSL
 from ulid import ULID
 
 import chron
@@ -29,9 +30,11 @@ from proxy.api import Api, Callers, Checks, Failing, Operations
 from proxy.ca import certificate_faults, own_authority, read_roots
 from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
+from proxy.identity import load_issuers
 from proxy.metrics import Metrics
 from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
+from proxy.mitm.listener import listener_context
 from proxy.pipeline import Book, Gate
 from proxy.records import Origin, loaded_fields, refused_fields
 from proxy.uses import longest_window, restored
@@ -106,6 +109,7 @@ class Service:
             max_body_bytes=config.proxy.max_body_bytes,
             connect_timeout_s=config.upstream.connect_timeout_s,
             response_timeout_s=config.upstream.response_timeout_s,
+            listener=self._listener_context(),
         )
         operator_token = f"clo_{secrets.token_urlsafe(32)}"
         callers = Callers(self.gate, operator_token)
@@ -138,7 +142,7 @@ class Service:
     def _load_book(self) -> Book:
         """Read mappings, policies and agents; raises DocumentError with every fault."""
         faults: list[str] = []
-        mappings = policies = None
+        mappings = policies = issuers = None
         try:
             mappings = load_mappings(self._config.mappings, self._config.catalogues)
         except DocumentError as error:
@@ -147,14 +151,27 @@ class Service:
             policies = load_policies(self._config.agents, self._config.policies, seen=self._chron.seen())
         except DocumentError as error:
             faults.append(str(error))
-        if mappings is None or policies is None:
+        try:
+            issuers = load_issuers(self._config.issuers)
+        except DocumentError as error:
+            faults.append(str(error))
+        if mappings is None or policies is None or issuers is None:
             raise ConfigError.plain("\n".join(faults))
         if self._private:
             policies = policies.with_tokens(
                 {agent: credential(agent, self.token(agent)).token_sha256 for agent in policies.agents}
             )
         digest = hashlib.sha256(f"{mappings.digest}\n{policies.digest}".encode()).hexdigest()
-        return Book(mappings, policies, digest)
+        return Book(mappings, policies, digest, issuers)
+
+    def _listener_context(self) -> SSL.Context | None:
+        """What the listener shows to agents; None when it is plain. Raises ConfigError. Blocks."""
+        # A private gate is reached by loopback alone, by its own command: it needs no certificate there.
+        if self._private or self._config.proxy.tls is None:
+            return None
+        if faults := certificate_faults(self._config, self._now()):
+            raise ConfigError.plain("\n".join(faults))
+        return listener_context(self._config.proxy.tls)
 
     async def _record_book(self, book: Book) -> None:
         """Keep every rule text by its digest, so that any decision can be decided again, and say what is in force."""
@@ -178,6 +195,7 @@ class Service:
         async with self._reloading:
             try:
                 book = await asyncio.to_thread(self._load_book)
+                listener = await asyncio.to_thread(self._listener_context)
                 uses = await asyncio.to_thread(self._uses_of, book)
                 await self._record_book(book)
             except DocumentError as error:
@@ -190,7 +208,7 @@ class Service:
             # Of limits that are new, calls still on their way to the disk are not counted.
             self.gate.uses.adopt(uses)
             self.gate.book = book
-            self.engine.reload()
+            self.engine.reload(listener)
             self.metrics.reloaded("loaded")
             return book.digest
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from policies import Credential, Human, Outcome
 from proxy.api.problems import problem
+from proxy.identity import Unproven, agent_of_token
 from proxy.pipeline import Gate
 
 
@@ -23,11 +24,12 @@ class Callers:
 
     def agent(self, request: web.Request) -> Credential:
         """Whose token the request brings, known in whatever state; raises a 401 otherwise."""
-        token_sha256 = hashlib.sha256(bearer(request)).hexdigest()
-        agent = self._gate.book.policies.agent_of_token(token_sha256)
-        if agent is None:
-            raise problem(401, "agent.unknown", "no agent has this token")
-        return Credential(agent, token_sha256)
+        book = self._gate.book
+        token = bearer(request).decode("utf-8", "surrogatepass")
+        who = agent_of_token(token, book.issuers, book.policies, self._gate.now())
+        if isinstance(who, Unproven):
+            raise problem(401, who.code, who.message)
+        return who
 
     def agent_in_good_standing(self, request: web.Request) -> Credential:
         """As `agent`, of one that may act at all; raises a 401 or 403 otherwise."""

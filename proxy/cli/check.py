@@ -23,6 +23,7 @@ from policies import Policies, load_policies
 from proxy.ca import certificate_faults
 from proxy.cli.options import EXIT_DENY, config_option, json_option, print_json
 from proxy.config import Config, load_config
+from proxy.identity import load_issuers
 
 
 @click.command()
@@ -38,6 +39,7 @@ def check(as_json: bool, config_path: Path | None) -> None:
         policies = _load_rules(config, faults)
         now = datetime.datetime.now(datetime.UTC)
         faults.extend(certificate_faults(config, now))
+        _tried(lambda: load_issuers(config.issuers), faults)
         warnings = _warnings(config, now.date())
     if as_json:
         print_json({"ok": not faults, "faults": faults, "warnings": warnings})

@@ -26,11 +26,12 @@ from policies import Credential
 from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import Route
 from proxy.facts import Inbound
+from proxy.identity import ClientCertificate
 from proxy.mitm import flows, layers
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.tls import agent_side, target_side
-from proxy.pipeline import NOBODY, Ending, Verdict, read_credential
+from proxy.pipeline import NOBODY, Ending, Verdict
 
 if TYPE_CHECKING:
     from proxy.mitm.engine import Engine
@@ -46,8 +47,15 @@ _MODE = mode_specs.ProxyMode.parse("regular")
 class AgentConnection(server.LiveConnectionHandler):
     """Judges everything that happens on one client connection."""
 
-    def __init__(self, engine: "Engine", reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        engine: "Engine",
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        certificate: ClientCertificate | None = None,
+    ) -> None:
         super().__init__(reader, writer, engine.options, _MODE)
+        self._certificate = certificate
         self._writer = GatheringWriter(writer)
         self.transports[self.client].writer = cast(asyncio.StreamWriter, self._writer)
         self._engine = engine
@@ -166,7 +174,8 @@ class AgentConnection(server.LiveConnectionHandler):
 
     async def _on_http_connect(self, flow: http.HTTPFlow) -> None:
         flow.response = None
-        who = _presented(flow)
+        presented = _presented(flow)
+        who = self._gate.who(presented, self._certificate)
         authority = flow.request.data.authority.decode("latin-1")
         request = Inbound(
             method="CONNECT",
@@ -183,7 +192,7 @@ class AgentConnection(server.LiveConnectionHandler):
             return
         host, port = opened
         assert isinstance(who, Credential)
-        self._tunnel = Tunnel(host, port, who)
+        self._tunnel = Tunnel(host, port, who, presented)
 
     def _on_next_layer(self, nextlayer: layer.NextLayer) -> None:
         if self._tunnel is None:
@@ -216,7 +225,8 @@ class AgentConnection(server.LiveConnectionHandler):
     async def _on_requestheaders(self, flow: http.HTTPFlow) -> None:
         flow.response = None
         tunnel = self._tunnel
-        who = tunnel.credential if tunnel else _presented(flow)
+        # Asked anew for each request: what was right when the tunnel was opened may have ended since.
+        who = self._gate.who(tunnel.presented if tunnel else _presented(flow), self._certificate)
         inbound = flows.inbound(flow, self._client_ip, tunnel, self._sni)
         if isinstance(who, Problem):
             head = self._gate.malformed_head(inbound, NOBODY, who)
@@ -378,8 +388,8 @@ class AgentConnection(server.LiveConnectionHandler):
         head.answer = flows.serialise(verdict.answer)
 
 
-def _presented(flow: http.HTTPFlow) -> Credential | Problem:
-    return read_credential(flow.request.headers.get_all("proxy-authorization"))
+def _presented(flow: http.HTTPFlow) -> tuple[str, ...]:
+    return tuple(flow.request.headers.get_all("proxy-authorization"))
 
 
 def _internal_error() -> Refusal:

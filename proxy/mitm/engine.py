@@ -5,16 +5,20 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from mitmproxy import http, version
 from mitmproxy import options as mitmproxy_options
+from OpenSSL import SSL
 
 from proxy.ca import Authority
 from proxy.config import Address
+from proxy.facts import Inbound
+from proxy.identity import NOBODY, Unproven
 from proxy.mitm import tls
 from proxy.mitm.connection import AgentConnection
-from proxy.mitm.flows import Exchange
+from proxy.mitm.flows import Exchange, serialise
+from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls, SecuredStream
 from proxy.pipeline import Ending, Gate
 
 _log = logging.getLogger(__name__)
@@ -53,6 +57,7 @@ class Engine:
         max_body_bytes: int,
         connect_timeout_s: float,
         response_timeout_s: float,
+        listener: SSL.Context | None = None,
     ) -> None:
         self.gate = gate
         self.authority = authority
@@ -61,12 +66,14 @@ class Engine:
         self.max_body_bytes = max_body_bytes
         self.connect_timeout_s = connect_timeout_s
         self._response_timeout_s = response_timeout_s
+        self._listener = listener
         self.options = mitmproxy_options.Options()
         for name, (kind, value) in _OPTIONS.items():
             self.options.add_option(name, kind, value, "")
         self.options.update(rawtcp=False, http2=True, websocket=True)
         self._server: asyncio.Server | None = None
         self._connections: dict[AgentConnection, asyncio.Task[None]] = {}
+        self._handshakes: set[asyncio.Task[None]] = set()
         self._open: dict[str, tuple[Exchange, asyncio.TimerHandle]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -81,9 +88,47 @@ class Engine:
         return Address(host, port)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = AgentConnection(self, reader, writer)
         task = asyncio.current_task()
         assert task is not None
+        if self._listener is None:
+            await self._serve(AgentConnection(self, reader, writer), task)
+            return
+        stream = SecuredStream(self._listener, reader, writer)
+        self._handshakes.add(task)
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                certificate = await stream.handshake()
+        except NoTls as failed:
+            await self._refuse_handshake(stream, failed)
+            return
+        except (OSError, TimeoutError, asyncio.CancelledError):
+            stream.close()
+            return
+        except Exception:
+            _log.exception("a handshake ended unexpectedly")
+            stream.close()
+            return
+        finally:
+            self._handshakes.discard(task)
+        # One object is both to the engine, which only reads, writes, waits and closes.
+        connection = AgentConnection(
+            self, cast(asyncio.StreamReader, stream), cast(asyncio.StreamWriter, stream), certificate
+        )
+        await self._serve(connection, task)
+
+    async def _refuse_handshake(self, stream: SecuredStream, failed: NoTls) -> None:
+        """Record a connection that came to nothing because of what the agent sent."""
+        client = str(stream.get_extra_info("peername")[0])
+        problem = Unproven("wire.tls", f"wire -- no TLS with the gate: {failed}")
+        inbound = Inbound(method="", scheme="http", target="", fields=(), client=client)
+        try:
+            verdict = await self.gate.judge(self.gate.malformed_head(inbound, NOBODY, problem), None)
+            if failed.plain and verdict.answer is not None:
+                stream.answer_plainly(serialise(verdict.answer))
+        finally:
+            stream.close()
+
+    async def _serve(self, connection: AgentConnection, task: "asyncio.Task[None]") -> None:
         self._connections[connection] = task
         try:
             await connection.handle_client()
@@ -131,6 +176,8 @@ class Engine:
             await asyncio.wait_for(self.idle(), drain_timeout_s)
         except TimeoutError:
             _log.warning("%d exchanges were still open after %s s", len(self._open), drain_timeout_s)
+        for handshake in list(self._handshakes):
+            handshake.cancel()
         # Closing a connection ends its exchanges through the error hook, which writes their outcome.
         tasks = list(self._connections.values())
         for connection in list(self._connections):
@@ -150,6 +197,7 @@ class Engine:
                 ending = Ending("failed", None, exchange.request_bytes, exchange.response_bytes, "the gate stopped")
                 self.gate.finish(exchange.verdict, ending)
 
-    def reload(self) -> None:
-        """Forget cached TLS contexts, so that changed CA files count."""
+    def reload(self, listener: SSL.Context | None = None) -> None:
+        """Forget cached TLS contexts, so that changed CA files count; new connections meet the new listener."""
         tls.forget_contexts()
+        self._listener = listener

@@ -4,7 +4,7 @@ Reading: `inbound` and `body`. Writing: `forward` puts the canonical form and th
 flow, `respond` puts one of our answers. Nothing here decides.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mitmproxy import http
 
@@ -25,6 +25,8 @@ class Tunnel:
     host: str
     port: int
     credential: Credential
+    presented: tuple[str, ...] = field(default=(), repr=False)
+    """The `Proxy-Authorization` it came with, to be looked at again with each request."""
 
 
 @dataclass(slots=True)

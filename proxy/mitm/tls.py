@@ -32,7 +32,7 @@ def agent_side(authority: Authority, host: str, now: datetime.datetime) -> SSL.C
 
 @functools.cache
 def _agent_context() -> SSL.Context:
-    context = _context(SSL.TLS_SERVER_METHOD)
+    context = base_context(SSL.TLS_SERVER_METHOD)
     context.set_alpn_select_callback(_choose_protocol)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     return context
@@ -72,7 +72,7 @@ def target_side(route: Route, roots: Path, offered: tuple[bytes, ...]) -> SSL.Co
 
 @functools.lru_cache(maxsize=256)
 def _target_context(roots: str, verify: bool) -> SSL.Context:
-    context = _context(SSL.TLS_CLIENT_METHOD)
+    context = base_context(SSL.TLS_CLIENT_METHOD)
     if verify:
         context.load_verify_locations(roots)
         context.set_verify(SSL.VERIFY_PEER)
@@ -86,7 +86,8 @@ def forget_contexts() -> None:
     _target_context.cache_clear()
 
 
-def _context(method: int) -> SSL.Context:
+def base_context(method: int) -> SSL.Context:
+    """A context with what holds for every connection here."""
     context = SSL.Context(method)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)  # RFC 8996: TLS 1.0 and 1.1 are retired
     context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)

@@ -27,7 +27,7 @@ from support.targets.base import Target
 # --- M1: an exception in a hook lets the request through -----------------------------------------------
 
 STAGES: dict[str, Callable[[LiveGate], tuple[Any, str]]] = {
-    "who: reading credentials": lambda gate: (proxy.mitm.connection, "read_credential"),
+    "who: reading credentials": lambda gate: (proxy.pipeline, "read_credential"),
     "who: identify": lambda gate: (type(gate.service.gate.book.policies), "identify"),
     "facts: from the engine": lambda gate: (proxy.mitm.flows, "inbound"),
     "facts: canonical form": lambda gate: (proxy.pipeline, "read_facts"),
