@@ -144,6 +144,20 @@ def decision_fields(decision: Decision, question: Question | None = None) -> Fie
     }
 
 
+def stopped_fields(denied: Decision, exchanges: int, origin: Origin) -> FieldValues:
+    """Whose open exchanges were cut, how many, and why."""
+    return {
+        "event": "cut",
+        "agent": denied.agent,
+        "anchor": denied.anchor or None,
+        "org": denied.org or None,
+        "reason": denied.reason,
+        "code": denied.code,
+        "exchanges": exchanges,
+        "session": origin.session,
+    }
+
+
 def without(fields: FieldValues, redact: Iterable[str]) -> FieldValues:
     """Return a record without what a policy keeps out of it, and with a note of what that was."""
     kept_out = [name for name in redact if fields.get(name)]
