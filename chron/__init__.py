@@ -4,7 +4,7 @@ An append-only, hash-chained SQLite log: a record is on disk before its producer
 record shows. It knows nothing of agents, policies or requests; it writes down flat facts. It never changes,
 drops or reorders a record, never guesses an outcome, and opens no socket.
 
-Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `open_reader`. Proof: `verify`. Before writing:
+Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `kept_text`, `open_reader`. Proof: `verify`. Before writing:
 `redacted_path`, `redacted_text`.
 """
 
@@ -16,6 +16,7 @@ from chron.redact import redacted_path, redacted_text
 
 if TYPE_CHECKING:
     from chron.batch import Receipt
+    from chron.kept import kept_text
     from chron.log import Chron
     from chron.printable import printable
     from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
@@ -29,6 +30,7 @@ _HOMES = {
     "TextLine": "chron.reading",
     "find": "chron.reading",
     "follow": "chron.reading",
+    "kept_text": "chron.kept",
     "printable": "chron.printable",
     "open_reader": "chron.reading",
     "seen": "chron.reading",
@@ -49,6 +51,7 @@ __all__ = [
     "Verification",
     "find",
     "follow",
+    "kept_text",
     "open_reader",
     "printable",
     "redacted_path",

@@ -95,7 +95,8 @@ def _moment(value: Any) -> Any:
 
 
 def _texts(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+    # What a validator returns is no JSON any more: there a strict model takes only a tuple for a tuple.
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
 
 
 def _some[T](values: tuple[T, ...]) -> tuple[T, ...]:

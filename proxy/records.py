@@ -13,6 +13,7 @@ from functools import lru_cache
 from chron import redacted_path, redacted_text
 from mappings import Mappings, Operation
 from policies import Decision, Policies, Question, TextRef
+from policies.changes import agents_text, tokens_digest
 from proxy.destinations import Route
 from proxy.facts import Facts, Inbound, request_digest
 from proxy.questions import REDACTED, FieldValues, asked_fields, limit_fields, recorded, recorded_target
@@ -188,6 +189,8 @@ def loaded_fields(mappings: Mappings, policies: Policies, rules_digest: str, ses
         "rules_digest": rules_digest,
         "texts": recorded(" ".join(names), _MOST_NAMES) or None,
         "agents": len(policies.agents),
+        "agents_digest": agents_text(policies).digest,
+        "tokens_digest": tokens_digest(policies),
         "skills": kinds["skill"],
         "policies": kinds["policy"],
         "mappings": len(own),
