@@ -4,8 +4,8 @@ An append-only, hash-chained SQLite log: a record is on disk before its producer
 record shows. It knows nothing of agents, policies or requests; it writes down flat facts. It never changes,
 drops or reorders a record, never guesses an outcome, and opens no socket.
 
-Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `scan`, `kept_texts`, `open_reader`. Proof: `verify`.
-Before writing: `redacted_path`, `redacted_text`.
+Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `scan`, `kept_text`, `kept_texts`, `open_reader`.
+Proof: `verify`. Before writing: `redacted_path`, `redacted_text`.
 """
 
 import importlib
@@ -16,6 +16,7 @@ from chron.redact import redacted_path, redacted_text
 
 if TYPE_CHECKING:
     from chron.batch import Receipt
+    from chron.kept import kept_text
     from chron.log import Chron
     from chron.printable import printable
     from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
@@ -32,6 +33,7 @@ _HOMES = {
     "erased": "chron.scanning",
     "follow": "chron.reading",
     "kept_texts": "chron.scanning",
+    "kept_text": "chron.kept",
     "printable": "chron.printable",
     "open_reader": "chron.reading",
     "scan": "chron.scanning",
@@ -54,6 +56,7 @@ __all__ = [
     "erased",
     "find",
     "follow",
+    "kept_text",
     "kept_texts",
     "open_reader",
     "printable",

@@ -30,7 +30,16 @@ from proxy.identity import NOBODY as NOBODY
 from proxy.identity import read_credential as read_credential
 from proxy.metrics import Metrics
 from proxy.questions import FieldValues, recorded_target, wire_question
-from proxy.records import NOTHING_NAMED, Origin, decision_fields, operation_fields, proof_fields, wire_fields, without
+from proxy.records import (
+    NOTHING_NAMED,
+    Origin,
+    decision_fields,
+    operation_fields,
+    proof_fields,
+    stopped_fields,
+    wire_fields,
+    without,
+)
 from proxy.uses import Charge, Uses
 
 _log = logging.getLogger(__name__)
@@ -140,6 +149,14 @@ class Gate:
         """From now on refuse every request; what is under way goes on."""
         self._stopping = True
 
+    def refusal(self, who: Credential) -> Decision | None:
+        """Why an agent may not act now, whatever the action; None when it may."""
+        return self.book.policies.identify(who, self.now())
+
+    def stopped(self, denied: Decision, exchanges: int) -> None:
+        """Record that what an agent had open was cut, off the critical path."""
+        self._note("agent", stopped_fields(denied, exchanges, self._origin))
+
     async def settled(self) -> None:
         """Return once no request is being judged, so that the Chron can be closed under none of them."""
         while self._judging:
@@ -229,6 +246,8 @@ class Gate:
             return await self._refuse_by_error(head)
 
     async def _judge(self, head: Head, body: bytes | None, complete: bool, recorded: list[str]) -> Verdict:
+        if head.needs_body and self.refusal(head.credential) is not None:
+            head = replace(head, book=self.book, at=self.now())  # stopped while the body was on its way
         facts = head.facts
         if facts is not None and body is not None:
             facts = replace(facts, request=replace(facts.request, body=body, body_complete=complete))
@@ -240,6 +259,13 @@ class Gate:
         except BaseException:
             self.uses.release(charges)
             raise
+        stopped = self.refusal(head.credential) if verdict.answer is None else None
+        if stopped is not None:
+            # Stopped while the record was on its way to the disk, where no sweep sees it; nothing has left yet.
+            self.uses.release(charges)
+            self._end_unsent(recorded, stopped.reason)
+            recorded.clear()
+            return await self._judge(replace(head, book=self.book, at=self.now()), body, complete, recorded)
         if verdict.answer is not None:
             self.uses.release(charges)
         return verdict
@@ -404,19 +430,18 @@ class Gate:
             reply = Answer(503, ((b"Content-Length", b"0"),), b"")
         return Verdict(reply, None, None, "", (), refusal, head.started_ns)
 
-    def _end_unsent(self, record_ids: Sequence[str]) -> None:
+    def _end_unsent(self, record_ids: Sequence[str], why: str = "the gate failed after recording") -> None:
         """What was recorded before something failed was forwarded by nobody: say so now, not at the next start."""
         for record_id in record_ids:
-            self._append_outcome(
-                {"channel": "wire", "ref": record_id, "result": "blocked", "error": "the gate failed after recording"}
-            )
+            self._note("outcome", {"channel": "wire", "ref": record_id, "result": "blocked", "error": why})
 
     def finish(self, verdict: Verdict, ending: Ending) -> None:
         """Record what became of a judged request, off the critical path."""
         duration_us = (time.perf_counter_ns() - verdict.started_ns) // 1000
         self.metrics.finished(ending)
         for record_id in verdict.record_ids:
-            self._append_outcome(
+            self._note(
+                "outcome",
                 {
                     "channel": "wire",
                     "ref": record_id,
@@ -426,15 +451,15 @@ class Gate:
                     "response_bytes": ending.response_bytes,
                     "duration_us": duration_us,
                     "error": redacted_text(ending.error)[:256] or None,
-                }
+                },
             )
 
-    def _append_outcome(self, fields: FieldValues) -> None:
+    def _note(self, kind: str, fields: FieldValues) -> None:
         try:
-            self._chron.note("outcome", fields)
+            self._chron.note(kind, fields)
         except ChronError as error:
-            # The decision stands; the next start writes it down as in doubt.
-            _log.error("an outcome could not be recorded: %s", error)
+            # The decision stands; the next start writes one without its outcome down as in doubt.
+            _log.error("a record of kind %s could not be written: %s", kind, error)
 
     async def check(self, who: Credential, action: str, target: str, environment: str, client: str) -> Checked:
         """Decide and record a question an agent asks before it acts.

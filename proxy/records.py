@@ -13,6 +13,7 @@ from functools import lru_cache
 from chron import redacted_path, redacted_text
 from mappings import Mappings, Operation
 from policies import Credential, Decision, Policies, Question, TextRef
+from policies.changes import agents_text, tokens_digest
 from proxy.destinations import Route
 from proxy.facts import Facts, Inbound, request_digest
 from proxy.questions import REDACTED, FieldValues, asked_fields, limit_fields, recorded, recorded_target
@@ -149,6 +150,20 @@ def decision_fields(decision: Decision, question: Question | None = None) -> Fie
     }
 
 
+def stopped_fields(denied: Decision, exchanges: int, origin: Origin) -> FieldValues:
+    """Whose open exchanges were cut, how many, and why."""
+    return {
+        "event": "cut",
+        "agent": denied.agent,
+        "anchor": denied.anchor or None,
+        "org": denied.org or None,
+        "reason": denied.reason,
+        "code": denied.code,
+        "exchanges": exchanges,
+        "session": origin.session,
+    }
+
+
 def without(fields: FieldValues, redact: Iterable[str]) -> FieldValues:
     """Return a record without what a policy keeps out of it, and with a note of what that was."""
     kept_out = [name for name in redact if fields.get(name)]
@@ -179,6 +194,8 @@ def loaded_fields(mappings: Mappings, policies: Policies, rules_digest: str, ses
         "rules_digest": rules_digest,
         "texts": recorded(" ".join(names), _MOST_NAMES) or None,
         "agents": len(policies.agents),
+        "agents_digest": agents_text(policies).digest,
+        "tokens_digest": tokens_digest(policies),
         "skills": kinds["skill"],
         "policies": kinds["policy"],
         "mappings": len(own),

@@ -14,7 +14,9 @@ import os
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import batched
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -25,12 +27,14 @@ from ulid import ULID
 import chron
 from chron import Chron, ChronError
 from mappings import DocumentError, load_mappings
-from policies import credential, load_policies
+from policies import Policies, credential, load_policies
+from policies.changes import changes
 from proxy.api import Api, Callers, Checks, Failing, Operations
 from proxy.ca import certificate_faults, own_authority, read_roots
 from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
 from proxy.identity import load_issuers
+from proxy.lifecycle import change_records, since_last_run
 from proxy.metrics import Metrics
 from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
@@ -41,6 +45,9 @@ from proxy.uses import longest_window, restored
 from proxy.wiring import write_bundle
 
 _log = logging.getLogger(__name__)
+
+_RECORDS_AT_ONCE = 1000
+"""Of changes in the registry: a first load of ten thousand agents must leave room for decisions."""
 
 
 def utc_now() -> datetime:
@@ -62,6 +69,8 @@ class Service:
         self._tokens: dict[str, str] = {}
         self._started = now()
         self._refused = ""
+        self._registry: Policies | None = None
+        """As it was last recorded."""
         self._stopping = False
         self._reloading = asyncio.Lock()
         self._stack = contextlib.AsyncExitStack()
@@ -91,7 +100,7 @@ class Service:
         book = self._load_book()
         self.metrics = Metrics()
         self.gate = Gate(
-            book,
+            self._served(book),
             self._chron,
             Destinations(config.resolve, config.upstream, config.proxy.allowed_ports),
             origin=Origin(self.session, NAME, VERSION),
@@ -157,10 +166,6 @@ class Service:
             faults.append(str(error))
         if mappings is None or policies is None or issuers is None:
             raise ConfigError.plain("\n".join(faults))
-        if self._private:
-            policies = policies.with_tokens(
-                {agent: credential(agent, self.token(agent)).token_sha256 for agent in policies.agents}
-            )
         digest = hashlib.sha256(f"{mappings.digest}\n{policies.digest}".encode()).hexdigest()
         return Book(mappings, policies, digest, issuers)
 
@@ -173,14 +178,32 @@ class Service:
             raise ConfigError.plain("\n".join(faults))
         return listener_context(self._config.proxy.tls)
 
+    def _served(self, book: Book) -> Book:
+        """The rules as this gate obeys them: in a private one each agent has one more token."""
+        if not self._private:
+            return book
+        tokens = {agent: credential(agent, self.token(agent)).token_sha256 for agent in book.policies.agents}
+        return replace(book, policies=book.policies.with_tokens(tokens))
+
     async def _record_book(self, book: Book) -> None:
-        """Keep every rule text by its digest, so that any decision can be decided again, and say what is in force."""
+        """Keep every rule text by its digest, so that any decision can be decided again, and say what is in force.
+
+        What happened to the registry since the last load is told first.
+        """
+        if self._registry is None:
+            changed = await asyncio.to_thread(since_last_run, self._config.chron, book.policies)
+        else:
+            changed = await asyncio.to_thread(changes, self._registry, book.policies)
         texts: list[tuple[str, str, str, str, str]] = [
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.mappings.texts),
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.texts),
         ]
         await asyncio.to_thread(self._chron.keep, texts)
-        await self._chron.append("policy", loaded_fields(book.mappings, book.policies, book.digest, self.session))
+        loaded = loaded_fields(book.mappings, book.policies, book.digest, self.session)
+        records = [*change_records(changed, self.session), ("policy", loaded)]
+        for batch in batched(records, _RECORDS_AT_ONCE):
+            await self._chron.append_many(batch)
+        self._registry = book.policies
 
     def _uses_of(self, book: Book) -> dict[str, list[datetime]]:
         """How the limits of these rules were used so far, from the Chron; blocks."""
@@ -207,7 +230,7 @@ class Service:
             self._refused = ""
             # Of limits that are new, calls still on their way to the disk are not counted.
             self.gate.uses.adopt(uses)
-            self.gate.book = book
+            self.gate.book = self._served(book)
             self.engine.reload(listener)
             self.metrics.reloaded("loaded")
             return book.digest

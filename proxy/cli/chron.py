@@ -200,10 +200,13 @@ def _print(record: Record, as_json: bool) -> bool:
 
 
 def _line(record: Record) -> str:
-    text = {name: printable(record.text(name)) for name in (*_COLUMNS, "ref", "result", "event", "mode")}
+    names = (*_COLUMNS, "ref", "result", "event", "mode", "human", "organisation")
+    text = {name: printable(record.text(name)) for name in names}
     at = text["ts"][:19].replace("T", " ") + "Z"
     if record.kind != "decision":
-        about = text["event"] or f"{text['result']} {text['ref']}".strip() or text["action"]
+        whom = text["agent"] or text["human"] or text["organisation"]
+        told = f"{text['event']} {whom}" if text["event"] else f"{text['result']} {text['ref']}"
+        about = told.strip() or text["action"]
         return f"{at}  {printable(record.kind)}  {about}  {text['id']}"
     word = click.style(f"{text['outcome']:5}", fg=_COLOURS.get(text["outcome"]))
     observed = " (observed)" if text["mode"] == "observe" else ""

@@ -22,7 +22,7 @@ from mitmproxy.proxy import commands, events, layer, mode_specs, server, server_
 from mitmproxy.proxy.layers.http import HTTPMode
 
 from mappings import Problem
-from policies import Credential
+from policies import Credential, Decision
 from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import Route
 from proxy.facts import Inbound
@@ -30,6 +30,7 @@ from proxy.identity import ClientCertificate
 from proxy.mitm import flows, layers
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
+from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
 from proxy.pipeline import NOBODY, Ending, Verdict
 
@@ -299,6 +300,26 @@ class AgentConnection(server.LiveConnectionHandler):
     def abort(self) -> None:
         """Close the agent's connection now; what is open on it ends as failed."""
         self._close_client()
+
+    def cut(self, refusal: Refusing) -> list[Decision]:
+        """Break the connection off when somebody on it may no longer act; why, once for each exchange that ends.
+
+        A tunnel with nothing open stays: its next request is refused, with the reason.
+        """
+        stopped: list[Decision] = []
+        for flow in list(self._open.values()):
+            exchange: Exchange = flow.metadata[_EXCHANGE]
+            denied = refusal(exchange.head.credential)
+            if denied is not None:
+                self._finish(flow, "failed", error=denied.reason)
+                stopped.append(denied)
+        if stopped:
+            # Not closed: what waits in a buffer would still be sent, in both directions.
+            for transport in self.transports.values():
+                if transport.writer is not None:
+                    cast(asyncio.StreamWriter, transport.writer).transport.abort()
+            self._close_client()
+        return stopped
 
     def release(self) -> None:
         """Close what is still open when the agent is gone.

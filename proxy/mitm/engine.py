@@ -19,6 +19,7 @@ from proxy.mitm import tls
 from proxy.mitm.connection import AgentConnection
 from proxy.mitm.flows import Exchange, serialise
 from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls, SecuredStream
+from proxy.mitm.sweeping import Sweeper
 from proxy.pipeline import Ending, Gate
 
 _log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Engine:
         self._server: asyncio.Server | None = None
         self._connections: dict[AgentConnection, asyncio.Task[None]] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._sweeper = Sweeper(gate, self._connections.keys())
         self._open: dict[str, tuple[Exchange, asyncio.TimerHandle]] = {}
         self._idle = asyncio.Event()
         self._idle.set()
@@ -84,6 +86,7 @@ class Engine:
         # turn of the loop.
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         self._server = await asyncio.start_server(self._accept, listen.host, listen.port, backlog=1024)
+        self._sweeper.sweep()
         host, port = self._server.sockets[0].getsockname()[:2]
         return Address(host, port)
 
@@ -145,6 +148,7 @@ class Engine:
         """A verdict forwards: from now on this exchange needs an ending."""
         timer = asyncio.get_running_loop().call_later(self._response_timeout_s, connection.give_up, exchange)
         self._open[flow_id] = (exchange, timer)
+        self._sweeper.expect(exchange.head.credential.expires)
         self._idle.clear()
         self.gate.metrics.open_exchanges.set(len(self._open))
 
@@ -172,6 +176,7 @@ class Engine:
         """Accept nothing more, let open exchanges end up to a limit, then close what is left."""
         if self._server is not None:
             self._server.close()
+        self._sweeper.stop()
         try:
             await asyncio.wait_for(self.idle(), drain_timeout_s)
         except TimeoutError:
@@ -198,6 +203,11 @@ class Engine:
                 self.gate.finish(exchange.verdict, ending)
 
     def reload(self, listener: SSL.Context | None = None) -> None:
-        """Forget cached TLS contexts, so that changed CA files count; new connections meet the new listener."""
+        """Let changed rules count.
+
+        Cached TLS contexts are forgotten, new connections meet the new listener, and what is open of agents that
+        were stopped is ended.
+        """
         tls.forget_contexts()
         self._listener = listener
+        self._sweeper.sweep()

@@ -190,6 +190,42 @@ async def test_a_refusal_has_reason_record_and_outcome(
     assert {outcome["result"] for outcome in outcomes} == {"blocked"}
 
 
+STOPPED = book(agents={**AGENTS, "agents": [agent("deploy-bot", state="suspended")]})
+
+
+async def test_an_agent_that_is_stopped_while_its_record_is_written_sends_nothing(log: Chron) -> None:
+    """The permission is on disk and nothing has left: its outcome is `blocked`, and what stopped it is decided too."""
+    gate = gate_with(log)
+
+    async def stopped_meanwhile(host: str) -> tuple[str, ...]:
+        gate.book = STOPPED
+        return await lookup(host)
+
+    gate.destinations._lookup = stopped_meanwhile
+    verdict = await judged(gate, inbound())
+    assert verdict.route is None
+    assert verdict.answer is not None
+    allowed, denied = await records(log)
+    assert (allowed["outcome"], denied["outcome"], denied["code"]) == ("ALLOW", "DENY", "agent.suspended")
+    assert (verdict.chron_id, json.loads(verdict.answer.body)["reason"]) == (denied["id"], denied["reason"])
+    outcomes = {outcome["ref"]: outcome for outcome in await records(log, "outcome")}
+    assert {outcome["result"] for outcome in outcomes.values()} == {"blocked"}
+    assert outcomes[allowed["id"]]["error"] == denied["reason"] == "agent:deploy-bot -- suspended"
+    assert len(outcomes) == 2
+
+
+async def test_a_body_is_judged_by_what_stopped_its_agent(log: Chron) -> None:
+    """Rules of the head stay those of the body, but for whether the agent may act at all."""
+    gate = gate_with(log)
+    head = gate.read_head(inbound("POST", "/runs", content_type="application/json", content_length="2"), WHO)
+    assert head.needs_body
+    gate.book = STOPPED
+    verdict = await gate.judge(head, b"{}")
+    assert verdict.route is None
+    (denied,) = await records(log)
+    assert (denied["outcome"], denied["reason"]) == ("DENY", "agent:deploy-bot -- suspended")
+
+
 async def test_a_target_that_cannot_be_found_was_allowed(log: Chron) -> None:
     """A name without an address is no denial: 502, the decision says ALLOW and the outcome `failed`."""
     rules = {**MAPPINGS, "rules": [{"id": "b", "match": {"host": "b.test", "path": "/x"}, "action": "data:read"}]}

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from chron.body import MAX_BODY_BYTES, canonical, checked
 from mappings import Operation, RuleRef, compile_mappings, load_mappings, read_document
 from policies import Decision, Mode, Outcome, TextRef, compile_policies
+from policies.changes import tokens_digest
 from proxy.destinations import Route
 from proxy.facts import FactsError, Inbound, read_facts
 from proxy.records import (
@@ -194,6 +195,8 @@ def test_a_loaded_set_names_the_operators_texts_and_counts_the_rest(tmp_path: Pa
     packs = fields.pop("packs")
     assert isinstance(packs, int)
     assert packs > 3
+    assert fields.pop("agents_digest") == next(text.digest for text in rules.texts if text.kind == "agents")
+    assert fields.pop("tokens_digest") == tokens_digest(rules)
     assert fields == {
         "event": "loaded",
         "rules_digest": "digest",

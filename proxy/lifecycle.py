@@ -1,0 +1,68 @@
+"""What happened to agents, humans and organisations, as records: at each load the registry is compared with the last.
+
+The registry of the last run is read back from the Chron, so that what was edited while no gate was running is told at
+the next start. Whoever wrote the change is not told: a file has no author. Nothing here writes.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import chron
+from policies import Policies
+from policies.changes import Change, agents_text, changes, registered, tokens_digest
+from proxy.questions import FieldValues, recorded
+
+_NEWEST = 64
+"""Among how many records of rules the newest load is looked for before all are read."""
+_TOKENS_TOLD = frozenset({"added", "removed", "tokens-changed", "not-compared"})
+"""Events after which another digest of all tokens is no news."""
+
+
+def since_last_run(path: Path, registry: Policies) -> list[Change]:
+    """Return what changed in the registry since it was last loaded, by whatever gate wrote this Chron; blocks."""
+    last = _last_loaded(path)
+    if last is None:
+        return changes(None, registry)
+    found = list(_between(path, last.text("agents_digest"), registry))
+    exchanged = last.text("tokens_digest") != tokens_digest(registry)
+    if exchanged and not any(change.event in _TOKENS_TOLD for change in found):
+        reason = "a token took another's place while no gate was running"
+        found.append(Change("agent", "tokens-exchanged", {"reason": reason}))
+    return found
+
+
+def _last_loaded(path: Path) -> chron.Record | None:
+    newest = chron.tail(path, _NEWEST, kind="policy")
+    found = [record for record in newest if record.text("event") == "loaded"]
+    if not found and len(newest) == _NEWEST:
+        found = [record for record in chron.find(path, kind="policy") if record.text("event") == "loaded"]
+    return found[-1] if found else None
+
+
+def _between(path: Path, digest: str, registry: Policies) -> Iterator[Change]:
+    text = agents_text(registry)
+    if text.digest == digest:
+        return
+    before = chron.kept_text(path, text.kind, digest)
+    known, now = registered(before or ""), registered(text.text)
+    if known is None or now is None:
+        reason = "the registry of the last run cannot be read any more; what changed since is not told"
+        yield Change("agent", "not-compared", {"reason": reason})
+        return
+    # Both without tokens: the kept text has lost their hashes.
+    yield from changes(known, now)
+
+
+def change_records(found: list[Change], session: str) -> list[tuple[str, FieldValues]]:
+    """Return the records that tell of changes."""
+    return [
+        (
+            change.kind,
+            {
+                "event": change.event,
+                **{name: recorded(value) if isinstance(value, str) else value for name, value in change.fields.items()},
+                "session": session,
+            },
+        )
+        for change in found
+    ]

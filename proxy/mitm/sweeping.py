@@ -1,0 +1,67 @@
+"""Stops what is still open of agents that may no longer act: streams, WebSockets, downloads, calls under way.
+
+Each request is judged when it comes. What goes on after that is asked about again after every reload, and when the
+first known end comes: of an agent, a human, a token, a grant, or of what proved a connection's agent. What was cut
+stands in the Chron twice: as the outcome of each exchange, and as one record for each agent.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Protocol
+
+from policies import Credential, Decision
+from policies.ends import next_end
+from proxy.pipeline import Gate
+
+LOOK_AGAIN_S = 60.0
+"""The longest wait for an end that is known: a clock that was set must not keep a stream open for hours."""
+
+type Refusing = Callable[[Credential], Decision | None]
+
+
+class Connection(Protocol):
+    """What can be swept."""
+
+    def cut(self, refusal: Refusing) -> list[Decision]: ...
+
+
+class Sweeper:
+    """Looks through the open connections; lives in the gate's event loop."""
+
+    def __init__(self, gate: Gate, connections: Collection[Connection]) -> None:
+        self._gate = gate
+        self._connections = connections
+        self._timer: asyncio.TimerHandle | None = None
+        self._next: datetime | None = None
+
+    def sweep(self) -> None:
+        """Cut what belongs to agents that may not act now, record it, and wait for the next end."""
+        asked: dict[Credential, Decision | None] = {}
+
+        def refusal(who: Credential) -> Decision | None:
+            if who not in asked:
+                asked[who] = self._gate.refusal(who)
+            return asked[who]
+
+        cut = Counter(denied for connection in list(self._connections) for denied in connection.cut(refusal))
+        for denied, exchanges in cut.items():
+            self._gate.stopped(denied, exchanges)
+        self.stop()
+        self.expect(next_end(self._gate.book.policies, self._gate.now()))
+
+    def expect(self, end: datetime | None) -> None:
+        """Sweep when `end` comes, unless that happens before anyway."""
+        if end is None or (self._next is not None and self._next <= end):
+            return
+        self.stop()
+        self._next = end
+        wait_s = (end - self._gate.now()).total_seconds()
+        self._timer = asyncio.get_running_loop().call_later(min(max(wait_s, 0.0), LOOK_AGAIN_S), self.sweep)
+
+    def stop(self) -> None:
+        """Wait for no end any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._next = None

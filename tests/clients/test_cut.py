@@ -1,0 +1,160 @@
+"""What is open when an agent is stopped ends there: over real sockets, with a gate that is a process of its own."""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+
+from clients.tools import Served
+from support.targets import Origin
+
+SUSPENDED = "agent:deploy-bot -- suspended"
+both_versions = pytest.mark.parametrize("http2", [False, True], ids=["http/1.1", "h2"])
+
+
+@pytest.fixture
+def gate(served: Callable[..., Served], origin: Origin) -> Served:
+    return served(origin)
+
+
+@contextlib.contextmanager
+def client_of(gate: Served, http2: bool, agent: str = "deploy-bot") -> Iterator[httpx.Client]:
+    trusted = ssl.create_default_context(cafile=str(gate.ca))
+    with httpx.Client(proxy=gate.proxy(agent), verify=trusted, http2=http2, trust_env=False, timeout=30) as client:
+        yield client
+
+
+def suspend(gate: Served, *command: str) -> None:
+    done = gate.claiim(*(command or ("agent", "suspend", "deploy-bot")))
+    assert (done.code, "the gate has loaded the change" in done.err) == (0, True), done.said
+
+
+def cut(gate: Served, reason: str = SUSPENDED, code: str = "agent.suspended", **wanted: Any) -> dict[str, Any]:
+    """Stop the gate; the outcome of the one exchange that was cut, which the Chron also tells of its agent."""
+    gate.stop()
+    (allowed,) = gate.decisions(outcome="ALLOW", agent="deploy-bot", **wanted)
+    outcome = gate.outcome_of(allowed)
+    assert (outcome["result"], outcome["error"]) == ("failed", reason)
+    (told,) = [record for record in gate._records("agent") if record["event"] == "cut"]
+    assert (told["agent"], told["anchor"], told["reason"]) == ("deploy-bot", "alice@acme.test", reason)
+    assert (told["code"], told["exchanges"]) == (code, 1)
+    return outcome
+
+
+@both_versions
+def test_events_end_when_the_agent_is_suspended(gate: Served, origin: Origin, http2: bool) -> None:
+    """The stream breaks off; another agent's goes on to its end."""
+    with (
+        client_of(gate, http2) as mine,
+        client_of(gate, http2, "reader-bot") as others,
+        mine.stream("GET", f"{origin.url}/sse") as events,
+        others.stream("GET", f"{origin.url}/sse") as kept,
+    ):
+        parts, kept_parts = events.iter_raw(), kept.iter_raw()
+        assert next(parts) == next(kept_parts) == b"data: first\n\n"
+        suspend(gate)
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+            next(parts)
+        origin.release()
+        assert b"".join(kept_parts) == b"data: last\n\n"
+    outcome = cut(gate)
+    assert outcome["response_bytes"] == len("data: first\n\n")
+    (other,) = gate.decisions(agent="reader-bot")
+    assert gate.outcome_of(other)["result"] == "sent"
+
+
+@both_versions
+def test_a_download_ends_when_the_agent_is_suspended(gate: Served, origin: Origin, http2: bool) -> None:
+    """Not even what the gate had read already is passed on: the agent gets less than the target sent."""
+    received = 0
+    with client_of(gate, http2) as client, client.stream("GET", f"{origin.url}/download?mb=2000") as download:
+        parts = download.iter_raw()
+        received += len(next(parts))
+        suspend(gate)
+        with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+            received += sum(len(part) for part in parts)
+    outcome = cut(gate)
+    assert 0 < received <= outcome["response_bytes"] < 2000 * 2**20
+
+
+@both_versions
+def test_an_upload_ends_when_the_agent_is_suspended(gate: Served, origin: Origin, http2: bool) -> None:
+    """A body on its way stops; the target does not get its end."""
+
+    def body() -> Iterator[bytes]:
+        yield b"x" * 65536
+        origin.wait_seen()
+        suspend(gate)
+        while True:
+            yield b"x" * 65536
+
+    with client_of(gate, http2) as client, pytest.raises(httpx.TransportError) as broken:
+        client.post(f"{origin.url}/upload", content=body())
+    assert not isinstance(broken.value, httpx.TimeoutException)
+    cut(gate)
+    (seen,) = origin.seen
+    assert not seen.complete
+
+
+@both_versions
+def test_a_call_that_waits_for_its_answer_ends(gate: Served, origin: Origin, http2: bool) -> None:
+    """The target has the request; its answer no longer reaches the agent."""
+    with client_of(gate, http2) as client:
+
+        def ask() -> httpx.Response:
+            return client.get(f"{origin.url}/slow")
+
+        async def suspended_meanwhile() -> None:
+            asking = asyncio.create_task(asyncio.to_thread(ask))
+            await asyncio.to_thread(origin.wait_seen)
+            await asyncio.to_thread(suspend, gate)
+            with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+                await asking
+
+        asyncio.run(suspended_meanwhile())
+    cut(gate)
+
+
+def test_a_websocket_ends_when_the_agent_is_suspended(gate: Served, origin: Origin) -> None:
+    """It carried both ways until then, and nothing after."""
+
+    async def talk() -> tuple[str, aiohttp.WSMsgType]:
+        trusted = ssl.create_default_context(cafile=str(gate.ca))
+        async with aiohttp.ClientSession() as session:
+            connected = session.ws_connect(f"{origin.url}/ws".replace("https", "wss"), proxy=gate.proxy(), ssl=trusted)
+            async with connected as socket:
+                await socket.send_str("ping")
+                said = await socket.receive_str(timeout=30)
+                await asyncio.to_thread(suspend, gate)
+                ended = await socket.receive(timeout=30)
+                return said, ended.type
+
+    said, ended = asyncio.run(talk())
+    assert said == "ping"
+    assert ended in (aiohttp.WSMsgType.ERROR, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
+    outcome = cut(gate)
+    assert (outcome["request_bytes"], outcome["response_bytes"]) == (4, 4)
+
+
+@both_versions
+def test_a_request_whose_body_is_on_its_way_is_refused(gate: Served, origin: Origin, http2: bool) -> None:
+    """What was not decided when the agent was stopped is decided by the rules that stopped it."""
+
+    def body() -> Iterator[bytes]:
+        yield b'{"destroy": '
+        suspend(gate)
+        yield b"false}"
+
+    with client_of(gate, http2) as client:
+        answer = client.post(f"{origin.url}/runs", content=body(), headers={"content-type": "application/json"})
+    assert (answer.status_code, answer.json()["reason"]) == (403, SUSPENDED)
+    gate.stop()
+    (denied,) = gate.decisions()
+    assert (denied["outcome"], denied["reason"], denied["code"]) == ("DENY", SUSPENDED, "agent.suspended")
+    assert (denied["id"], gate.outcome_of(denied)["result"]) == (answer.json()["chron_id"], "blocked")
+    assert not origin.seen
