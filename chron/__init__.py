@@ -4,7 +4,7 @@ An append-only, hash-chained SQLite log: a record is on disk before its producer
 record shows. It knows nothing of agents, policies or requests; it writes down flat facts. It never changes,
 drops or reorders a record, never guesses an outcome, and opens no socket.
 
-Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `open_reader`. Proof: `verify`. Before writing:
+Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `kept`, `open_reader`. Proof: `verify`. Before writing:
 `redacted_path`, `redacted_text`.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chron.batch import Receipt
     from chron.log import Chron
     from chron.printable import printable
-    from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
+    from chron.reading import Record, Shown, TextLine, find, follow, kept, open_reader, seen, show, tail
     from chron.verification import Verification, verify
 
 _HOMES = {
@@ -29,6 +29,7 @@ _HOMES = {
     "TextLine": "chron.reading",
     "find": "chron.reading",
     "follow": "chron.reading",
+    "kept": "chron.reading",
     "printable": "chron.printable",
     "open_reader": "chron.reading",
     "seen": "chron.reading",
@@ -49,6 +50,7 @@ __all__ = [
     "Verification",
     "find",
     "follow",
+    "kept",
     "open_reader",
     "printable",
     "redacted_path",
