@@ -11,6 +11,7 @@ skipped: a deny that nobody reads allows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mappings.documents import Document, DocumentError, Fault, Place, read_document
@@ -19,54 +20,69 @@ from policies.deciding import Policies
 from policies.rulebook import Activations, Seen
 from policies.values import PolicyError
 
+BUNDLE_SUFFIX = ".claiim"
+"""Of files that hold signed texts (`policies.bundles`)."""
 
-def load_policies(
-    agents_file: Path,
-    policy_paths: Sequence[Path],
-    *,
-    seen: Seen | None = None,
-    activations: Activations | None = None,
-) -> Policies:
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the skills and policies are, and which of their versions count."""
+
+    paths: Sequence[Path] = ()
+    """Files and folders."""
+    documents: Sequence[Document] = ()
+    """What was read already: the texts of signed bundles."""
+    activations: Activations = field(default_factory=Activations)
+
+
+type PolicyPaths = Sequence[Path] | Sources
+"""Paths alone mean: of every text its highest version."""
+
+
+def load_policies(agents_file: Path, policy_paths: PolicyPaths, *, seen: Seen | None = None) -> Policies:
     """Return what these files say; raise PolicyError with every fault in all of them. Blocks on the disk."""
     faults: list[Fault] = []
     agents = _document(agents_file, faults, 'create it with "claiim agent add" or "claiim init"')
-    policies, found = _compile(agents, agents_file, policy_paths, seen, faults, activations)
-    if policies is None or found:
-        raise PolicyError(found)
-    return policies
+    return _compiled(agents, agents_file, policy_paths, seen, faults)
 
 
-def load_with_agents(text: str, agents_file: Path, policy_paths: Sequence[Path]) -> Policies:
+def load_with_agents(text: str, agents_file: Path, policy_paths: PolicyPaths) -> Policies:
     """Return what these files would say if `text` were the agents file; raise PolicyError."""
     faults: list[Fault] = []
     try:
         agents = read_document(text, str(agents_file), error=PolicyError)
     except DocumentError as wrong:
         agents, faults = None, list(wrong.faults)
-    policies, found = _compile(agents, agents_file, policy_paths, None, faults)
-    if policies is None or found:
-        raise PolicyError(found)
-    return policies
+    return _compiled(agents, agents_file, policy_paths, None, faults)
 
 
-def _compile(
+def read_texts(policy_paths: Sequence[Path], agents_file: Path, faults: list[Fault]) -> list[Document]:
+    """Return the documents in these files and folders; what cannot be read goes to `faults`."""
+    read = [_document(path, faults, "check the path") for path in _files(policy_paths, agents_file, faults)]
+    return [document for document in read if document]
+
+
+def _compiled(
     agents: Document | None,
     agents_file: Path,
-    policy_paths: Sequence[Path],
+    policy_paths: PolicyPaths,
     seen: Seen | None,
     faults: list[Fault],
-    activations: Activations | None = None,
-) -> tuple[Policies | None, list[Fault]]:
+) -> Policies:
+    sources = policy_paths if isinstance(policy_paths, Sources) else Sources(policy_paths)
     before = len(faults)
-    rules = [_document(path, faults, "check the path") for path in _files(policy_paths, agents_file, faults)]
+    rules = read_texts(sources.paths, agents_file, faults)
     policies, found = compile_what_is_there(
         agents,
-        [document for document in rules if document],
+        [*rules, *sources.documents],
         seen=seen,
         complete=len(faults) == before,
-        activations=activations,
+        activations=sources.activations,
     )
-    return policies, faults + found
+    faults.extend(found)
+    if policies is None or faults:
+        raise PolicyError(faults)
+    return policies
 
 
 def _files(paths: Sequence[Path], agents_file: Path, faults: list[Fault]) -> Iterator[Path]:
@@ -83,6 +99,8 @@ def _files(paths: Sequence[Path], agents_file: Path, faults: list[Fault]) -> Ite
                 yield file
             elif file.suffix.lower() == ".yml":
                 _fault(faults, file, f'only "*.yaml" is read; rename it to "{file.stem}.yaml"')
+            elif file.suffix.lower() == BUNDLE_SUFFIX:
+                _fault(faults, file, 'is a bundle, which is not looked for in folders; name it in "policies"')
 
 
 def _document(path: Path, faults: list[Fault], remedy: str) -> Document | None:

@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,10 @@ import chron
 from chron import Chron, ChronError
 from mappings import DocumentError, load_mappings
 from policies import credential, load_policies
-from proxy.api import Api, Callers, Checks, Failing, Operations
+from policies.versions import History
+from proxy.activating import Activating
+from proxy.activations import sources_of
+from proxy.api import Activations, Api, Callers, Checks, Failing, Operations
 from proxy.ca import certificate_faults, own_authority, read_roots
 from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
@@ -33,6 +36,7 @@ from proxy.metrics import Metrics
 from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
 from proxy.pipeline import Book, Gate
+from proxy.questions import FieldValues
 from proxy.records import Origin, loaded_fields, refused_fields
 from proxy.uses import longest_window, restored
 from proxy.wiring import write_bundle
@@ -109,10 +113,16 @@ class Service:
         )
         operator_token = f"clo_{secrets.token_urlsafe(32)}"
         callers = Callers(self.gate, operator_token)
+        activating = Activating(config, self._chron, self.gate, self)
         operations = Operations(
-            self.gate, callers, reload=self.reload, faults=self.faults, read_record=self._read_record
+            self.gate,
+            callers,
+            reload=self.reload,
+            faults=self.faults,
+            waiting=activating.waiting,
+            read_record=self._read_record,
         )
-        self.api = Api([operations, Checks(self.gate, callers)])
+        self.api = Api([operations, Checks(self.gate, callers), Activations(activating, callers)])
         stack.push_async_callback(self.api.stop)
         self.api_address = await _listening(self.api.start, self._listen(config.api.listen))
         self.gate.destinations.guard_own_ports(frozenset({self.api_address.port}))
@@ -135,8 +145,11 @@ class Service:
 
     # --- rules ---------------------------------------------------------------------------------------
 
-    def _load_book(self) -> Book:
-        """Read mappings, policies and agents; raises DocumentError with every fault."""
+    def _load_book(self, history: History | None = None) -> Book:
+        """Read mappings, policies and agents; raises DocumentError with every fault.
+
+        Which versions are in force says `history`, else what the Chron has recorded.
+        """
         faults: list[str] = []
         mappings = policies = None
         try:
@@ -144,7 +157,8 @@ class Service:
         except DocumentError as error:
             faults.append(str(error))
         try:
-            policies = load_policies(self._config.agents, self._config.policies, seen=self._chron.seen())
+            sources = sources_of(self._config, history)
+            policies = load_policies(self._config.agents, sources, seen=self._chron.seen())
         except DocumentError as error:
             faults.append(str(error))
         if mappings is None or policies is None:
@@ -157,13 +171,17 @@ class Service:
         return Book(mappings, policies, digest)
 
     async def _record_book(self, book: Book) -> None:
-        """Keep every rule text by its digest, so that any decision can be decided again, and say what is in force."""
+        """Keep every rule text and say what is in force."""
+        await self._keep(book)
+        await self._chron.append("policy", loaded_fields(book.mappings, book.policies, book.digest, self.session))
+
+    async def _keep(self, book: Book) -> None:
+        """Keep every rule text by its digest, so that any decision can be decided again."""
         texts: list[tuple[str, str, str, str, str]] = [
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.mappings.texts),
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.texts),
         ]
         await asyncio.to_thread(self._chron.keep, texts)
-        await self._chron.append("policy", loaded_fields(book.mappings, book.policies, book.digest, self.session))
 
     def _uses_of(self, book: Book) -> dict[str, list[datetime]]:
         """How the limits of these rules were used so far, from the Chron; blocks."""
@@ -178,21 +196,39 @@ class Service:
         async with self._reloading:
             try:
                 book = await asyncio.to_thread(self._load_book)
-                uses = await asyncio.to_thread(self._uses_of, book)
-                await self._record_book(book)
             except DocumentError as error:
                 self._refused = str(error)
                 self.metrics.reloaded("refused")
                 with contextlib.suppress(ChronError):
                     await self._chron.append("policy", refused_fields(self._refused, self.session))
                 raise
-            self._refused = ""
-            # Of limits that are new, calls still on their way to the disk are not counted.
-            self.gate.uses.adopt(uses)
-            self.gate.book = book
-            self.engine.reload()
-            self.metrics.reloaded("loaded")
+            await self._swap(book)
             return book.digest
+
+    async def _swap(self, book: Book) -> None:
+        uses = await asyncio.to_thread(self._uses_of, book)
+        await self._record_book(book)
+        self._refused = ""
+        # Of limits that are new, calls still on their way to the disk are not counted.
+        self.gate.uses.adopt(uses)
+        self.gate.book = book
+        self.engine.reload()
+        self.metrics.reloaded("loaded")
+
+    async def attempt(self, history: History) -> None:
+        """Load the rules with other versions in force and keep their texts, without using them.
+
+        Raises DocumentError; then it is the versions that were asked for, and the gate is as well as before.
+        """
+        await self._keep(await asyncio.to_thread(self._load_book, history))
+
+    async def obey(self, history: History, records: Sequence[FieldValues]) -> None:
+        """Load the rules with other versions in force, write down who wanted it, and only then use them."""
+        async with self._reloading:
+            book = await asyncio.to_thread(self._load_book, history)
+            await self._keep(book)
+            await self._chron.append_many([("policy", fields) for fields in records])
+            await self._swap(book)
 
     def faults(self) -> list[Failing]:
         """What keeps the gate from working as it should."""
