@@ -90,11 +90,15 @@ def read_name(typed: str, known: Known) -> tuple[Name, int]:
     return meant[0], int(version or 0)
 
 
+def filed_versions(known: Known, name: tuple[str, str]) -> list[int]:
+    """Return the versions of a text that stand in files."""
+    return [ref.version for ref, place in known.values() if (ref.kind, ref.id) == name and not place.startswith(KEPT)]
+
+
 def _version(name: Name, version: int, known: Known) -> TextRef:
     versions = {ref.version: (ref, place) for ref, place in known.values() if (ref.kind, ref.id) == name}
     if not version:
-        filed = [number for number, (_, place) in versions.items() if not place.startswith(KEPT)]
-        version = max(filed or versions)
+        version = max(filed_versions(known, name) or versions)
     if version not in versions:
         listed = ", ".join(str(number) for number in sorted(versions))
         raise ChoiceRefused("unknown", f'{name[0]} "{name[1]}" has no version {version}; known: {listed}')

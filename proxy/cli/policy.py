@@ -1,6 +1,8 @@
 """`claiim policy`: look into skills and policies, try them, compare them and put them in force.
 
 claiim policy schema skill > skill.schema.json
+claiim policy versions deploy-v2
+claiim policy activate deploy-v2@3
 """
 
 import click
@@ -8,6 +10,13 @@ import click
 from proxy.cli.lazy import LazyGroup
 
 COMMANDS = {
+    "versions": ("proxy.cli.policyversions:versions", "Every known version, and which of them are in force."),
+    "activate": ("proxy.cli.policyactivate:activate", "Put versions in force."),
+    "rollback": ("proxy.cli.policyactivate:rollback", "Put the version in force that was before."),
+    "retire": ("proxy.cli.policyactivate:retire", "Put a skill or policy out of force."),
+    "waiting": ("proxy.cli.policyactivate:waiting", "What waits for a second human."),
+    "approve": ("proxy.cli.policyactivate:approve", "Say yes to what another human asked for."),
+    "refuse": ("proxy.cli.policyactivate:refuse", "Say no to it."),
     "schema": ("proxy.cli.policyschema:schema", "The JSON Schema of a skill, a policy or the registry, for editors."),
 }
 
