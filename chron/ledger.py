@@ -110,6 +110,8 @@ class Ledger:
         self.restored = schema.missing_guards(connection)
         for name in self.restored:
             connection.execute(schema.GUARDS[name])
+        for name in schema.missing_indexes(connection):
+            connection.execute(schema.INDEXES[name])
         if wrong := schema.faults(connection):
             raise ChronError(f'chron "{path}" does not verify: {wrong[0]}; run "claiim chron verify {path}"')
 

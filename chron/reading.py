@@ -11,7 +11,7 @@ writer up.
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,6 +136,8 @@ def find(
     same = {"kind": kind, "agent": agent, "anchor": anchor, "outcome": outcome, "host": host}
     conditions = [f"{name} = ?" for name, value in same.items() if value]
     values: list[str | int] = [value for value in same.values() if value]
+    if kind not in ("", "decision", "outcome"):
+        conditions.append(schema.SELDOM)
     if action:
         conditions.append("action GLOB ?" if "*" in action else "action = ?")
         values.append(action.replace("[", "[[]").replace("?", "[?]") if "*" in action else action)
@@ -218,6 +220,23 @@ def seen(path: Path | str) -> dict[tuple[str, str, int], str]:
             if version.isdecimal():
                 digests.setdefault((kind, id_, int(version)), digest)
         return digests
+    except sqlite3.Error as error:
+        raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
+    finally:
+        connection.close()
+
+
+def kept(path: Path | str, kinds: Iterable[str]) -> dict[tuple[str, str, int], str]:
+    """The text that was first kept under each (kind, id, version), of these kinds; not texts without a version."""
+    connection = connect(path)
+    try:
+        texts: dict[tuple[str, str, int], str] = {}
+        for wanted in kinds:
+            statement = "SELECT id, version, text FROM artefact WHERE kind = ? ORDER BY seq"
+            for id_, version, text in connection.execute(statement, (wanted,)):
+                if version.isdecimal():
+                    texts.setdefault((wanted, id_, int(version)), text)
+        return texts
     except sqlite3.Error as error:
         raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
     finally:

@@ -8,7 +8,7 @@ and every unknown is a DENY.
 from policies.compiling import compile_policies
 from policies.deciding import Policies
 from policies.decisions import shown_name
-from policies.loading import load_policies
+from policies.loading import PolicyPaths, Sources, load_policies
 from policies.rulebook import Activations
 from policies.values import (
     Agent,
@@ -47,7 +47,9 @@ __all__ = [
     "Outcome",
     "Policies",
     "PolicyError",
+    "PolicyPaths",
     "Question",
+    "Sources",
     "Stage",
     "State",
     "Text",

@@ -13,6 +13,7 @@ allows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mappings.documents import Document, DocumentError, Fault, Place, read_document
@@ -25,48 +26,53 @@ from policies.values import PolicyError
 REGISTRY_TIMES_LARGER = 32
 """The registry may be this much larger than a text: commands write it, for some ten thousands of agents."""
 
-
 TESTS = ".test.yaml"
 """How the name of a file of tests ends."""
 
+BUNDLE_SUFFIX = ".claiim"
+"""Of files that hold signed texts (`policies.bundles`)."""
 
-def load_policies(
-    agents_file: Path,
-    policy_paths: Sequence[Path],
-    *,
-    seen: Seen | None = None,
-    activations: Activations | None = None,
-) -> Policies:
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the skills and policies are, and which of their versions count."""
+
+    paths: Sequence[Path] = ()
+    """Files and folders."""
+    documents: Sequence[Document] = ()
+    """What was read already: the texts of signed bundles."""
+    activations: Activations = field(default_factory=Activations)
+
+
+type PolicyPaths = Sequence[Path] | Sources
+"""Paths alone mean: of every text its highest version."""
+
+
+def load_policies(agents_file: Path, policy_paths: PolicyPaths, *, seen: Seen | None = None) -> Policies:
     """Return what these files say; raise PolicyError with every fault in all of them. Blocks on the disk."""
     faults: list[Fault] = []
     agents = _registry(agents_file, faults)
-    policies, found = _compile(agents, agents_file, policy_paths, seen, faults, activations)
-    if policies is None or found:
-        raise PolicyError(found)
-    return policies
+    return _compiled(agents, agents_file, policy_paths, seen, faults)
 
 
-def load_with_agents(text: str, agents_file: Path, policy_paths: Sequence[Path]) -> Policies:
+def load_with_agents(text: str, agents_file: Path, policy_paths: PolicyPaths) -> Policies:
     """Return what these files would say if `text` were the agents file; raise PolicyError."""
     faults: list[Fault] = []
     try:
         agents = read_document(text, str(agents_file), error=PolicyError, times_larger=REGISTRY_TIMES_LARGER)
     except DocumentError as wrong:
         agents, faults = None, list(wrong.faults)
-    policies, found = _compile(agents, agents_file, policy_paths, None, faults)
-    if policies is None or found:
-        raise PolicyError(found)
-    return policies
+    return _compiled(agents, agents_file, policy_paths, None, faults)
 
 
 def read_texts(agents_file: Path | None, policy_paths: Sequence[Path]) -> tuple[Document | None, list[Document]]:
     """Return the registry, when a file is named, and the texts, read and not compiled; raise PolicyError."""
     faults: list[Fault] = []
     agents = _registry(agents_file, faults) if agents_file else None
-    rules = [_document(path, faults, "check the path") for path in _files(policy_paths, agents_file, faults)]
+    rules = documents_in(policy_paths, agents_file, faults)
     if faults:
         raise PolicyError(faults)
-    return agents, [document for document in rules if document]
+    return agents, rules
 
 
 def read_tests(paths: Sequence[Path]) -> list[Document]:
@@ -90,24 +96,33 @@ def files_of_tests(paths: Sequence[Path]) -> Iterator[Path]:
                 yield file
 
 
-def _compile(
+def documents_in(policy_paths: Sequence[Path], agents_file: Path | None, faults: list[Fault]) -> list[Document]:
+    """Return the documents in these files and folders; what cannot be read goes to `faults`."""
+    read = [_document(path, faults, "check the path") for path in _files(policy_paths, agents_file, faults)]
+    return [document for document in read if document]
+
+
+def _compiled(
     agents: Document | None,
     agents_file: Path,
-    policy_paths: Sequence[Path],
+    policy_paths: PolicyPaths,
     seen: Seen | None,
     faults: list[Fault],
-    activations: Activations | None = None,
-) -> tuple[Policies | None, list[Fault]]:
+) -> Policies:
+    sources = policy_paths if isinstance(policy_paths, Sources) else Sources(policy_paths)
     before = len(faults)
-    rules = [_document(path, faults, "check the path") for path in _files(policy_paths, agents_file, faults)]
+    rules = documents_in(sources.paths, agents_file, faults)
     policies, found = compile_what_is_there(
         agents,
-        [document for document in rules if document],
+        [*rules, *sources.documents],
         seen=seen,
         complete=len(faults) == before,
-        activations=activations,
+        activations=sources.activations,
     )
-    return policies, faults + found
+    faults.extend(found)
+    if policies is None or faults:
+        raise PolicyError(faults)
+    return policies
 
 
 def _files(paths: Sequence[Path], agents_file: Path | None, faults: list[Fault]) -> Iterator[Path]:
@@ -126,6 +141,8 @@ def _files(paths: Sequence[Path], agents_file: Path | None, faults: list[Fault])
                 yield file
             elif file.suffix.lower() == ".yml":
                 _fault(faults, file, f'only "*.yaml" is read; rename it to "{file.stem}.yaml"')
+            elif file.suffix.lower() == BUNDLE_SUFFIX:
+                _fault(faults, file, 'is a bundle, which is not looked for in folders; name it in "policies"')
 
 
 def _registry(path: Path, faults: list[Fault]) -> Document | None:

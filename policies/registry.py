@@ -32,7 +32,7 @@ from ruamel.yaml.tokens import CommentToken
 
 from mappings.documents import Document, DocumentError, Fault, Place, read_document
 from policies.deciding import Policies
-from policies.loading import load_with_agents
+from policies.loading import PolicyPaths, load_with_agents
 from policies.values import Mode, PolicyError, State
 
 TOKEN_PREFIX = "clm_"  # noqa: S105 -- lets secret scanners find a leaked token
@@ -58,7 +58,7 @@ def new_token() -> str:
 
 def add_agent(
     path: Path,
-    policy_paths: Sequence[Path],
+    policy_paths: PolicyPaths,
     *,
     agent: str,
     anchor: str,
@@ -94,7 +94,7 @@ def add_agent(
     return _change(path, policy_paths, edit)
 
 
-def set_state(path: Path, policy_paths: Sequence[Path], agent: str, state: State) -> Policies:
+def set_state(path: Path, policy_paths: PolicyPaths, agent: str, state: State) -> Policies:
     """Suspend, resume or revoke an agent; revoking removes its tokens and is final. Raises PolicyError."""
 
     def edit(tree: Tree, document: Document) -> None:
@@ -109,7 +109,7 @@ def set_state(path: Path, policy_paths: Sequence[Path], agent: str, state: State
 
 
 def set_token(
-    path: Path, policy_paths: Sequence[Path], agent: str, token_sha256: str, *, keep_newest_old: bool = False
+    path: Path, policy_paths: PolicyPaths, agent: str, token_sha256: str, *, keep_newest_old: bool = False
 ) -> Policies:
     """Give an agent another token in place of all it had, or of all but the newest. Raises PolicyError."""
 
@@ -123,7 +123,7 @@ def set_token(
     return _change(path, policy_paths, edit)
 
 
-def _change(path: Path, policy_paths: Sequence[Path], edit: Callable[[Tree, Document], None]) -> Policies:
+def _change(path: Path, policy_paths: PolicyPaths, edit: Callable[[Tree, Document], None]) -> Policies:
     file = Path(os.path.realpath(path))  # a link stays a link; what it points to is replaced
     try:
         with _locked(file):

@@ -17,15 +17,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from mappings.documents import Document, DocumentError, Fault, Place
+from mappings.documents import Document, DocumentError, Fault, Place, read_document
 from policies.reading import read_file
 from policies.rules import TextRules
 from policies.schema import MAX_EXTENDS, AgentEntry, AppliesTo, PolicyFile, SkillFile
 from policies.textrules import Part, compile_text
-from policies.values import Text, TextRef
+from policies.values import PolicyError, Text, TextRef
 
-type Seen = Mapping[tuple[str, str, int], str]
-"""(kind, id, version) -> digest of the text that was first loaded under that version."""
+type TextKey = tuple[str, str, int]
+"""(kind, id, version)"""
+type Seen = Mapping[TextKey, str]
+"""The digest of the text that was first loaded under each version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,14 @@ class Activations:
     """Which versions were put in force by a recorded act; see `policies.versions`."""
 
     active: Mapping[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
-    """(kind, id) -> version and digest; what is not in it has its highest version in force."""
+    """(kind, id) -> version and digest, or (0, "") for what was put out of force; what is not in it has its
+    highest version in force."""
     approved: frozenset[tuple[str, str, int, str]] = frozenset()
     """(kind, id, version, digest) of all that was ever activated."""
     required: bool = False
     """Whether what was never activated is out of force."""
+    texts: Mapping[TextKey, str] = field(default_factory=dict)
+    """Texts kept as evidence: one that is in force is obeyed from here when its file is gone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +94,14 @@ class Rulebook:
 
     def finish(self) -> None:
         """Look at what the texts say together; call once, after the last `add`."""
+        for (kind, name), (version, _) in self.activations.active.items():
+            self.recall(kind, name, version)
         for versions in self.candidates.values():
             for candidate in versions.values():
                 self._compile(candidate)
         for (kind, name), (version, digest) in self.activations.active.items():
             found = self.candidates.get((kind, name), {}).get(version)
-            if self.complete and (found is None or found.ref.digest != digest):
+            if self.complete and version and (found is None or found.ref.digest != digest):
                 self.faults.append(
                     Fault(
                         Place(f"{kind}:{name}", 1, 1),
@@ -102,6 +109,23 @@ class Rulebook:
                         f'run "claiim policy activate" for another version',
                     )
                 )
+
+    def recall(self, kind: str, name: str, version: int) -> None:
+        """Take in a version from the kept texts, and all that it extends, as far as no file has them."""
+        # Otherwise whoever can remove a file removes a deny that was activated.
+        wanted, looked_at = [(kind, name, version)], set[TextKey]()
+        while wanted:
+            key = kind, name, version = wanted.pop()
+            if key in looked_at:
+                continue
+            looked_at.add(key)
+            if version not in self.candidates.get((kind, name), {}) and key in self.activations.texts:
+                source = f"chron:{kind}:{name}@{version}"
+                self.add(read_document(self.activations.texts[key], source, error=PolicyError))
+            found = self.candidates.get((kind, name), {}).get(version)
+            for pin in found.file.extends if found else ():
+                base, _, number = pin.partition("@")
+                wanted.append((kind, base, int(number)))
 
     def _register(self, document: Document, file: SkillFile | PolicyFile, ref: TextRef) -> None:
         key = (ref.kind, ref.id, ref.version)
@@ -129,6 +153,12 @@ class Rulebook:
                 self.fault(document.place(["limits", index]), message)
 
     # --- versions ---
+
+    @property
+    def refs(self) -> list[TextRef]:
+        """Every version that was read, sorted."""
+        found = [candidate.ref for versions in self.candidates.values() for candidate in versions.values()]
+        return sorted(found, key=lambda ref: (ref.kind, ref.id, ref.version))
 
     def in_force(self, kind: str, name: str) -> Candidate | None:
         """Return the version of a text that counts where none is named; None when none does."""

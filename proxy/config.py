@@ -19,6 +19,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,7 @@ _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- RFC 1122, 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _ISSUER = re.compile(r"[^#\s]{1,512}")
+_DAYS = re.compile(r"([1-9][0-9]{0,2})d")
 
 
 class ConfigError(DocumentError):
@@ -140,6 +142,18 @@ def _names_each_issuer_once(entries: list["_JwtEntry"]) -> list["_JwtEntry"]:
     return entries
 
 
+def _is_days(text: str) -> str:
+    if not _DAYS.fullmatch(text):
+        raise ValueError(f'"{text}" is not a number of days; write for example "30d"')
+    return text
+
+
+def _needs_keys(section: "_BundlesSection") -> "_BundlesSection":
+    if section.require and not section.keys:
+        raise ValueError('"require" needs "keys": without one no bundle can be verified')
+    return section
+
+
 type AddressText = Annotated[str, AfterValidator(_is_address)]
 type PlaceText = Annotated[str, AfterValidator(_is_place)]
 type NetworkText = Annotated[str, AfterValidator(_is_network)]
@@ -207,6 +221,16 @@ class _ResolveEntry(_Section):
     ca: str | None = None
 
 
+class _ActivationSection(_Section):
+    require: list[Literal["simulation", "second-approver"]] = []
+    window: Annotated[str, AfterValidator(_is_days)] = "30d"
+
+
+class _BundlesSection(_Section):
+    keys: list[str] = []
+    require: bool = False
+
+
 class _File(_Section):
     version: Annotated[int, Field(ge=1, le=1)]
     proxy: _ProxySection = _ProxySection()
@@ -221,6 +245,8 @@ class _File(_Section):
     upstream: _UpstreamSection = _UpstreamSection()
     identity: _IdentitySection = _IdentitySection()
     resolve: Annotated[dict[HostText, _ResolveEntry], BeforeValidator(_names_each_host_once)] = {}
+    activation: _ActivationSection = _ActivationSection()
+    bundles: Annotated[_BundlesSection, AfterValidator(_needs_keys)] = _BundlesSection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,6 +323,32 @@ class ResolveEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivationConfig:
+    """What it takes to put a version of a skill or policy in force."""
+
+    simulation: bool = False
+    """A recorded simulation of exactly these texts."""
+    second_approver: bool = False
+    """Another human than the one who asked."""
+    window: timedelta = timedelta(days=30)
+    """How far back that simulation goes."""
+
+    @property
+    def required(self) -> bool:
+        """Whether what was never activated is out of force."""
+        return self.simulation or self.second_approver
+
+
+@dataclass(frozen=True, slots=True)
+class BundlesConfig:
+    """Whose signatures count on bundles of texts."""
+
+    keys: tuple[Path, ...] = ()
+    require: bool = False
+    """Whether nothing but signed bundles is loaded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the gate is told; built once, never changed."""
 
@@ -319,6 +371,8 @@ class Config:
     resolve: Mapping[str, ResolveEntry] = field(default_factory=dict)
     issuers: tuple[JwtIssuer, ...] = ()
     """Whose workload tokens agents may bring."""
+    activation: ActivationConfig = ActivationConfig()
+    bundles: BundlesConfig = BundlesConfig()
 
     @property
     def operator_token(self) -> Path:
@@ -415,6 +469,12 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             JwtIssuer(entry.issuer, entry.audience, folder / entry.jwks, tuple(entry.algorithms))
             for entry in file.identity.jwt
         ),
+        activation=ActivationConfig(
+            simulation="simulation" in file.activation.require,
+            second_approver="second-approver" in file.activation.require,
+            window=timedelta(days=int(file.activation.window.removesuffix("d"))),
+        ),
+        bundles=BundlesConfig(tuple(folder / name for name in file.bundles.keys), file.bundles.require),
     )
 
 

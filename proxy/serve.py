@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import batched
@@ -29,7 +29,10 @@ from chron import Chron, ChronError
 from mappings import DocumentError, load_mappings
 from policies import Policies, credential, load_policies
 from policies.changes import changes
-from proxy.api import Api, Callers, Checks, Failing, Operations
+from policies.versions import History
+from proxy.activating import Activating
+from proxy.activations import sources_of
+from proxy.api import Activations, Api, Callers, Checks, Failing, Operations
 from proxy.ca import certificate_faults, own_authority, read_roots
 from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
@@ -40,6 +43,7 @@ from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
 from proxy.mitm.listener import listener_context
 from proxy.pipeline import Book, Gate
+from proxy.questions import FieldValues
 from proxy.records import Origin, loaded_fields, refused_fields
 from proxy.uses import longest_window, restored
 from proxy.wiring import write_bundle
@@ -122,10 +126,16 @@ class Service:
         )
         operator_token = f"clo_{secrets.token_urlsafe(32)}"
         callers = Callers(self.gate, operator_token)
+        activating = Activating(config, self._chron, self.gate, self)
         operations = Operations(
-            self.gate, callers, reload=self.reload, faults=self.faults, read_record=self._read_record
+            self.gate,
+            callers,
+            reload=self.reload,
+            faults=self.faults,
+            waiting=activating.waiting,
+            read_record=self._read_record,
         )
-        self.api = Api([operations, Checks(self.gate, callers)])
+        self.api = Api([operations, Checks(self.gate, callers), Activations(activating, callers)])
         stack.push_async_callback(self.api.stop)
         self.api_address = await _listening(self.api.start, self._listen(config.api.listen))
         self.gate.destinations.guard_own_ports(frozenset({self.api_address.port}))
@@ -148,8 +158,11 @@ class Service:
 
     # --- rules ---------------------------------------------------------------------------------------
 
-    def _load_book(self) -> Book:
-        """Read mappings, policies and agents; raises DocumentError with every fault."""
+    def _load_book(self, history: History | None = None) -> Book:
+        """Read mappings, policies and agents; raises DocumentError with every fault.
+
+        Which versions are in force says `history`, else what the Chron has recorded.
+        """
         faults: list[str] = []
         mappings = policies = issuers = None
         try:
@@ -157,7 +170,8 @@ class Service:
         except DocumentError as error:
             faults.append(str(error))
         try:
-            policies = load_policies(self._config.agents, self._config.policies, seen=self._chron.seen())
+            sources = sources_of(self._config, history)
+            policies = load_policies(self._config.agents, sources, seen=self._chron.seen())
         except DocumentError as error:
             faults.append(str(error))
         try:
@@ -186,24 +200,25 @@ class Service:
         return replace(book, policies=book.policies.with_tokens(tokens))
 
     async def _record_book(self, book: Book) -> None:
-        """Keep every rule text by its digest, so that any decision can be decided again, and say what is in force.
-
-        What happened to the registry since the last load is told first.
-        """
+        """Keep every rule text, tell what happened to the registry since the last load, and say what is in force."""
         if self._registry is None:
             changed = await asyncio.to_thread(since_last_run, self._config.chron, book.policies)
         else:
             changed = await asyncio.to_thread(changes, self._registry, book.policies)
-        texts: list[tuple[str, str, str, str, str]] = [
-            *((text.kind, text.id, text.version, text.digest, text.text) for text in book.mappings.texts),
-            *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.texts),
-        ]
-        await asyncio.to_thread(self._chron.keep, texts)
+        await self._keep(book)
         loaded = loaded_fields(book.mappings, book.policies, book.digest, self.session)
         records = [*change_records(changed, self.session), ("policy", loaded)]
         for batch in batched(records, _RECORDS_AT_ONCE):
             await self._chron.append_many(batch)
         self._registry = book.policies
+
+    async def _keep(self, book: Book) -> None:
+        """Keep every rule text by its digest, so that any decision can be decided again."""
+        texts: list[tuple[str, str, str, str, str]] = [
+            *((text.kind, text.id, text.version, text.digest, text.text) for text in book.mappings.texts),
+            *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.texts),
+        ]
+        await asyncio.to_thread(self._chron.keep, texts)
 
     def _uses_of(self, book: Book) -> dict[str, list[datetime]]:
         """How the limits of these rules were used so far, from the Chron; blocks."""
@@ -219,21 +234,40 @@ class Service:
             try:
                 book = await asyncio.to_thread(self._load_book)
                 listener = await asyncio.to_thread(self._listener_context)
-                uses = await asyncio.to_thread(self._uses_of, book)
-                await self._record_book(book)
             except DocumentError as error:
                 self._refused = str(error)
                 self.metrics.reloaded("refused")
                 with contextlib.suppress(ChronError):
                     await self._chron.append("policy", refused_fields(self._refused, self.session))
                 raise
-            self._refused = ""
-            # Of limits that are new, calls still on their way to the disk are not counted.
-            self.gate.uses.adopt(uses)
-            self.gate.book = self._served(book)
-            self.engine.reload(listener)
-            self.metrics.reloaded("loaded")
+            await self._swap(book, listener)
             return book.digest
+
+    async def _swap(self, book: Book, listener: SSL.Context | None) -> None:
+        uses = await asyncio.to_thread(self._uses_of, book)
+        await self._record_book(book)
+        self._refused = ""
+        # Of limits that are new, calls still on their way to the disk are not counted.
+        self.gate.uses.adopt(uses)
+        self.gate.book = self._served(book)
+        self.engine.reload(listener)
+        self.metrics.reloaded("loaded")
+
+    async def attempt(self, history: History) -> None:
+        """Load the rules with other versions in force and keep their texts, without using them.
+
+        Raises DocumentError; then it is the versions that were asked for, and the gate is as well as before.
+        """
+        await self._keep(await asyncio.to_thread(self._load_book, history))
+
+    async def obey(self, history: History, records: Sequence[FieldValues]) -> None:
+        """Load the rules with other versions in force, write down who wanted it, and only then use them."""
+        async with self._reloading:
+            book = await asyncio.to_thread(self._load_book, history)
+            listener = await asyncio.to_thread(self._listener_context)
+            await self._keep(book)
+            await self._chron.append_many([("policy", fields) for fields in records])
+            await self._swap(book, listener)
 
     def faults(self) -> list[Failing]:
         """What keeps the gate from working as it should."""

@@ -12,6 +12,7 @@ from proxy.pipeline import Gate
 
 type Reload = Callable[[], Awaitable[str]]
 type Faults = Callable[[], Sequence["Failing"]]
+type Waiting = Callable[[], Sequence[str]]
 type ReadRecord = Callable[[str], Awaitable[dict[str, object] | None]]
 
 
@@ -30,12 +31,20 @@ class Operations:
     """The routes for machines and operators."""
 
     def __init__(
-        self, gate: Gate, callers: Callers, *, reload: Reload, faults: Faults, read_record: ReadRecord
+        self,
+        gate: Gate,
+        callers: Callers,
+        *,
+        reload: Reload,
+        faults: Faults,
+        waiting: Waiting,
+        read_record: ReadRecord,
     ) -> None:
         self._gate = gate
         self._callers = callers
         self._reload = reload
         self._faults = faults
+        self._waiting = waiting
         self._read_record = read_record
 
     def routes(self) -> list[web.RouteDef]:
@@ -60,7 +69,11 @@ class Operations:
             for failing in self._faults()
         }
         status = 503 if faults else 200
-        return web.json_response({"status": "failing" if faults else "ok", "faults": faults}, status=status)
+        answer: dict[str, object] = {"status": "failing" if faults else "ok", "faults": faults}
+        if detailed:
+            # No fault: older versions are in force because somebody wants to be asked first.
+            answer["waiting"] = list(self._waiting())
+        return web.json_response(answer, status=status)
 
     async def _metrics(self, _: web.Request) -> web.Response:
         # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import click
 
-from policies import Agent, Mode, Policies, State, credential, load_policies
+from policies import Agent, Mode, Policies, State, credential
 from policies.registry import add_agent, new_token, set_state, set_token
+from proxy.activations import load_in_force, sources_of
 from proxy.cli.options import (
     EXIT_CONFIGURATION,
     EXIT_DENY,
@@ -73,7 +74,7 @@ def add(
         fail("--new-anchor needs --org: which organisation is the person in?", 2)
     add_agent(
         config.agents,
-        config.policies,
+        sources_of(config),
         agent=name,
         anchor=anchor,
         org=org,
@@ -165,14 +166,14 @@ def rotate(name: str, keep_old: bool, as_json: bool, config_path: Path | None) -
     config = load_config(config_path)
     token = new_token()
     digest = credential(name, token).token_sha256
-    set_token(config.agents, config.policies, name, digest, keep_newest_old=keep_old)
+    set_token(config.agents, sources_of(config), name, digest, keep_newest_old=keep_old)
     _print_token(name, token, as_json)
     _announce(config)
 
 
 def _set_state(name: str, state: State, as_json: bool, config_path: Path | None) -> None:
     config = load_config(config_path)
-    set_state(config.agents, config.policies, name, state)
+    set_state(config.agents, sources_of(config), name, state)
     if as_json:
         print_json({"agent": name, "state": state.value})
     else:
@@ -190,7 +191,7 @@ def _print_token(name: str, token: str, as_json: bool) -> None:
 
 def _load(config_path: Path | None) -> Policies:
     config = load_config(config_path)
-    return load_policies(config.agents, config.policies)
+    return load_in_force(config)
 
 
 def _sorted(policies: Policies) -> list[Agent]:

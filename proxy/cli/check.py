@@ -19,7 +19,10 @@ from chron import ChronError
 from mappings import DocumentError, load_mappings
 from mappings.catalogues import CatalogueError, age, shipped
 from mappings.loading import catalogues_in_use
-from policies import Policies, load_policies
+from policies import Policies
+from policies.rulebook import TextKey
+from policies.versions import History
+from proxy.activations import load_in_force, not_activated, recorded
 from proxy.ca import certificate_faults
 from proxy.cli.options import EXIT_DENY, config_option, json_option, print_json
 from proxy.config import Config, load_config
@@ -40,7 +43,7 @@ def check(as_json: bool, config_path: Path | None) -> None:
         now = datetime.datetime.now(datetime.UTC)
         faults.extend(certificate_faults(config, now))
         _tried(lambda: load_issuers(config.issuers), faults)
-        warnings = _warnings(config, now.date())
+        warnings = _warnings(config, now.date()) + _waiting(config, policies)
     if as_json:
         print_json({"ok": not faults, "faults": faults, "warnings": warnings})
     for fault in [] if as_json else faults:
@@ -58,10 +61,14 @@ def check(as_json: bool, config_path: Path | None) -> None:
 
 
 def _load_rules(config: Config, faults: list[str]) -> Policies | None:
-    seen = (_tried(lambda: chron.seen(config.chron), faults) if config.chron.exists() else None) or {}
-    policies = _tried(lambda: load_policies(config.agents, config.policies, seen=seen), faults)
+    seen, history = _tried(lambda: _past(config.chron), faults) or ({}, History())
+    policies = _tried(lambda: load_in_force(config, history=history, seen=seen), faults)
     _tried(lambda: load_mappings(config.mappings, config.catalogues), faults)
     return policies
+
+
+def _past(path: Path) -> tuple[dict[TextKey, str], History]:
+    return (chron.seen(path) if path.exists() else {}), recorded(path)
 
 
 def _warnings(config: Config, today: datetime.date) -> list[str]:
@@ -70,6 +77,14 @@ def _warnings(config: Config, today: datetime.date) -> list[str]:
         return age.warnings(catalogues_in_use(config.catalogues), shipped(), today)
     except CatalogueError:
         return []
+
+
+def _waiting(config: Config, policies: Policies | None) -> list[str]:
+    """Versions that were never put in force, where that takes an act of somebody."""
+    if policies is None or not config.activation.required:
+        return []
+    remedy = 'run "claiim policy activate"'
+    return [f"{line}; {remedy}" for line in not_activated(policies, recorded(config.chron))]
 
 
 def _tried[T](load: Callable[[], T], faults: list[str]) -> T | None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from policies import Credential, Explanation, Outcome, Question, load_policies
+from policies import Credential, Explanation, Outcome, Question
+from proxy.activations import load_in_force
 from proxy.cli.options import EXIT_DENY, config_option, json_option, located_errors, print_json
 from proxy.config import load_config
 
@@ -24,7 +25,7 @@ from proxy.config import load_config
 def explain(agent: str, action: str, target: str, environment: str, as_json: bool, config_path: Path | None) -> None:
     """Show every stage of a decision; exit 0 when it is ALLOW, 1 when it is DENY."""
     config = load_config(config_path)
-    policies = load_policies(config.agents, config.policies)
+    policies = load_in_force(config)
     now = datetime.datetime.now(datetime.UTC)
     question = Question(Credential(agent, ""), action, target, environment, now, client="")
     explanation = policies.explain(question)

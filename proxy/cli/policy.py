@@ -2,6 +2,8 @@
 
 claiim policy schema skill > skill.schema.json
 claiim policy test --coverage
+claiim policy versions deploy-v2
+claiim policy activate deploy-v2@3
 """
 
 import click
@@ -14,6 +16,13 @@ COMMANDS = {
         "proxy.cli.policyschema:schema",
         "The JSON Schema of a skill, a policy, the registry or tests, for editors.",
     ),
+    "versions": ("proxy.cli.policyversions:versions", "Every known version, and which of them are in force."),
+    "activate": ("proxy.cli.policyactivate:activate", "Put versions in force."),
+    "rollback": ("proxy.cli.policyactivate:rollback", "Put the version in force that was before."),
+    "retire": ("proxy.cli.policyactivate:retire", "Put a skill or policy out of force."),
+    "waiting": ("proxy.cli.policyactivate:waiting", "What waits for a second human."),
+    "approve": ("proxy.cli.policyactivate:approve", "Say yes to what another human asked for."),
+    "refuse": ("proxy.cli.policyactivate:refuse", "Say no to it."),
 }
 
 

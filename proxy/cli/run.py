@@ -74,9 +74,10 @@ def run(config_path: Path | None, agent: str | None, quiet: bool, command: tuple
 
 
 def _agent(config: Config, named: str | None) -> str:
-    from policies import State, load_policies
+    from policies import State
+    from proxy.activations import load_in_force
 
-    agents = load_policies(config.agents, config.policies).agents
+    agents = load_in_force(config).agents
     known = ", ".join(sorted(agents)) or f'none; see "claiim agent add --help" and {config.agents.name}'
     if named is None:
         active = [agent.id for agent in agents.values() if agent.state is State.ACTIVE]
