@@ -16,6 +16,7 @@ from proxy.mitm import tls
 from proxy.mitm.connection import AgentConnection
 from proxy.mitm.flows import Exchange
 from proxy.pipeline import Ending, Gate
+from proxy.timers import Later, loop_later
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Engine:
         max_body_bytes: int,
         connect_timeout_s: float,
         response_timeout_s: float,
+        keep_alive_s: float = 0,
+        later: Later = loop_later,
     ) -> None:
         self.gate = gate
         self.authority = authority
@@ -61,6 +64,9 @@ class Engine:
         self.max_body_bytes = max_body_bytes
         self.connect_timeout_s = connect_timeout_s
         self._response_timeout_s = response_timeout_s
+        self.keep_alive_s = keep_alive_s
+        """How often a client that waits for a person gets a sign of life; 0 for never."""
+        self.later = later
         self.options = mitmproxy_options.Options()
         for name, (kind, value) in _OPTIONS.items():
             self.options.add_option(name, kind, value, "")
