@@ -68,13 +68,16 @@ class Policies:
         """(kind, id) -> the version that counts where none is named."""
         self.standings: Mapping[str, Standing] = dict(standings)
         """Compiled; for the tools that look into rules."""
-        self.headers: frozenset[str] = frozenset(_headers({one.rules for one in standings.values()}))
+        rule_sets = {one.rules for one in self.standings.values()}
+        self.headers: frozenset[str] = frozenset(_headers(rule_sets))
         """The request headers that some text asks about, in lower case."""
         self._tokens = Tokens({one.agent.id: one.agent.tokens for one in standings.values()})
         self._human_tokens = Tokens({one.id: one.tokens for one in humans.values()})
         self._agent_of_identity = {
             identity: one.agent.id for one in standings.values() for identity in one.agent.identities
         }
+        asking = {rules for rules in rule_sets if any(text.approve.rules for text in rules.texts)}
+        self._held = frozenset(name for name, one in self.standings.items() if one.rules in asking)
         # Pure functions of frozen values, so remembering is invisible; bounded, so nobody fills the memory.
         self._match: Callable[[Rules, str], Matched] = lru_cache(REMEMBERED)(match)
         self._decision: Callable[[Standing, Finding, str], Decision] = lru_cache(REMEMBERED)(decided)
@@ -115,6 +118,10 @@ class Policies:
         if standing is None:
             return ()
         return self._matched(standing.rules, action).limits(standing.agent)
+
+    def ever_holds(self, agent: str) -> bool:
+        """Say whether any action of an agent may end in a HOLD."""
+        return agent in self._held
 
     def may_hold(self, agent: str, action: str) -> bool:
         """Say whether an action of an agent may end in a HOLD, so that its request must be read whole."""

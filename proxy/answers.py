@@ -10,6 +10,8 @@ get that shape, so that the reason reaches the person or the model behind the to
     git push     its own 200          the same; of a 403 to a pack git shows nothing but "HTTP 403"
     others       JSON, `proxy.shapes` their SDKs raise the error they know, with the reason as its message
 
+A request that waits for a person is answered 202 in the plain form and as an error in every other one.
+
 An answer names the rule's reason and the record; it never holds a path, a trace or another agent's name.
 """
 
@@ -23,6 +25,9 @@ from mappings import Request
 from proxy.shapes import SHAPES
 
 CHRON_ID_FIELD = b"X-Chron-Id"
+APPROVAL_FIELD = b"X-Claiim-Approval"
+RETRY_AFTER_S = 30
+"""When it is worth asking again whether people have said yes."""
 
 _OTHER_PROOF = frozenset(
     {"agent.token-invalid", "agent.certificate-refused", "agent.credential-expired", "agent.two-identities"}
@@ -56,10 +61,16 @@ class Refusal:
     anchor: str
     chron_id: str
     """"" when not even the refusal could be recorded."""
+    approval: str = ""
+    """The approval that the request waits for; "" when it waits for none."""
+    approval_url: str = ""
+    """Where its state can be asked."""
 
     @property
     def status(self) -> int:
         """The status that tells the caller what kind of refusal this is."""
+        if self.approval:
+            return 202  # RFC 9110, 15.3.3: accepted, not acted upon
         if self.code in _AUTHENTICATE:
             return 407
         if self.code in _UNAVAILABLE:
@@ -76,6 +87,11 @@ class Refusal:
         match self.status:
             case 407 if self.code in _OTHER_PROOF:
                 return "get a new workload token or client certificate, one that is this agent's own, and try again"
+            case 202:
+                return (
+                    f"nothing was done; {self.approval} waits for a person "
+                    f'("claiim approvals approve {self.approval}"), send the same request again when they have said yes'
+                )
             case 407:
                 return "set the proxy URL to http://AGENT:TOKEN@host:port with the token the agent was given"
             case 503:
@@ -99,7 +115,9 @@ class Refusal:
 
 def answer(refusal: Refusal, request: Request | None = None, family: str = "") -> Answer:
     """The refusal in the shape the caller of `family` parses; problem+json when there is no such shape."""
-    if request is not None and refusal.status == 403:
+    # Where a tool has an error shape of its own, waiting is an error too: read as 202 it would be success to kubectl,
+    # aws and terraform, and they would go on as if the thing had been done.
+    if request is not None and refusal.status in (202, 403):
         match family:
             case "kubernetes":
                 return _made(refusal, 403, "application/json", _kubernetes(refusal))
@@ -133,6 +151,8 @@ def problem(refusal: Refusal) -> Answer:
         "chron_id": refusal.chron_id,
     }
     extra: tuple[tuple[bytes, bytes], ...] = ()
+    if status == 202:
+        body |= {"approval": refusal.approval, "approval_url": refusal.approval_url}
     if status == 407:
         extra = ((b"Proxy-Authenticate", b'Basic realm="claiim"'),)  # RFC 9110, 11.7.1: required with 407
     if status == 503:
@@ -204,4 +224,9 @@ def _made(
     ]
     if refusal.chron_id:
         fields.append((CHRON_ID_FIELD, refusal.chron_id.encode("ascii")))
+    if refusal.approval:
+        fields.append((APPROVAL_FIELD, refusal.approval.encode("ascii")))
+        fields.append((b"Retry-After", b"%d" % RETRY_AFTER_S))  # RFC 9110, 10.2.3
+        if refusal.approval_url:
+            fields.append((b"Location", refusal.approval_url.encode("ascii", "replace")))
     return Answer(status, (*fields, *extra), body)

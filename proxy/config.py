@@ -34,6 +34,7 @@ _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _PORT = re.compile(r"[0-9]{1,5}")
 _ISSUER = re.compile(r"[^#\s]{1,512}")
 _DAYS = re.compile(r"([1-9][0-9]{0,2})d")
+_WEB_ADDRESS = re.compile(r"https?://[^\s/?#@]+(?:/[^\s#]*)?")  # RFC 3986, 3; no user information, no fragment
 
 
 class ConfigError(DocumentError):
@@ -110,6 +111,12 @@ def _is_host(text: str) -> str:
         return canonical_host(text)
     except CanonicalError as error:
         raise ValueError(str(error)) from None
+
+
+def _is_web_address(text: str) -> str:
+    if not _WEB_ADDRESS.fullmatch(text):
+        raise ValueError(f'"{text}" is not a web address; write for example "https://chat.acme.test/hooks/claiim"')
+    return text
 
 
 def _names_each_host_once(table: object) -> object:
@@ -216,6 +223,22 @@ class _IdentitySection(_Section):
     jwt: Annotated[list[_JwtEntry], AfterValidator(_names_each_issuer_once)] = []
 
 
+class _WebhookSection(_Section):
+    url: Annotated[str, AfterValidator(_is_web_address)]
+    secret_file: str
+    vouches_for: list[str] = []
+
+
+class _ApprovalsSection(_Section):
+    wait_s: Annotated[int, Field(ge=0, le=600)] = 60
+    expire_s: Annotated[int, Field(ge=1, le=86_400)] = 900
+    most_pending: Annotated[int, Field(ge=1, le=1000)] = 10
+    most_per_hour: Annotated[int, Field(ge=1, le=10_000)] = 60
+    keep_alive_s: Annotated[int, Field(ge=0, le=600)] = 15
+    url: Annotated[str, AfterValidator(_is_web_address)] | None = None
+    webhook: _WebhookSection | None = None
+
+
 class _ResolveEntry(_Section):
     address: PlaceText
     ca: str | None = None
@@ -244,6 +267,7 @@ class _File(_Section):
     ca: _CaSection | None = None
     upstream: _UpstreamSection = _UpstreamSection()
     identity: _IdentitySection = _IdentitySection()
+    approvals: _ApprovalsSection = _ApprovalsSection()
     resolve: Annotated[dict[HostText, _ResolveEntry], BeforeValidator(_names_each_host_once)] = {}
     activation: _ActivationSection = _ActivationSection()
     bundles: Annotated[_BundlesSection, AfterValidator(_needs_keys)] = _BundlesSection()
@@ -315,6 +339,36 @@ class UpstreamConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookConfig:
+    """A chat tool that is told of requests for approval, and may say what a human answered."""
+
+    url: str
+    secret: Path
+    """The file of the key that both sides sign with: "whsec_" and base64."""
+    vouches_for: tuple[str, ...]
+    """Globs of the humans whose word it may bring; none unless they are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalsConfig:
+    """How requests wait for humans."""
+
+    wait_s: int = 60
+    """How long a request is held before its agent is told to come back; 0 for not at all."""
+    expire_s: int = 900
+    """How long an approval may take, its use included."""
+    most_pending: int = 10
+    """Of one agent."""
+    most_per_hour: int = 60
+    """Of one agent."""
+    keep_alive_s: int = 15
+    """How often a waiting HTTP/1.1 client is sent a sign of life; 0 for never."""
+    url: str | None = None
+    """How agents reach the control API, where that is not the address it listens on."""
+    webhook: WebhookConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ResolveEntry:
     """An operator's own answer to "where is this host": an address, and the CA that vouches for it."""
 
@@ -373,6 +427,7 @@ class Config:
     """Whose workload tokens agents may bring."""
     activation: ActivationConfig = ActivationConfig()
     bundles: BundlesConfig = BundlesConfig()
+    approvals: ApprovalsConfig = field(default_factory=ApprovalsConfig)
 
     @property
     def operator_token(self) -> Path:
@@ -475,6 +530,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             window=timedelta(days=int(file.activation.window.removesuffix("d"))),
         ),
         bundles=BundlesConfig(tuple(folder / name for name in file.bundles.keys), file.bundles.require),
+        approvals=_approvals(file.approvals, folder),
     )
 
 
@@ -487,6 +543,12 @@ def _tls(section: _TlsSection | None, folder: Path) -> TlsConfig | None:
         client_ca=folder / section.client_ca if section.client_ca else None,
         ca=folder / section.ca if section.ca else None,
     )
+
+
+def _approvals(section: _ApprovalsSection, folder: Path) -> ApprovalsConfig:
+    hook = section.webhook
+    webhook = WebhookConfig(hook.url, folder / hook.secret_file, tuple(hook.vouches_for)) if hook else None
+    return ApprovalsConfig(**{**section.model_dump(), "webhook": webhook})
 
 
 def _address(environ: Mapping[str, str], name: str, text: str) -> Address:

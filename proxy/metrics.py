@@ -36,6 +36,13 @@ class Metrics:
         forwarded = Counter("claiim_forwarded_bytes", "Body bytes forwarded.", ("direction",), registry=self._registry)
         self._bytes_up, self._bytes_down = forwarded.labels("up"), forwarded.labels("down")
         self._reloads = Counter("claiim_reloads", "Reloads of rules and agents.", ("result",), registry=self._registry)
+        self._approvals = Counter(
+            "claiim_approvals",
+            "Approvals: requested, approved, refused, expired, used; flood where none was asked for.",
+            ("result",),
+            registry=self._registry,
+        )
+        self._pending = Gauge("claiim_approvals_pending", "Approvals that are open.", registry=self._registry)
         self.open_exchanges = Gauge(
             "claiim_open_exchanges", "Requests forwarded and not finished.", registry=self._registry
         )
@@ -58,6 +65,15 @@ class Metrics:
     def reloaded(self, result: str) -> None:
         """Count one reload: `loaded` or `refused`."""
         self._reloads.labels(result).inc()
+
+    def approval(self, result: str, pending: int) -> None:
+        """Count what happened to an approval, and how many wait now."""
+        self._approvals.labels(result).inc()
+        self.pending(pending)
+
+    def pending(self, count: int) -> None:
+        """Say how many approvals wait."""
+        self._pending.set(count)
 
     def text(self) -> bytes:
         """The metrics in Prometheus text format."""

@@ -9,6 +9,7 @@ Promises, each held by tests:
 
 - every unknown and every exception ends in a refusal; there is one catch-all, in `judge`;
 - a `Verdict` that forwards exists only after its records are durable;
+- what humans must approve waits for them (`proxy.holding`), and is decided anew when they have;
 - if nothing can be recorded the answer is 503 and nothing is forwarded.
 """
 
@@ -16,20 +17,26 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from chron import Chron, ChronError, redacted_text
+from chron import Chron, ChronError, redacted_path, redacted_text
 from mappings import Mappings, Operation, Problem, Resolution, canonical_action
-from policies import Credential, Decision, Outcome, Policies, Question
+from policies import BreakGlass, Credential, Decision, Outcome, Policies, Question
 from proxy.answers import Answer, Refusal, answer
+from proxy.approvalrecords import requested_fields, used_fields
+from proxy.approvals import Approval, ApprovalError, Asked, Phase
+from proxy.breakglass import ExceptionDesk
+from proxy.config import ApprovalsConfig
 from proxy.destinations import DestinationRefused, Destinations, DestinationUnknown, Route
 from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts
+from proxy.fingerprints import fingerprint
+from proxy.holding import Holding, Woken
 from proxy.identity import NO_ISSUERS, ClientCertificate, Issuers, Unproven
 from proxy.identity import NOBODY as NOBODY
 from proxy.identity import read_credential as read_credential
 from proxy.metrics import Metrics
-from proxy.questions import FieldValues, recorded_target, wire_question
+from proxy.questions import FieldValues, recorded, recorded_target, wire_question
 from proxy.records import (
     NOTHING_NAMED,
     Origin,
@@ -43,6 +50,12 @@ from proxy.records import (
 from proxy.uses import Charge, Uses
 
 _log = logging.getLogger(__name__)
+
+type Record = tuple[str, FieldValues]
+"""Kind and fields."""
+
+_ANSWERED = {Outcome.DENY: "blocked", Outcome.HOLD: "held", Outcome.ALLOW: "failed"}
+"""What became of a request that was answered by us, by what was decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +80,12 @@ class Head:
     """Why there are no facts."""
     needs_body: bool
     book: Book
-    """The rules the head was read by; the body is judged by the same ones."""
+    """The rules the head was read by; the body is judged by the same ones, unless it waits for a human."""
     started_ns: int
     at: datetime
     """When it came; the time that all of it is judged at."""
+    may_hold: bool = False
+    """Whether it may have to wait for a human."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +95,27 @@ class Judgement:
     decision: Decision
     question: Question | None = None
     """None where no texts were asked."""
+
+    @property
+    def denies(self) -> bool:
+        """Say whether it stops the request, whatever humans say."""
+        return self.decision.outcome is Outcome.DENY and not self.decision.forwards
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What was decided about a request."""
+
+    resolution: Resolution
+    judgements: list[Judgement]
+    charges: list[Charge] = field(default_factory=list)
+    """What it counts against, counted already."""
+
+    @property
+    def held(self) -> bool:
+        """Say whether nothing but the word of humans is missing."""
+        stopped = [each for each in self.judgements if not each.decision.forwards]
+        return bool(stopped) and not any(each.denies for each in stopped)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +168,8 @@ class Gate:
         origin: Origin,
         now: Callable[[], datetime],
         metrics: Metrics,
+        holding: Holding | None = None,
+        exceptions: ExceptionDesk | None = None,
     ) -> None:
         self.book = book
         self.destinations = destinations
@@ -140,14 +178,17 @@ class Gate:
         self._origin = origin
         self.uses = Uses()
         self.now = now
+        self.holding = holding or Holding(chron, metrics, ApprovalsConfig(), session=origin.session, now=now)
+        self.exceptions = exceptions or ExceptionDesk(chron, session=origin.session, now=now)
         self._stopping = False
         self._requests = 0
         self._judging = 0
         self._settled = asyncio.Event()
 
     def stop(self) -> None:
-        """From now on refuse every request; what is under way goes on."""
+        """From now on refuse every request, also those that wait for humans; what is under way goes on."""
         self._stopping = True
+        self.holding.stop()
 
     def refusal(self, who: Credential) -> Decision | None:
         """Why an agent may not act now, whatever the action; None when it may."""
@@ -173,12 +214,14 @@ class Gate:
         book, started_ns, at = self.book, time.perf_counter_ns(), self.now()
         try:
             facts = read_facts(inbound, b"" if inbound.bodiless else None)
+            admitted = book.policies.identify(who, at) is None
+            may_hold = admitted and book.policies.ever_holds(who.agent)
             needs_body = (
                 not inbound.bodiless
-                and book.policies.identify(who, at) is None
-                and book.mappings.needs_body(facts.request)
+                and admitted
+                and (book.mappings.needs_body(facts.request) or (may_hold and _may_hold(book, who, facts)))
             )
-            return Head(inbound, who, facts, None, needs_body, book, started_ns, at)
+            return Head(inbound, who, facts, None, needs_body, book, started_ns, at, may_hold)
         except FactsError as error:
             return Head(inbound, who, None, Problem(error.code, error.message), False, book, started_ns, at)
         except Exception:  # noqa: BLE001 -- every unknown is a deny
@@ -214,18 +257,20 @@ class Gate:
         problem = problem or Problem("gate.error", "internal error")
         return await self.judge(self.malformed_head(inbound, who, problem), None)
 
-    async def judge(self, head: Head, body: bytes | None, *, complete: bool = True) -> Verdict:
+    async def judge(
+        self, head: Head, body: bytes | None, *, complete: bool = True, gone: asyncio.Future[None] | None = None
+    ) -> Verdict:
         """The verdict on a request, recorded. Never raises but for cancellation; every exception refuses.
 
         `body` is b"" when there is none, None when it was not read; with `complete` false it is the first
         bytes of a longer one. A verdict that does not forward already has its outcome written; one that
-        does needs a `finish`.
+        does needs a `finish`. This may take as long as humans take; `gone` is done when nobody waits any more.
         """
         self._judging += 1
         try:
-            verdict = await self._judge_or_refuse(head, body, complete)
+            verdict = await self._judge_or_refuse(head, body, complete, gone)
             if verdict.answer is not None and verdict.refusal is not None:
-                result = "blocked" if verdict.refusal.outcome == Outcome.DENY.value else "failed"
+                result = _ANSWERED[Outcome(verdict.refusal.outcome)]
                 self.finish(verdict, Ending(result, verdict.answer.status, error=verdict.error))
             return verdict
         finally:
@@ -233,10 +278,12 @@ class Gate:
             if not self._judging:
                 self._settled.set()
 
-    async def _judge_or_refuse(self, head: Head, body: bytes | None, complete: bool) -> Verdict:
+    async def _judge_or_refuse(
+        self, head: Head, body: bytes | None, complete: bool, gone: asyncio.Future[None] | None
+    ) -> Verdict:
         recorded: list[str] = []
         try:
-            return await self._judge(head, body, complete, recorded)
+            return await self._judge(head, body, complete, recorded, gone)
         except ChronError as error:
             _log.error("cannot record a decision, so nothing is forwarded: %s", error)
             return self._unrecorded(head, "gate.audit-unavailable", "gate -- the decision cannot be recorded")
@@ -245,30 +292,153 @@ class Gate:
             self._end_unsent(recorded)
             return await self._refuse_by_error(head)
 
-    async def _judge(self, head: Head, body: bytes | None, complete: bool, recorded: list[str]) -> Verdict:
+    async def _judge(
+        self,
+        head: Head,
+        body: bytes | None,
+        complete: bool,
+        recorded: list[str],
+        gone: asyncio.Future[None] | None,
+    ) -> Verdict:
         if head.needs_body and self.refusal(head.credential) is not None:
             head = replace(head, book=self.book, at=self.now())  # stopped while the body was on its way
         facts = head.facts
         if facts is not None and body is not None:
             facts = replace(facts, request=replace(facts.request, body=body, body_complete=complete))
-        resolution, judgements, charges = self._decide(head, facts)
+        decided = self._decide(head, facts)
+        if facts is not None and decided.held:
+            self.uses.release(decided.charges)
+            return await self._hold(head, facts, decided, recorded, gone)
+        return await self._conclude(head, facts, decided, recorded)
+
+    async def _conclude(
+        self, head: Head, facts: Facts | None, decided: Decided, recorded: list[str], approval: Approval | None = None
+    ) -> Verdict:
+        """Record what was decided and make the verdict of it; `approval` is what it is allowed by."""
         try:
-            route, judgements, unreachable = await self._route(head, facts, judgements)
-            ids = await self._record(head, facts, route, resolution, judgements, recorded)
-            verdict = self._verdict(head, facts, route, resolution, judgements, ids, unreachable)
+            route, judgements, unreachable = await self._route(head, facts, decided.judgements)
+            decided = replace(decided, judgements=judgements)
+            used: list[Record] = []
+            if approval is not None and route is not None:
+                used = [("approval", used_fields(approval, approval.approvers(_approvers(decided))))]
+            marks: FieldValues = {"approval": approval.id if used and approval else None}
+            # If the use were recorded after the decision, a crash between them would leave a second run.
+            ids = await self._record(head, facts, route, decided, recorded, marks, used)
+            if approval is not None:
+                (self.holding.spent if used else self.holding.give_back)(approval.id)
+            verdict = self._verdict(head, facts, route, decided, ids, unreachable)
         except BaseException:
-            self.uses.release(charges)
+            self.uses.release(decided.charges)
             raise
         stopped = self.refusal(head.credential) if verdict.answer is None else None
         if stopped is not None:
             # Stopped while the record was on its way to the disk, where no sweep sees it; nothing has left yet.
-            self.uses.release(charges)
+            self.uses.release(decided.charges)
             self._end_unsent(recorded, stopped.reason)
             recorded.clear()
-            return await self._judge(replace(head, book=self.book, at=self.now()), body, complete, recorded)
+            anew = replace(head, book=self.book, at=self.now())
+            return await self._conclude(anew, facts, self._decide(anew, facts), recorded)
         if verdict.answer is not None:
-            self.uses.release(charges)
+            self.uses.release(decided.charges)
         return verdict
+
+    # --- waiting for humans --------------------------------------------------------------------------
+
+    async def _hold(
+        self, head: Head, facts: Facts, decided: Decided, recorded: list[str], gone: asyncio.Future[None] | None
+    ) -> Verdict:
+        """Ask humans for this request, wait for them as long as it may wait, and decide anew."""
+        try:
+            asked = _asked(head, facts, decided)
+            approval, new = self.holding.enter(asked, head.at)
+        except ApprovalError as error:
+            return await self._conclude(head, facts, _refused(head, decided, error), recorded)
+        if self.holding.phase(approval.id, head.book.policies) is Phase.PENDING:
+            ids = await self._ask(head, facts, decided, approval, new, recorded)
+            woken = await self._park(approval, ids, gone)
+            if woken in (Woken.WAITING, Woken.GONE):
+                return self._waiting(head, facts, decided, ids, approval, woken)
+            self._end_held(ids, woken)
+            recorded.clear()
+            if woken is not Woken.APPROVED:
+                return await self._conclude(head, facts, _refused(head, decided, _why(approval, woken)), recorded)
+        return await self._decide_again(replace(head, book=self.book, at=self.now()), facts, approval, recorded)
+
+    async def _ask(
+        self, head: Head, facts: Facts, decided: Decided, approval: Approval, new: bool, recorded: list[str]
+    ) -> tuple[str, ...]:
+        """Record that a request is held, and the question to humans when it is a new one."""
+        kept_out = {name for each in decided.judgements for name in each.decision.redact}
+        question: list[Record] = [("approval", requested_fields(approval, kept_out))] if new else []
+        try:
+            ids = await self._record(head, facts, None, decided, recorded, {"held": approval.id}, question)
+        except BaseException:
+            if new:
+                self.holding.withdraw(approval)
+            raise
+        if new:
+            self.holding.begun(approval)
+        return ids
+
+    async def _park(self, approval: Approval, ids: Sequence[str], gone: asyncio.Future[None] | None) -> Woken:
+        try:
+            return await self.holding.park(approval.id, self.book.policies, gone)
+        except BaseException:
+            self._end_held(ids, Woken.GONE)
+            raise
+
+    async def _decide_again(self, head: Head, facts: Facts, approval: Approval, recorded: list[str]) -> Verdict:
+        """Decide a request that was approved, by the rules, the uses and the time there are now."""
+        policies = head.book.policies
+        approvers = self.holding.counting(self.holding.get(approval.id), policies, head.at)
+        decided = self._decide(head, facts, approvers)
+        needed = any(each.decision.holds for each in decided.judgements)
+        if not needed or any(each.denies for each in decided.judgements):
+            return await self._conclude(head, facts, decided, recorded)
+        try:
+            asked = _asked(head, facts, decided)
+            if asked.fingerprint != approval.asked.fingerprint:
+                raise ApprovalError("approval.changed", f"{approval.id} -- the request has another meaning by now")
+            if decided.held:
+                # Other rules were loaded: they ask for more than has been said.
+                approval = self.holding.ask_more(approval.id, asked)
+                self.uses.release(decided.charges)
+                ids = await self._record(
+                    head,
+                    facts,
+                    None,
+                    decided,
+                    recorded,
+                    {"held": approval.id},
+                    [("approval", requested_fields(approval))],
+                )
+                return self._waiting(head, facts, decided, ids, approval, Woken.WAITING)
+            # If this line is removed, an approval is good for any number of runs.
+            approval = self.holding.take(approval.id, policies, head.at)
+        except ApprovalError as error:
+            self.uses.release(decided.charges)
+            return await self._conclude(head, facts, _refused(head, decided, error), recorded)
+        return await self._conclude(head, facts, decided, recorded, approval)
+
+    def _waiting(
+        self, head: Head, facts: Facts, decided: Decided, ids: tuple[str, ...], approval: Approval, woken: Woken
+    ) -> Verdict:
+        """The answer to an agent whose request waits on; nothing of it is forwarded."""
+        first = next(index for index, each in enumerate(decided.judgements) if each.decision.outcome is Outcome.HOLD)
+        operation = decided.resolution.operations[first]
+        refusal = replace(
+            _refusal(operation, decided.judgements[first].decision, ids[first]),
+            approval=approval.id,
+            approval_url=self.holding.url + approval.id if self.holding.url else "",
+        )
+        reply = answer(refusal, facts.request, decided.resolution.family)
+        error = woken.value if woken is Woken.GONE else ""
+        return Verdict(reply, facts, None, ids[first], ids, refusal, head.started_ns, error)
+
+    def _end_held(self, ids: Sequence[str], woken: Woken) -> None:
+        """Write what became of a request that was held: of it, as it was decided first, nothing was forwarded."""
+        for record_id in ids:
+            self._note("outcome", {"channel": "wire", "ref": record_id, "result": "held", "error": woken.value})
 
     async def _route(
         self, head: Head, facts: Facts | None, judgements: list[Judgement]
@@ -288,7 +458,7 @@ class Gate:
         except DestinationUnknown as error:
             return None, judgements, str(error)
 
-    def _decide(self, head: Head, facts: Facts | None) -> tuple[Resolution, list[Judgement], list[Charge]]:
+    def _decide(self, head: Head, facts: Facts | None, approvers: tuple[str, ...] = ()) -> Decided:
         """Who, resolve and decide: one judgement for each operation, at least one, and what they count against."""
         policies, who, at = head.book.policies, head.credential, head.at
         nothing = Resolution((), None, "")
@@ -297,35 +467,49 @@ class Gate:
             return [Judgement(policies.refuse(who, code, reason, at, observable=observable))]
 
         if self._stopping:
-            return nothing, refused("gate.stopping", "gate -- stopping"), []
+            return Decided(nothing, refused("gate.stopping", "gate -- stopping"))
         if isinstance(head.problem, Unproven):
-            return nothing, refused(head.problem.code, head.problem.message), []
+            return Decided(nothing, refused(head.problem.code, head.problem.message))
         if who is NOBODY:
-            return nothing, refused("agent.no-credentials", "agent -- no credentials"), []
+            return Decided(nothing, refused("agent.no-credentials", "agent -- no credentials"))
         if denied := policies.identify(who, at):
-            return nothing, [Judgement(denied)], []
+            return Decided(nothing, [Judgement(denied)])
         if facts is None:
             problem = head.problem or Problem("gate.error", "internal error")
             area = problem.code.partition(".")[0]
-            return nothing, refused(problem.code, f"{area} -- {problem.message}"), []
+            return Decided(nothing, refused(problem.code, f"{area} -- {problem.message}"))
         resolution = head.book.mappings.resolve(facts.request)
         if resolution.problem or not resolution.operations:
             problem = resolution.problem or Problem("mapping.unmapped", "no rule names this request")
             # Only a request that nothing names may pass an agent under observation; one that could not
             # be read, or that has two readings, is refused even then.
             unmapped = problem.code == "mapping.unmapped"
-            return resolution, refused(problem.code, f"mapping -- {problem.message}", observable=unmapped), []
+            return Decided(resolution, refused(problem.code, f"mapping -- {problem.message}", observable=unmapped))
+        exceptions = self.exceptions.active(policies, who.agent, at)
         charges: list[Charge] = []
-        judged = [self._decide_one(head, facts, operation, charges) for operation in resolution.operations]
-        return resolution, judged, charges
+        judged = [
+            self._decide_one(head, facts, operation, charges, approvers, exceptions)
+            for operation in resolution.operations
+        ]
+        return Decided(resolution, judged, charges)
 
-    def _decide_one(self, head: Head, facts: Facts, operation: Operation, charges: list[Charge]) -> Judgement:
+    def _decide_one(
+        self,
+        head: Head,
+        facts: Facts,
+        operation: Operation,
+        charges: list[Charge],
+        approvers: tuple[str, ...],
+        exceptions: tuple[BreakGlass, ...],
+    ) -> Judgement:
         """Decide one operation; what it uses up is counted at once, so that the next one sees it."""
         policies = head.book.policies
         limits = policies.limits(head.credential.agent, operation.action)
         uses = self.uses.counts(limits, head.at) if limits else {}
         client = head.inbound.client
-        question = wire_question(head.credential, operation, facts, head.at, client, policies, uses)
+        question = wire_question(
+            head.credential, operation, facts, head.at, client, policies, uses, approvers, exceptions
+        )
         decision = policies.decide(question)
         if decision.forwards:
             charges += self.uses.charge(decision.limits, head.at)
@@ -336,23 +520,29 @@ class Gate:
         head: Head,
         facts: Facts | None,
         route: Route | None,
-        resolution: Resolution,
-        judgements: list[Judgement],
+        decided: Decided,
         recorded: list[str],
+        marks: FieldValues | None = None,
+        more: Sequence[Record] = (),
     ) -> tuple[str, ...]:
-        """Make one record for each decision durable, adjacent and all or none; their ids."""
+        """Make one record for each decision durable, and `more` with them, adjacent and all or none; their ids.
+
+        `marks` stand in each of them.
+        """
+        resolution, judgements = decided.resolution, decided.judgements
         self._requests += 1
         request_id = f"{self._origin.session}-{self._requests}"
         shared = wire_fields(self._origin, request_id, head.inbound, facts, route, head.book.digest)
         shared |= proof_fields(head.credential)
         operations: Sequence[Operation | None] = resolution.operations or (None,)
         kept_out = {name for each in judgements for name in each.decision.redact}
-        records: list[tuple[str, FieldValues]] = [
+        records: list[Record] = [
             (
                 "decision",
                 without(
                     {
                         **shared,
+                        **(marks or {}),
                         **operation_fields(operation, resolution.unnamed),
                         **decision_fields(each.decision, each.question),
                     },
@@ -361,26 +551,31 @@ class Gate:
             )
             for operation, each in zip(operations, judgements, strict=True)
         ]
-        receipts = await self._chron.append_many(records)
-        recorded += [receipt.id for receipt in receipts]
+        session: FieldValues = {"session": self._origin.session}
+        others = [(kind, {**fields, **session}) for kind, fields in more]
+        receipts = await self._chron.append_many([*records, *others])
+        ids = tuple(receipt.id for receipt in receipts[: len(records)])
+        recorded += ids
         for each in judgements:
             self.metrics.decided(each.decision, time.perf_counter_ns() - head.started_ns)
-        return tuple(receipt.id for receipt in receipts)
+        return ids
 
     def _verdict(
         self,
         head: Head,
         facts: Facts | None,
         route: Route | None,
-        resolution: Resolution,
-        judgements: list[Judgement],
+        decided: Decided,
         ids: tuple[str, ...],
         unreachable: str,
     ) -> Verdict:
-        """The answer of the first refused operation, or permission to forward."""
+        """The answer of the first denied operation, or permission to forward."""
+        resolution = decided.resolution
         operations: Sequence[Operation | None] = resolution.operations or (None,)
-        decisions = [each.decision for each in judgements]
-        for operation, decision, chron_id in zip(operations, decisions, ids, strict=True):
+        decisions = [each.decision for each in decided.judgements]
+        listed = list(zip(operations, decisions, ids, strict=True))
+        # What is denied goes before what only needs approval: no approval would help.
+        for operation, decision, chron_id in sorted(listed, key=lambda each: each[1].outcome is not Outcome.DENY):
             if not decision.forwards:
                 refusal = _refusal(operation, decision, chron_id, resolution.unnamed)
                 request = facts.request if facts else None
@@ -403,7 +598,7 @@ class Gate:
         try:
             decision = head.book.policies.refuse(head.credential, code, reason, head.at)
             nothing = Resolution((), None, "")
-            ids = await self._record(head, None, None, nothing, [Judgement(decision)], recorded)
+            ids = await self._record(head, None, None, Decided(nothing, [Judgement(decision)]), recorded)
             refusal = _refusal(None, decision, ids[0])
             return Verdict(answer(refusal), None, None, ids[0], ids, refusal, head.started_ns)
         except Exception:  # noqa: BLE001 -- the last resort refuses without a record
@@ -471,7 +666,10 @@ class Gate:
         book = self.book
         at = self.now()
         uses = self.uses.counts(book.policies.limits(who.agent, action), at)
-        question = Question(who, action, recorded_target(target), environment, at, client, uses=uses)
+        exceptions = self.exceptions.active(book.policies, who.agent, at)
+        question = Question(
+            who, action, recorded_target(target), environment, at, client, uses=uses, exceptions=exceptions
+        )
         started_ns = time.perf_counter_ns()
         decision = book.policies.decide(question)
         fields: FieldValues = {
@@ -489,6 +687,48 @@ class Gate:
         receipt = await self._chron.append("decision", fields)
         self.metrics.decided(decision, time.perf_counter_ns() - started_ns)
         return Checked(decision, action, target, receipt.id)
+
+
+def _may_hold(book: Book, who: Credential, facts: Facts) -> bool:
+    """Whether something that a request's head names may need approval, so that all of it must be read."""
+    operations = book.mappings.resolve(facts.request).operations
+    return any(book.policies.may_hold(who.agent, operation.action) for operation in operations)
+
+
+def _asked(head: Head, facts: Facts, decided: Decided) -> Asked:
+    """What humans are asked to approve; raises ApprovalError when nobody can know what that would be."""
+    request, operations = facts.request, decided.resolution.operations
+    if request.body is None or not request.body_complete:
+        raise ApprovalError("approval.unreadable", "approval -- the body is too long to be approved")
+    decisions = [each.decision for each in decided.judgements]
+    shown = redacted_path(request.path)
+    return Asked(
+        agent=head.credential.agent,
+        anchor=decisions[0].anchor,
+        fingerprint=fingerprint(head.credential.agent, facts, operations),
+        request=recorded(f"{request.method} {request.scheme}://{facts.wire_authority}{shown}"),
+        body_bytes=len(request.body),
+        operations=tuple((each.action, recorded_target(each.target)) for each in operations),
+        holds=tuple(dict.fromkeys(hold for each in decisions for hold in each.holds)),
+    )
+
+
+def _refused(head: Head, decided: Decided, error: ApprovalError) -> Decided:
+    """The same request, refused whole for want of approval."""
+    reason = error.reason if " -- " in error.reason else f"approval -- {error.reason}"
+    refused = head.book.policies.refuse(head.credential, error.code, reason, head.at)
+    return Decided(decided.resolution, [Judgement(refused)] * len(decided.judgements))
+
+
+def _why(approval: Approval, woken: Woken) -> ApprovalError:
+    if woken is Woken.STOPPING:
+        return ApprovalError("gate.stopping", "gate -- stopping")
+    return ApprovalError(f"approval.{woken.name.lower()}", f"{approval.id} -- {woken.value}")
+
+
+def _approvers(decided: Decided) -> tuple[str, ...]:
+    """Whose word the decisions hang on."""
+    return next((each.question.approvers for each in decided.judgements if each.question), ())
 
 
 def _refusal(operation: Operation | None, decision: Decision, chron_id: str, unnamed: str = "") -> Refusal:

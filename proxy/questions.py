@@ -40,6 +40,8 @@ def wire_question(
     client: str,
     policies: Policies,
     uses: Mapping[str, int],
+    approvers: tuple[str, ...] = (),
+    exceptions: tuple[BreakGlass, ...] = (),
 ) -> Question:
     """Return the question that one operation of a request is."""
     return Question(
@@ -51,6 +53,8 @@ def wire_question(
         client=client,
         attributes=_attributes(operation, facts, policies.headers),
         uses=uses,
+        approvers=approvers,
+        exceptions=exceptions,
     )
 
 

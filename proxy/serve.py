@@ -13,7 +13,7 @@ import logging
 import os
 import secrets
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import batched
@@ -30,12 +30,25 @@ from mappings import DocumentError, load_mappings
 from policies import Policies, credential, load_policies
 from policies.changes import changes
 from policies.versions import History
+from proxy import approvalrecords, breakglass
 from proxy.activating import Activating
 from proxy.activations import sources_of
-from proxy.api import Activations, Api, Callers, Checks, Failing, Operations
+from proxy.api import (
+    Activations,
+    Api,
+    Approving,
+    Callers,
+    Checks,
+    Excepting,
+    Failing,
+    Operations,
+    RouteGroup,
+)
+from proxy.breakglass import ExceptionDesk
 from proxy.ca import certificate_faults, own_authority, read_roots
 from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
+from proxy.holding import Holding
 from proxy.identity import load_issuers
 from proxy.lifecycle import change_records, since_last_run
 from proxy.metrics import Metrics
@@ -45,7 +58,9 @@ from proxy.mitm.listener import listener_context
 from proxy.pipeline import Book, Gate
 from proxy.questions import FieldValues
 from proxy.records import Origin, loaded_fields, refused_fields
+from proxy.timers import Later, loop_later
 from proxy.uses import longest_window, restored
+from proxy.webhooks import Webhook, read_secret
 from proxy.wiring import write_bundle
 
 _log = logging.getLogger(__name__)
@@ -66,10 +81,18 @@ class Service:
     this process: for `claiim run` and the rehearsal.
     """
 
-    def __init__(self, config: Config, *, private: bool = False, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        private: bool = False,
+        now: Callable[[], datetime] = utc_now,
+        later: Later = loop_later,
+    ) -> None:
         self._config = config
         self._private = private
         self._now = now
+        self._later = later
         self._tokens: dict[str, str] = {}
         self._started = now()
         self._refused = ""
@@ -103,6 +126,7 @@ class Service:
         stack.callback(self._chron.close)
         book = self._load_book()
         self.metrics = Metrics()
+        holding, exceptions = await self._waiting()
         self.gate = Gate(
             self._served(book),
             self._chron,
@@ -110,6 +134,8 @@ class Service:
             origin=Origin(self.session, NAME, VERSION),
             now=self._now,
             metrics=self.metrics,
+            holding=holding,
+            exceptions=exceptions,
         )
         self.gate.uses.adopt(await asyncio.to_thread(self._uses_of, book))
         await self._record_book(book)
@@ -123,6 +149,8 @@ class Service:
             connect_timeout_s=config.upstream.connect_timeout_s,
             response_timeout_s=config.upstream.response_timeout_s,
             listener=self._listener_context(),
+            keep_alive_s=config.approvals.keep_alive_s,
+            later=self._later,
         )
         operator_token = f"clo_{secrets.token_urlsafe(32)}"
         callers = Callers(self.gate, operator_token)
@@ -135,9 +163,12 @@ class Service:
             waiting=activating.waiting,
             read_record=self._read_record,
         )
-        self.api = Api([operations, Checks(self.gate, callers), Activations(activating, callers)])
+        groups: list[RouteGroup] = [operations, Checks(self.gate, callers), Activations(activating, callers)]
+        groups += self._for_humans(callers, stack)
+        self.api = Api(groups)
         stack.push_async_callback(self.api.stop)
         self.api_address = await _listening(self.api.start, self._listen(config.api.listen))
+        holding.url = f"{(config.approvals.url or f'http://{self.api_address.reachable}').rstrip('/')}/v1/approvals/"
         self.gate.destinations.guard_own_ports(frozenset({self.api_address.port}))
         stack.push_async_callback(self._stop_engine)
         self.proxy_address = await _listening(self.engine.start, self._listen(config.proxy.listen))
@@ -153,8 +184,35 @@ class Service:
     async def _stop_engine(self) -> None:
         self._stopping = True
         self.gate.stop()
+        with contextlib.suppress(TimeoutError):
+            # What waited for humans is being refused: its agents get that answer before connections are closed.
+            await asyncio.wait_for(self.gate.settled(), self._config.proxy.drain_timeout_s)
         await self.engine.stop(self._config.proxy.drain_timeout_s)
         await self.gate.settled()
+
+    # --- what waits for humans -----------------------------------------------------------------------
+
+    async def _waiting(self) -> tuple[Holding, ExceptionDesk]:
+        """Approvals and exceptions as the Chron left them."""
+        settings, now = self._config.approvals, self._now()
+        holding = Holding(self._chron, self.metrics, settings, session=self.session, now=self._now, later=self._later)
+        exceptions = ExceptionDesk(self._chron, session=self.session, now=self._now, later=self._later)
+        holding.restore(await asyncio.to_thread(self._recorded, "approval", now - approvalrecords.LOOK_BACK))
+        exceptions.restore(await asyncio.to_thread(self._recorded, "exception", now - breakglass.LOOK_BACK))
+        return holding, exceptions
+
+    def _recorded(self, kind: str, since: datetime) -> list[Mapping[str, str | int | bool]]:
+        return [record.fields for record in chron.find(self._config.chron, kind=kind, since=since)]
+
+    def _for_humans(self, callers: Callers, stack: contextlib.AsyncExitStack) -> list[RouteGroup]:
+        """The routes on which humans decide, and the webhook that may bring their word."""
+        webhook = None
+        if hook := self._config.approvals.webhook:
+            webhook = Webhook(hook, read_secret(hook.secret), now=self._now, later=self._later)
+            holding = self.gate.holding
+            holding.announce = lambda approval: webhook.announce(approval, holding.url + approval.id)
+            stack.push_async_callback(webhook.stop)
+        return [Approving(self.gate, callers, webhook), Excepting(self.gate, callers)]
 
     # --- rules ---------------------------------------------------------------------------------------
 

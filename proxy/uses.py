@@ -77,6 +77,11 @@ def restored(policies: Policies, decisions: Iterable[Mapping[str, str | int | bo
 
 
 def _went_on(fields: Mapping[str, str | int | bool]) -> bool:
+    # What waited for humans is on record a second time when it went on.
+    return "held" not in fields and _forwards(fields)
+
+
+def _forwards(fields: Mapping[str, str | int | bool]) -> bool:
     return fields.get("outcome") == "ALLOW" or fields.get("mode") == "observe"
 
 

@@ -7,6 +7,8 @@
     GET  /v1/chron/{id}        Bearer = that agent's token or the operator's
     POST /v1/reload            Bearer = the operator's token
     GET, POST /v1/activations  Bearer = a human's token; which versions are in force (`proxy.api.activations`)
+    ...  /v1/approvals         requests that wait for humans (`proxy.api.approvals`)
+    ...  /v1/exceptions        break-glass (`proxy.api.exceptions`)
 
 It has its own listener and is not reachable through the proxy. A question asked here and a request on the
 wire are decided by the same code and stand in the same Chron. Each module here holds one group of routes.
@@ -18,13 +20,25 @@ from typing import Protocol
 from aiohttp import web
 
 from proxy.api.activations import Activations
+from proxy.api.approvals import Approving
 from proxy.api.callers import Callers
 from proxy.api.checks import Checks
+from proxy.api.exceptions import Excepting
 from proxy.api.operations import Failing, Operations
 from proxy.api.problems import problems
 from proxy.config import Address
 
-__all__ = ["Activations", "Api", "Callers", "Checks", "Failing", "Operations"]
+__all__ = [
+    "Activations",
+    "Api",
+    "Approving",
+    "Callers",
+    "Checks",
+    "Excepting",
+    "Failing",
+    "Operations",
+    "RouteGroup",
+]
 
 _MAX_BODY_BYTES = 64 * 1024
 _STOP_TIMEOUT_S = 5

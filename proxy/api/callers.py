@@ -39,10 +39,14 @@ class Callers:
             raise problem(403, denied.code, denied.reason)
         return who
 
+    def find_human(self, request: web.Request) -> Human | None:
+        """The active human whose token the request brings; None when it is nobody's; a 401 when there is none."""
+        token_sha256 = hashlib.sha256(bearer(request)).hexdigest()
+        return self._gate.book.policies.identify_human(token_sha256, self._gate.now())
+
     def human(self, request: web.Request) -> Human:
         """The active human whose token the request brings; raises a 401 otherwise."""
-        token_sha256 = hashlib.sha256(bearer(request)).hexdigest()
-        human = self._gate.book.policies.identify_human(token_sha256, self._gate.now())
+        human = self.find_human(request)
         if human is None:
             raise problem(401, "human.unknown", "no active human has this token")
         return human

@@ -30,6 +30,7 @@ from proxy.identity import ClientCertificate
 from proxy.mitm import flows, layers
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
+from proxy.mitm.signs import SignsOfLife
 from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
 from proxy.pipeline import NOBODY, Ending, Verdict
@@ -258,7 +259,7 @@ class AgentConnection(server.LiveConnectionHandler):
             await self._judge(exchange, body)
 
     async def _judge(self, exchange: Exchange, body: bytes | None, *, complete: bool = True) -> None:
-        verdict = await self._gate.judge(exchange.head, body, complete=complete)
+        verdict = await self._judged(exchange, body, complete)
         flow = exchange.flow
         exchange.verdict = verdict
         flow.request.stream = exchange.count_request
@@ -271,6 +272,29 @@ class AgentConnection(server.LiveConnectionHandler):
         self._open[flow.id] = flow
         self._engine.opened(flow.id, exchange, self)
         flow.metadata[layers.PERMIT] = verdict
+
+    async def _judged(self, exchange: Exchange, body: bytes | None, complete: bool) -> Verdict:
+        if not exchange.head.may_hold:
+            return await self._gate.judge(exchange.head, body, complete=complete)
+        # Trailers come behind what is approved and would go upstream unseen: such a body is not known in full.
+        complete = complete and exchange.flow.request.trailers is None
+        exchange.gone = asyncio.get_running_loop().create_future()
+        engine = self._engine
+        signs = SignsOfLife(lambda: self._sign_of_life(exchange.flow), engine.keep_alive_s, engine.later)
+        try:
+            return await self._gate.judge(exchange.head, body, complete=complete, gone=exchange.gone)
+        finally:
+            signs.cancel()
+
+    def _on_stream_gone(self, flow: http.HTTPFlow) -> None:
+        exchange: Exchange | None = flow.metadata.get(_EXCHANGE)
+        if exchange is not None:
+            exchange.leave()
+
+    async def _sign_of_life(self, flow: http.HTTPFlow) -> None:
+        """Send an interim response, so that the client does not take a waiting request for a dead connection."""
+        if flow.request.data.http_version == b"HTTP/1.1":  # RFC 9110, 15.2: never to a client of HTTP/1.0
+            await self.server_event(layers.SignOfLife(flow))
 
     # --- upstream ------------------------------------------------------------------------------------
 

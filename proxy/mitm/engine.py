@@ -21,6 +21,7 @@ from proxy.mitm.flows import Exchange, serialise
 from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls, SecuredStream
 from proxy.mitm.sweeping import Sweeper
 from proxy.pipeline import Ending, Gate
+from proxy.timers import Later, loop_later
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class Engine:
         connect_timeout_s: float,
         response_timeout_s: float,
         listener: SSL.Context | None = None,
+        keep_alive_s: float = 0,
+        later: Later = loop_later,
     ) -> None:
         self.gate = gate
         self.authority = authority
@@ -68,6 +71,9 @@ class Engine:
         self.connect_timeout_s = connect_timeout_s
         self._response_timeout_s = response_timeout_s
         self._listener = listener
+        self.keep_alive_s = keep_alive_s
+        """How often a client that waits for a person gets a sign of life; 0 for never."""
+        self.later = later
         self.options = mitmproxy_options.Options()
         for name, (kind, value) in _OPTIONS.items():
             self.options.add_option(name, kind, value, "")

@@ -4,17 +4,20 @@ Reading: `inbound` and `body`. Writing: `forward` puts the canonical form and th
 flow, `respond` puts one of our answers. Nothing here decides.
 """
 
+import asyncio
 from dataclasses import dataclass, field
 
 from mitmproxy import http
 
 from policies import Credential
-from proxy.answers import CHRON_ID_FIELD, Answer
+from proxy.answers import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.facts import Inbound
 from proxy.pipeline import Head, Verdict
 
-_NOT_FROM_TARGETS = frozenset({CHRON_ID_FIELD.lower(), b"alt-svc", b"proxy-authenticate", b"proxy-connection"})
-"""Response fields that do not pass: a target must not forge our record id, send agents to HTTP/3, which
+_NOT_FROM_TARGETS = frozenset(
+    {CHRON_ID_FIELD.lower(), APPROVAL_FIELD.lower(), b"alt-svc", b"proxy-authenticate", b"proxy-connection"}
+)
+"""Response fields that do not pass: a target must not forge our record or approval, send agents to HTTP/3, which
 goes around the gate (RFC 7838), or ask them for the gate's own credentials."""
 
 
@@ -39,6 +42,13 @@ class Exchange:
     request_bytes: int = 0
     response_bytes: int = 0
     timed_out: bool = False
+    gone: asyncio.Future[None] | None = None
+    """Done when the agent goes away while its request waits for a person; None where it cannot have to wait."""
+
+    def leave(self) -> None:
+        """The agent waits for no answer any more."""
+        if self.gone is not None and not self.gone.done():
+            self.gone.set_result(None)
 
     def count_request(self, chunk: bytes) -> bytes:
         """Pass a chunk of the request body on, counted."""

@@ -75,10 +75,30 @@ class MalformedHeadHook(commands.StartHook):
     head: UnreadableHead
 
 
+@dataclass
+class StreamGoneHook(commands.StartHook):
+    """The agent gave a request up while a hook was at work on it; the stream itself hears of it after the hook."""
+
+    flow: http.HTTPFlow
+    blocking = False
+
+
+@dataclass
+class SignOfLife(events.Event):
+    """A request still waits: its client, if it speaks HTTP/1.1, is told so."""
+
+    flow: http.HTTPFlow
+
+
 class GateHttpLayer(HttpLayer):
     """An HTTP layer whose client side and streams are ours."""
 
     def _handle_event(self, event: events.Event) -> Commands[None]:
+        if isinstance(event, SignOfLife):
+            agent_side = self.connections[self.context.client]
+            if isinstance(agent_side, GateHttp1Server):
+                yield from self.event_to_child(agent_side, event)
+            return
         if isinstance(event, events.Start):
             http2 = self.context.client.alpn == b"h2"
             server = GateHttp2Server if http2 else GateHttp1Server
@@ -101,6 +121,12 @@ class GateStream(HttpStream):
     """One request and its response, forwarded only with a permit."""
 
     _discarded_bytes = 0
+
+    def handle_event(self, event: events.Event) -> Commands[None]:
+        """Tell at once that an agent is gone; what is paused by a hook would hear of it when that has ended."""
+        if self._paused and isinstance(event, RequestProtocolError):
+            yield StreamGoneHook(self.flow)
+        yield from super().handle_event(event)
 
     def make_server_connection(self) -> Commands[bool]:
         # The last lock. Every upstream byte of a stream begins here, whatever hooks did or failed to do.
@@ -274,6 +300,12 @@ class GateHttp1Server(Http1Server):
     """The HTTP/1 side towards agents: bounded heads, our own errors."""
 
     def _handle_event(self, event: events.Event) -> Commands[None]:
+        if isinstance(event, SignOfLife):
+            # A task that came too late must not speak into the next request.
+            unanswered = self.response is None or self.response.status_code == 100
+            if self.request is event.flow.request and unanswered:
+                yield commands.SendData(self.conn, b"HTTP/1.1 100 Continue\r\n\r\n")
+            return
         try:
             yield from super()._handle_event(event)
         except NotImplementedError:
