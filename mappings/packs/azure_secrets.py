@@ -39,6 +39,9 @@ SECRET_TYPES = frozenset(
 Route Circuit Authorizations - Get", "Agent Registration Information - Get", "Configurations - Get", "Get Source
 Control")."""
 
+_LAST = frozenset(each.rpartition("/")[2] for each in SECRET_TYPES)
+"""Their last words, which rule nearly every read out at once."""
+
 SECRET_ACTIONS = frozenset(
     {
         *("configurations", "getgatewaysettings", "getdataplaneaccess", "generateuploaduri", "generateuri"),
@@ -62,6 +65,7 @@ def action_tells(action: str) -> bool:
 
 def read_tells(method: str, namespace: str, types: Sequence[str], name: str) -> bool:
     """Say whether what is no action is answered with a secret; `name` is that of the last type, in lower case."""
-    if (types[-1].lower(), name) in SECRETS_READ:
+    last = types[-1].lower()
+    if (last, name) in SECRETS_READ:
         return True
-    return method in ("GET", "HEAD") and "/".join((namespace, *types)).lower() in SECRET_TYPES
+    return last in _LAST and method in ("GET", "HEAD") and "/".join((namespace, *types)).lower() in SECRET_TYPES
