@@ -7,6 +7,7 @@ chooses which rule applies by choosing how to write. So these are refused when a
     not declared as JSON, in another charset, with a BOM       unreadable
     {"a": 1, "a": 2}                                           conflict: a key stands twice
     {"A": 1} where a rule reads "a"                            conflict: some readers fold the case of keys
+    {"a_b": 1} where a rule reads "a-b"                        conflict: some readers take them for one
     NaN, Infinity, comments, trailing text, 1e999              unreadable
 
 An empty body is a body without fields.
@@ -169,15 +170,17 @@ def _walk(value: object, pointer: Pointer, at: int) -> Iterator[object]:
 
 
 def _folded(key: str) -> str:
-    # Two spellings of one accented letter look alike and are one key to readers that normalise.
-    return key.casefold() if key.isascii() else unicodedata.normalize("NFKC", key).casefold()
+    # Two spellings of one accented letter look alike and are one key to readers that normalise. Servers of JSON:API
+    # and of Protocol Buffers take "is_destroy" and "isDestroy" for "is-destroy".
+    text = key.casefold() if key.isascii() else unicodedata.normalize("NFKC", key).casefold()
+    return text.replace("-", "").replace("_", "")
 
 
 def _member(value: dict[str, object], step: str, pointer: Pointer, at: int) -> Iterator[object]:
     # Go's encoding/json, among others, takes "Is-Destroy" for "is-destroy", and the last of both.
     folded = _folded(step)
     if any(_folded(key) == folded and key != step for key in value):
-        yield Problem(CONFLICT, f'the body holds "{pointer.text}" in another case, and readers differ about it')
+        yield Problem(CONFLICT, f'the body holds "{pointer.text}" in another spelling, and readers differ about it')
     elif step in value:
         yield from _walk(value[step], pointer, at + 1)
     else:

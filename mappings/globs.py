@@ -97,13 +97,13 @@ def _file[T](index: dict[int, dict[str, list[T]]], text: str, item: T) -> None:
     index.setdefault(len(text), {}).setdefault(text, []).append(item)
 
 
-def glob_source(glob: str, any_character: str = ".") -> str:
-    """Return regular expression source for a glob, to be matched in full."""
+def glob_source(glob: str, any_character: str = ".", *, shortest: bool = False) -> str:
+    """Return regular expression source for a glob, to be matched in full; `shortest` where other text follows it."""
     first, *rest = (re.escape(part) for part in glob.split("*"))
     if not rest:
         return first
     middle = "".join(f"(?>{any_character}*?{part})" for part in rest[:-1] if part)
-    return f"{first}{middle}{any_character}*{rest[-1]}"
+    return f"{first}{middle}{any_character}*{'?' if shortest else ''}{rest[-1]}"
 
 
 @lru_cache(maxsize=8192)

@@ -157,6 +157,39 @@ print(*(1000 * (after - before) for before, after in zip(marks, marks[1:])))
     return {name: statistics.median(run[at] for run in runs) for at, name in enumerate(names)}
 
 
+def growth_mb() -> dict[str, float]:
+    """Megabytes that a new process grows by with one request each to AWS (EC2), Google (Compute) and GitHub.
+
+    The first counts what is imported only then; a gate has read its own files with pydantic before any request.
+    """
+    code = """
+import sys
+if sys.argv[1]:
+    import pydantic.main
+from mappings import Request, load_mappings
+def resident():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmRSS")) / 1024
+mappings = load_mappings([])
+before = resident()
+form = (("content-type", "application/x-www-form-urlencoded"),)
+for host, method, path, headers, body in (
+    ("ec2.eu-west-1.amazonaws.com", "POST", "/", form, b"Action=TerminateInstances&InstanceId.1=i-a"),
+    ("compute.googleapis.com", "DELETE", "/compute/v1/projects/p/zones/z/instances/i", (), b""),
+    ("api.github.com", "PUT", "/repos/acme/web/pulls/7/merge", (), b""),
+):
+    resolution = mappings.resolve(Request(method, "https", host, 443, path, (), headers, body))
+    assert resolution.operations, resolution
+print(resident() - before)
+"""
+    return {
+        name: statistics.median(
+            float(subprocess.check_output([sys.executable, "-c", code, known], text=True, cwd=ROOT)) for _ in range(5)
+        )
+        for name, known in (("of a bare process", ""), ("of one that has read its configuration", "pydantic"))
+    }
+
+
 def _median_us(
     call: Callable[[Request], object], requests: Sequence[Request], *, percentile: int = 50, rounds: int
 ) -> float:
@@ -182,6 +215,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def main() -> None:
     """Print all tables."""
     _table(("ms, new process", "median"), [(name, f"{cost:.0f}") for name, cost in loading_costs_ms().items()])
+    _table(("MB, new process", "growth"), [(name, f"{growth:.1f}") for name, growth in growth_mb().items()])
     for kept in (True, False):
         words = "rules of the operation kept" if kept else "nothing kept"
         rows = [

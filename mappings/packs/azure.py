@@ -31,6 +31,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mappings.packs.azure_batch import is_batch, nested_requests
+from mappings.packs.azure_secrets import action_tells, read_tells
 from mappings.paths import split_path
 from mappings.reading import alternatives
 from mappings.recognition import NOT_RECOGNISED, Call, Recognition, conflict, unreadable
@@ -61,16 +62,6 @@ TRUSTED = frozenset({*PLACES.values(), "namespace", "type", "name"})
 
 READING = ("list", "get", "check", "validate", "whatif", "query", "summarize", "export")
 """How an action begins that is only sent by POST because its answer, or its question, is too much for GET."""
-
-SECRET = ("key", "secret", "password", "credential", "token", "connectionstring", "publishxml", "sasu", "getaccess")
-"""In an action's name: what the answer holds. Whatever begins with "list" holds some, too: resource providers are to
-list secrets by POST alone (https://github.com/Azure/azure-resource-manager-rpc, "Resource API reference")."""
-
-SECRETS_READ = frozenset({("admin", "token"), ("admin", "masterkey")})
-"""Types and names that hold one although GET reads them (Microsoft.Web/sites/functions/admin/token/read)."""
-
-OTHERWISE = ("delete", "purge", "remove", "revoke", "reset", "check", "validate")
-"""How an action begins that takes or sets a secret, or asks about one, and does not tell it."""
 
 EXECUTING = frozenset(
     {
@@ -198,7 +189,7 @@ def _single(request: Request, segments: tuple[str, ...], path: ResourcePath) -> 
         path="" if "%" in request.path else request.path.lower(),
         access=_access(request.method, path, action),
         executes=_executes(request.method, types.lower().split("/"), action),
-        mints=_holds_secrets(action) if action else (path.types[-1].lower(), path.name) in SECRETS_READ,
+        mints=action_tells(action) if action else read_tells(request.method, path.namespace, path.types, path.name),
     )
     return Recognition((call,))
 
@@ -219,12 +210,6 @@ def _executes(method: str, types: Sequence[str], action: str) -> bool:
         # Taking a stack away takes away what it holds; a host runtime hands on whatever is asked of it.
         return "hostruntime" in types or (method == "DELETE" and "deploymentstacks" in types)
     return not EXECUTING.isdisjoint(types) and not action.startswith(READING)
-
-
-def _holds_secrets(action: str) -> bool:
-    if action.startswith("list"):
-        return True
-    return not action.startswith(OTHERWISE) and any(word in action for word in SECRET)
 
 
 def _batch(request: Request) -> Recognition:

@@ -7,6 +7,7 @@ document must be readable, also what is not asked for.
     {...F} fragment F on M {...F}                                  two readings: servers refuse it, or never end
     {pay(id: 1, id: 2) {ok}}                                       two readings: which of them counts
     {a {a {a {a ...                                                unreadable, as is whatever is longer than the limits
+    { }                                                            unreadable: it asks for nothing
 """
 
 from __future__ import annotations
@@ -117,6 +118,9 @@ def _operation(node: ast.OperationDefinitionNode, fragments: Mapping[str, ast.Fr
         (field.name.value, _once((each.name.value, _value(each.value)) for each in field.arguments or ()))
         for field in _root_fields(node.selection_set, fragments, set(), ())
     )
+    if not fields:
+        # Against the grammar (GraphQL, "Selection Sets"), and yet the parser takes it; a call of nothing has no name.
+        raise UnreadableError("an operation of the query asks for nothing")
     return Operation(node.operation.value, node.name.value if node.name else "", fields, defaults)
 
 

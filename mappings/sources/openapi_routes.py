@@ -25,6 +25,8 @@ METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 MAX_OPERATIONS = 20_000
 MAXPARAMETERS = 200
 MAX_NAME_CHARS = 200
+MAX_SHOWN = 5
+"""Of operations without an operationId; a description has them throughout or hardly any."""
 
 _OUTSIDE = re.compile(r"[^A-Za-z0-9._/@+-]+")
 
@@ -62,6 +64,7 @@ class Report:
 def named_routes(description: Description, slashed: Collection[str], report: Report) -> list[Named]:
     """Return the operations of a description, each with a name and a route of its own."""
     found: list[Named] = []
+    nameless: list[str] = []
     for path, method, operation, parameters, servers in _operations(description, report):
         if len(found) == MAX_OPERATIONS:
             raise description.fault("paths", f"more than {MAX_OPERATIONS} operations; split the description")
@@ -73,8 +76,13 @@ def named_routes(description: Description, slashed: Collection[str], report: Rep
         given = operation.get("operationId")
         operation_id = given if isinstance(given, str) else ""
         name = _name(operation_id) or _name(_derived(method, template))
+        if not _name(operation_id):
+            nameless.append(f"{method} {shown_path(path)}")
         asked = tuple(required(parameters))
         found.append(Named(name, method, template, literal_query, asked, operation_id, servers))
+    if nameless:
+        shown = ", ".join(nameless[:MAX_SHOWN]) + (", ..." if len(nameless) > MAX_SHOWN else "")
+        report.notes.append(f"{len(nameless)} without an operationId, called by method and path: {shown}")
     return _names_apart(_routes_apart(found, report), report)
 
 

@@ -186,6 +186,47 @@ def test_row(mapped: Mapped, request_of: RequestOf, line: str, body: str, expect
     assert told(mapped(site), request_of(line, body)) == expected
 
 
+SPLITS = {
+    "between": ("/{app:web-*}-{stage:p*}", "/web-a-prod", "x:web-a/prod"),
+    "where it first stands": ("/{app:web-*}-{stage:*}", "/web-a-b-prod", "x:web-a/b-prod"),
+    "and nowhere else": ("/{app:web-*}-{stage:p*}", "/web-a-b-prod", ""),
+    "a glob that ends in text": ("/{app:*web}-{stage:*}", "/a-b-web-c", "x:a-b-web/c"),
+    "a glob that begins and ends in text": ("/{app:a*b}-{stage:*}", "/a-b-b-c", "x:a-b/b-c"),
+    "text at the end": ("/{app:*}-{stage:p*}.json", "/web-p-1.json", "x:web/p-1"),
+}
+
+
+@pytest.mark.parametrize(("template", "path", "action"), SPLITS.values(), ids=SPLITS)
+def test_a_segment_has_one_way_to_be_split(
+    mapped: Mapped, request_of: RequestOf, template: str, path: str, action: str
+) -> None:
+    """What stands between two parameters of a segment is taken where it first stands, and nowhere else."""
+    mappings = mapped(
+        f'rules: [{{id: s, match: {{host: t.test, path: "{template}"}}, action: "x:${{app}}/${{stage}}"}}]'
+    )
+    resolution = mappings.resolve(request_of(f"GET https://t.test{path}"))
+    assert [operation.action for operation in resolution.operations] == ([action] if action else [])
+
+
+HOSTILE = {
+    "globs that end alike": ("/{a:*x}-{b:*x}-{c:*x}-{d:*x}", "x-"),
+    "globs that begin alike": ("/{a:x*}-{b:x*}-{c:x*}-{d:x*}z", "x-"),
+    "globs with text within": ("/{a:*x*}-{b:*x*}-{c:*x*}-{d:*x*}z", "x-"),
+    "without globs": ("/{a}-{b}-{c}-{d}z", "x-"),
+    "many segments": ("/{a+}/{b+}/z", "x/"),
+}
+
+
+@pytest.mark.parametrize(("template", "unit"), HOSTILE.values(), ids=HOSTILE)
+def test_no_template_takes_a_path_apart_in_every_possible_way(
+    mapped: Mapped, request_of: RequestOf, template: str, unit: str
+) -> None:
+    """The longest path, made to almost fit, is found not to fit; trying every split of it would never end."""
+    mappings = mapped(f'rules: [{{id: r, match: {{host: t.test, path: "{template}"}}, action: "x:y"}}]')
+    path = (unit * 4000 if unit == "x-" else unit * 200) + "y"
+    assert told(mappings, request_of(f"GET https://t.test/{path}")) == "mapping.unmapped"
+
+
 TIES = [
     '{id: first, match: {host: t.test, path: "/a/{x}", query: {p: "1"}}, action: "x:one"}',
     '{id: second, match: {host: t.test, path: "/{y}/b", query: {q: "1"}}, action: "x:two"}',

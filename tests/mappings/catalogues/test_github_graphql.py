@@ -4,7 +4,7 @@ import json
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mappings import Problem, Request
@@ -103,6 +103,8 @@ WORDS = st.sampled_from(
 )
 
 
+@example("{ }")
+@example("mutation {...F} fragment F on Mutation { }")
 @given(st.lists(WORDS, max_size=30).map(" ".join) | st.text(string.printable, max_size=60))
 def test_any_text_is_read_or_refused(query: str) -> None:
     """For any text there are fields, or a problem; never an exception, and never nothing where a query was sent."""

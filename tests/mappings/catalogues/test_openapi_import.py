@@ -119,6 +119,17 @@ def test_what_cannot_be_told_apart_is_reported_with_both_names() -> None:
     assert named(made, "DELETE", "/v2/orders/7") == "it:removeOrder"
 
 
+def test_operations_without_an_id_are_reported() -> None:
+    """What is called by method and path because nobody gave it a name is said, in one line however many there are."""
+    paths: dict[str, object] = {f"/things{number}/{{id}}": {"get": {}} for number in range(7)}
+    made = described({**paths, "/named": {"get": {"operationId": "named"}}})
+    assert [note for note in made.notes if "operationId" in note] == [
+        "7 without an operationId, called by method and path: GET /things0/{id}, GET /things1/{id}, "
+        "GET /things2/{id}, GET /things3/{id}, GET /things4/{id}, ..."
+    ]
+    assert named(made, "GET", "/things6/a") == "it:get/things6/+id"
+
+
 def test_overlaps_are_reported_with_both_names() -> None:
     """Two routes that one path fits are named with that path and with what it is taken for."""
     assert any(

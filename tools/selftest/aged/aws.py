@@ -3,8 +3,7 @@
     aged/aws.py                    counts what comes back for every operation of today's SDK
     aged/aws.py --write-fixture    also writes the small piece of it that the tests keep
 
-What the older catalogue does not have must come out unrecognised, or under the name the wire gives it and not
-`known`. Any other name is the one result that must not be.
+What the older catalogue does not have must come out unrecognised. Any name is the one result that must not be.
 """
 
 from __future__ import annotations
@@ -62,9 +61,7 @@ def outcome(pack: AwsPack, case: Case) -> tuple[str, str]:
     said = ", ".join(sorted(names))
     if not names:
         return ("unrecognised" if recognition.problem is None else "problem"), said
-    if names != case.wanted:
-        return "misidentified", said
-    return ("exact" if all(call.known for call in recognition.calls) else "named by the wire"), said
+    return ("exact" if names == case.wanted else "misidentified"), said
 
 
 def _compiled() -> Compiled:
