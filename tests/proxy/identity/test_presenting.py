@@ -182,7 +182,7 @@ JUDGED: dict[str, tuple[list[str], ClientCertificate | None, str | None]] = {
     "and its agent's token": ([basic("deploy-bot", "clm_deploy-bot")], MINE, None),
     "and a wrong token": ([basic("deploy-bot", "clm_x")], MINE, "agent.wrong-token"),
     "and another agent's token": ([basic("other-bot", "clm_other-bot")], MINE, "agent.two-identities"),
-    "and another agent's token in its name": ([basic("deploy-bot", "clm_other-bot")], MINE, "agent.wrong-token"),
+    "and another agent's token in its name": ([basic("deploy-bot", "clm_other-bot")], MINE, "agent.two-identities"),
     "and another agent's workload token": ([f"Bearer {TOKEN}"], THEIRS, "agent.two-identities"),
     "a certificate of nobody and a right token": ([basic("deploy-bot", "clm_deploy-bot")], NOBODYS, None),
     "a certificate of nobody and a wrong token": ([basic("deploy-bot", "clm_x")], NOBODYS, "agent.wrong-token"),
