@@ -26,6 +26,7 @@ from proxy.cli.options import (
     print_json,
 )
 from proxy.config import Config, load_config
+from proxy.listener import proxy_address
 from proxy.wiring import UNSET, environment, shell_lines, write_files
 
 PLACEHOLDER = "TOKEN"
@@ -87,7 +88,9 @@ def _token(path: Path | None) -> str:
 
 
 def _environment(config: Config, agent: str, token: str, folder: Path | None, no_proxy: str) -> dict[str, str]:
-    pem = _ca(config.ca_certificate)
+    pem = _ca(config.ca_certificate, 'the first "claiim serve" makes the CA')
+    if config.proxy.tls and config.proxy.tls.ca:
+        pem += _ca(config.proxy.tls.ca, "it vouches for the proxy's listener")
     folder = (folder or _cache(pem)).resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,7 +99,7 @@ def _environment(config: Config, agent: str, token: str, folder: Path | None, no
         fail(f"{folder}: cannot write: {(error.strerror or '').lower()}; give --files DIR")
     credentials = f"{quote(agent, safe='')}:{quote(token, safe='')}"
     return environment(
-        f"http://{credentials}@{config.proxy.listen.reachable}",
+        f"{config.proxy.scheme}://{credentials}@{proxy_address(config.proxy)}",
         bundle=files.bundle,
         java_store=files.java_store,
         node_preload=files.node_preload,
@@ -109,11 +112,11 @@ def _environment(config: Config, agent: str, token: str, folder: Path | None, no
     )
 
 
-def _ca(path: Path) -> bytes:
+def _ca(path: Path, remedy: str) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        fail(f'{path}: cannot read: {(error.strerror or "").lower()}; the first "claiim serve" makes the CA')
+        fail(f"{path}: cannot read: {(error.strerror or '').lower()}; {remedy}")
 
 
 def _cache(pem: bytes) -> Path:

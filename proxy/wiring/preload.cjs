@@ -11,6 +11,7 @@
 //
 //   http://host/path   -> GET http://host/path HTTP/1.1 to the proxy        (RFC 9112 section 3.2.2)
 //   https://host/path  -> CONNECT host:443, then TLS with the target's name (RFC 9110 section 9.3.6)
+//   a proxy by https://  -> the same, inside TLS with the proxy; NODE_EXTRA_CA_CERTS names its CA too
 //   a refused CONNECT  -> an error with code ERR_PROXY_TUNNEL that carries the proxy's reason
 //   an unreadable proxy URL -> a warning, and nothing is changed
 //
@@ -40,15 +41,16 @@ function readProxy(text) {
   } catch {
     url = null;
   }
-  if (!url || url.protocol !== 'http:') {
+  if (!url || !['http:', 'https:'].includes(url.protocol)) {
     // The text is not shown: it may hold a token.
-    process.emitWarning('the proxy variable is not an http:// URL; it is not used');
+    process.emitWarning('the proxy variable is not an http:// URL, nor an https:// one; it is not used');
     return null;
   }
   const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
   return {
     host: bare(url.hostname),
-    port: Number(url.port) || 80,
+    port: Number(url.port) || (url.protocol === 'https:' ? 443 : 80),
+    secure: url.protocol === 'https:',
     authorization: url.username ? `Basic ${Buffer.from(user).toString('base64')}` : '',
   };
 }
@@ -110,6 +112,13 @@ function readReason(response, socket, head, done) {
   return undefined;
 }
 
+/** A connection to the proxy itself. */
+function connectToProxy(proxy, settings) {
+  const place = { host: proxy.host, port: proxy.port };
+  if (!proxy.secure) return net.connect({ ...place, ...settings });
+  return tls.connect({ ...place, ...settings, servername: net.isIP(proxy.host) ? '' : proxy.host, ALPNProtocols: ['http/1.1'] });
+}
+
 /** Opens a tunnel to host:port; calls done(error) or done(null, socket). */
 function openTunnel(proxy, host, port, done) {
   const target = authority(bare(host), port);
@@ -122,7 +131,7 @@ function openTunnel(proxy, host, port, done) {
   if (proxy.authorization) headers['proxy-authorization'] = proxy.authorization;
   const request = http.request({
     method: 'CONNECT', host: proxy.host, port: proxy.port, path: target, headers, timeout: CONNECT_TIMEOUT_MS,
-    createConnection: net.connect, // no agent: a tunnel is never pooled as if it were the proxy itself
+    createConnection: () => connectToProxy(proxy), // no agent: a tunnel is never pooled as if it were the proxy itself
   });
   request.once('timeout', () => request.destroy(new Error(`no answer in ${CONNECT_TIMEOUT_MS / 1000} s`)));
   request.once('error', (error) => fail(`the proxy opened no tunnel to ${target}: ${error.message}`, error));
@@ -165,8 +174,17 @@ function coverHttp() {
       && request.method !== 'CONNECT' && proxyFor('http:', options.host, options.port || 80);
     if (!proxy) return addDirectly.call(this, request, options, ...rest);
     rewriteRequest(request, options, proxy);
-    return addDirectly.call(this, request, { ...options, host: proxy.host, hostname: proxy.host, port: proxy.port }, ...rest);
+    return addDirectly.call(proxy.secure ? secureAgent(proxy) : this, request, { ...options, host: proxy.host, hostname: proxy.host, port: proxy.port }, ...rest);
   };
+}
+
+/** The agent whose sockets are TLS to the proxy, for requests that are plain inside it. */
+function secureAgent(proxy) {
+  if (!proxy.agent) {
+    proxy.agent = new http.Agent({ keepAlive: true });
+    proxy.agent.createConnection = () => connectToProxy(proxy);
+  }
+  return proxy.agent;
 }
 
 /** Puts the absolute form and the credentials into a request whose head may already be written. */
@@ -229,10 +247,10 @@ function withProxyHeaders(headers, host, proxy) {
 function connectThroughTunnel(options, done) {
   const host = bare(options.hostname);
   if (options.protocol === 'http:') { // the dispatch above named the proxy as its origin
-    const port = Number(options.port) || 80;
-    const socket = net.connect({ host, port, noDelay: true });
+    const proxy = proxies['http:'];
+    const socket = connectToProxy(proxy, { noDelay: true });
     const fail = (error) => done(error);
-    socket.once('error', fail).once('connect', () => {
+    socket.once('error', fail).once(proxy.secure ? 'secureConnect' : 'connect', () => {
       socket.off('error', fail);
       done(null, socket);
     });

@@ -16,6 +16,7 @@ What the environment cannot do, and what does:
 - A proxy written in ~/.curlrc, git's http.proxy or a Docker daemon's settings wins over the environment.
 - Go programs never proxy loopback names and addresses (golang.org/x/net/http/httpproxy, Config.useProxy):
   reach a local target by a name of its own, with an entry under `resolve:`.
+- A gate that is itself reached by https:// is for tools that can: docs/identity-proofs.md lists them.
 """
 
 import shlex
@@ -100,8 +101,9 @@ def environment(
 ) -> dict[str, str]:
     """Every variable to set; `UNSET` is what to remove.
 
-    `proxy_url` is `http://AGENT:TOKEN@HOST:PORT`. `added` is our CA alone, for tools that add to their own
-    roots (default: the bundle). `inherited` is read for NODE_OPTIONS and JAVA_TOOL_OPTIONS, which go on.
+    `proxy_url` is `http://AGENT:TOKEN@HOST:PORT`, or https:// where the listener speaks TLS. `added` is our CA
+    alone, for tools that add to their own roots (default: the bundle). `inherited` is read for NODE_OPTIONS and
+    JAVA_TOOL_OPTIONS, which go on.
     An empty `run_id` leaves CLAIIM_RUN_ID out. CLAIIM_TOKEN is the caller's to give.
     """
     inherited = inherited or {}
@@ -115,6 +117,8 @@ def environment(
     wired["NODE_OPTIONS"] = _node_options(inherited.get("NODE_OPTIONS", ""), node_preload)
     # git tries without credentials first and would be refused (and recorded) once per connection.
     wired["GIT_HTTP_PROXY_AUTHMETHOD"] = "basic"  # git-config(1), http.proxyAuthMethod
+    if proxy_url.startswith("https:"):
+        wired["GIT_PROXY_SSL_CAINFO"] = str(bundle)  # git-config(1), http.proxySSLCAInfo
     wired |= _gcloud(proxy_url)
     options = _java_options(proxy_url, java_store, no_proxy)
     wired["JAVA_TOOL_OPTIONS"] = " ".join(filter(None, [inherited.get("JAVA_TOOL_OPTIONS", ""), *options]))

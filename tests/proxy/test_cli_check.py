@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,9 @@ from click.testing import CliRunner, Result
 import chron
 from chron import Chron
 from proxy.cli.main import main
-from proxy.config import load_config
+from proxy.config import ConfigError, load_config
 from support.gate import LiveGate
+from support.identity import AUDIENCE, ISSUER, CertificateIssuer, TokenIssuer
 
 CHANGED = 'skill "deploy-v2" version 1 changed since it was first loaded; bump the version'
 
@@ -88,3 +91,60 @@ def test_what_is_seen_is_what_the_gate_sees(site: LiveGate) -> None:
     assert chron.seen(path) == seen
     assert set(seen) == {("skill", "deploy-v2", 1), ("skill", "reader-v1", 1)}
     assert "another digest" not in seen.values()
+
+
+PROOFS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "the key of another certificate": (
+        lambda folder: CertificateIssuer().issue(folder / "x", "listener").key.rename(folder / "listener-key.pem"),
+        "listener-key.pem: does not belong to {folder}/listener.pem; supply the matching key",
+    ),
+    "a key that others can read": (
+        lambda folder: (folder / "listener-key.pem").chmod(0o640),
+        'listener-key.pem: others can read this key (mode 0640); run "chmod 600 {folder}/listener-key.pem"',
+    ),
+    "no certificate": (
+        lambda folder: (folder / "listener.pem").write_text("x"),
+        "listener.pem: not a PEM certificate; supply the one that the proxy's listener shows",
+    ),
+    "an expired certificate": (
+        lambda folder: CertificateIssuer().issue(folder, "listener", ends=timedelta(hours=-1)),
+        "listener.pem: expired on ",
+    ),
+    "no authority": (
+        lambda folder: (folder / "agents.pem").write_text("x"),
+        "agents.pem: no PEM certificate; give a file that holds at least one",
+    ),
+    "no keys of the issuer": (
+        lambda folder: (folder / "jwks.json").unlink(),
+        "jwks.json: cannot read: no such file or directory; save the issuer's JWKS there",
+    ),
+    "a shared key": (
+        lambda folder: (folder / "jwks.json").write_text('{"keys": [{"kty": "oct", "kid": "s", "k": "c2VjcmV0"}]}'),
+        'jwks.json: key "s" is shared (oct); workload tokens are signed with a key pair',
+    ),
+}
+
+
+@pytest.mark.parametrize(("harm", "fault"), PROOFS.values(), ids=PROOFS)
+def test_the_files_that_prove_who_acts_are_looked_at(
+    tmp_path: Path, harm: Callable[[Path], object], fault: str
+) -> None:
+    """What would keep the gate from starting, said before it is tried, and the same by both."""
+    folder = tmp_path / "site"
+    authority = CertificateIssuer()
+    listener = authority.issue(folder, "listener", hosts=("127.0.0.1",), client=False, server=True)
+    tls = {
+        "certificate": str(listener.path),
+        "key": str(listener.key),
+        "client_ca": str(authority.write(folder, "agents")),
+    }
+    jwt = {"issuer": ISSUER, "audience": AUDIENCE, "jwks": str(TokenIssuer().write(folder / "jwks.json"))}
+    site = LiveGate(folder, config={"proxy": {"tls": tls}, "identity": {"jwt": [jwt]}})
+    assert check(site).exit_code == 0
+    harm(folder)
+    done = check(site)
+    assert (done.exit_code, len(done.stdout.splitlines())) == (1, 1)
+    assert done.stdout.startswith(f"{folder}/{fault.format(folder=folder)}")
+    with pytest.raises(ConfigError) as raised, site:
+        pass
+    assert str(raised.value) == done.stdout.strip()

@@ -9,6 +9,7 @@ import trustme
 from click.testing import CliRunner, Result
 
 from proxy.cli.env import env
+from support.identity import CertificateIssuer
 
 CONFIG = 'version: 1\nproxy: {listen: "0.0.0.0:9080"}\napi: {listen: "[::]:9181"}\nstate: state\n'
 
@@ -88,3 +89,29 @@ def test_without_a_ca_the_remedy_is_said(folder: Path) -> None:
     assert answer.stderr.endswith(
         'ca.pem: cannot read: no such file or directory; the first "claiim serve" makes the CA\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("hosts", "reached"),
+    [
+        pytest.param(("gate.acme.test", "127.0.0.1"), "127.0.0.1", id="where it listens is in the certificate"),
+        pytest.param(("*.acme.test", "gate.acme.test"), "gate.acme.test", id="the certificate has another name"),
+        pytest.param((), "127.0.0.1", id="the certificate names no host"),
+    ],
+)
+def test_a_gate_that_speaks_tls_is_reached_by_https(folder: Path, hosts: tuple[str, ...], reached: str) -> None:
+    """By a name that its certificate has, and trusted by the authority that the configuration names."""
+    authority = CertificateIssuer()
+    trusted = authority.write(folder, "listener-ca")
+    listener = authority.issue(folder, "listener", hosts=hosts, client=False, server=True)
+    tls = f"{{certificate: {listener.path}, key: {listener.key}, ca: {trusted}}}"
+    (folder / "claiim.yaml").write_text(
+        CONFIG.replace('proxy: {listen: "0.0.0.0:9080"}', f'proxy: {{listen: "0.0.0.0:9080", tls: {tls}}}')
+    )
+    answer = ask(folder, "--json", "--agent", "deploy-bot")
+    assert answer.exit_code == 0, answer.output
+    given = json.loads(answer.stdout)["set"]
+    assert given["HTTPS_PROXY"] == f"https://deploy-bot:TOKEN@{reached}:9080"
+    assert trusted.read_text().strip() in Path(given["SSL_CERT_FILE"]).read_text()
+    assert trusted.read_text().strip() in Path(given["NODE_EXTRA_CA_CERTS"]).read_text()
+    assert given["GIT_PROXY_SSL_CAINFO"] == given["SSL_CERT_FILE"]

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings import read_document
-from proxy.config import Address, Config, ConfigError, compile_config, find_config, load_config, parse_address
+from proxy.config import (
+    SIGNATURE_ALGORITHMS,
+    Address,
+    Config,
+    ConfigError,
+    JwtIssuer,
+    TlsConfig,
+    compile_config,
+    find_config,
+    load_config,
+    parse_address,
+)
 
 TEMPLATE = Path(__file__).parents[2] / "proxy" / "cli" / "templates" / "claiim.yaml"
 HERE = Path("/etc/gate")
@@ -293,3 +304,41 @@ def _faults(text: str) -> list[str] | None:
     except ConfigError as refused:
         return [str(fault) for fault in refused.faults]
     return None
+
+
+def test_who_acts_can_be_proven_by_certificates_and_workload_tokens() -> None:
+    """Each file is relative to the configuration; what an issuer signs with has a default without shared keys."""
+    config = compiled(
+        """\
+proxy: {tls: {certificate: gate.pem, key: gate-key.pem, client_ca: agents.pem, ca: /etc/ca.pem}}
+identity: {jwt: [{issuer: "https://ci.acme.test", audience: claiim, jwks: ci.json}]}
+"""
+    )
+    files = (HERE / "gate.pem", HERE / "gate-key.pem", HERE / "agents.pem", Path("/etc/ca.pem"))
+    assert config.proxy.tls == TlsConfig(*files)
+    assert config.proxy.scheme == "https"
+    assert config.issuers == (JwtIssuer("https://ci.acme.test", "claiim", HERE / "ci.json", SIGNATURE_ALGORITHMS),)
+    assert (compiled("").proxy.scheme, compiled("").issuers) == ("http", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("proxy: {tls: {certificate: gate.pem}}", '"key" is missing'),
+        ("identity: {jwt: [{issuer: a b, audience: x, jwks: j}]}", '"a b" is not an issuer; write what stands'),
+        ("identity: {jwt: [{issuer: 'a#b', audience: x, jwks: j}]}", '"a#b" is not an issuer; write what stands'),
+        ("identity: {jwt: [{issuer: a, audience: '', jwks: j}]}", "at least 1 character"),
+        ("identity: {jwt: [{issuer: a, audience: x, jwks: j, algorithms: [HS256]}]}", '"RS256"'),
+        ("identity: {jwt: [{issuer: a, audience: x, jwks: j, algorithms: [none]}]}", '"RS256"'),
+        (
+            "identity: {jwt: [{issuer: a, audience: x, jwks: j}, {issuer: a, audience: y, jwks: j}]}",
+            'issuer "a" stands here twice; keep one',
+        ),
+    ],
+)
+def test_what_would_prove_too_much_is_refused(text: str, fault: str) -> None:
+    """With its place: no algorithm of shared keys, no issuer that could be taken for another."""
+    with pytest.raises(ConfigError) as raised:
+        compiled(text)
+    assert str(raised.value).startswith("claiim.yaml:2:")
+    assert fault in str(raised.value)

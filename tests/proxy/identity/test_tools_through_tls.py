@@ -1,0 +1,73 @@
+"""Which unmodified tools come through a gate that is reached by https://, with what `claiim env` gives them."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.wiring import UNSET, environment, write_files
+from support.gate import TOKEN, LiveGate
+from support.secured import Site
+from support.targets import Origin
+
+GET = "r => {console.log(r.statusCode); r.resume()}"
+TOOLS = {
+    "requests": lambda url: [
+        sys.executable, "-W", "ignore", "-c", f"import requests; print(requests.get('{url}').status_code)",
+    ],
+    "httpx": lambda url: [sys.executable, "-c", f"import httpx; print(httpx.get('{url}').status_code)"],
+    "node fetch": lambda url: ["node", "-e", f"fetch('{url}').then(r => console.log(r.status))"],
+    "node http": lambda url: ["node", "-e", f"require('{url.partition(':')[0]}').get('{url}', {GET})"],
+    "curl": lambda url: [
+        "sh", "-c", f'curl -sS -o /dev/null -w "%{{http_code}}\\n" --proxy-cacert "$SSL_CERT_FILE" {url}',
+    ],
+}  # fmt: skip
+
+
+def wired(gate: LiveGate, site: Site, folder: Path) -> dict[str, str]:
+    """As `claiim env` gives it: the bundles hold the listener's authority too."""
+    folder.mkdir()
+    files = write_files(folder, gate.service.ca_pem + site.authority_pem.read_bytes())
+    given = environment(
+        f"https://deploy-bot:{TOKEN}@{gate.service.proxy_address}",
+        bundle=files.bundle,
+        added=files.added,
+        java_store=files.java_store,
+        node_preload=files.node_preload,
+        agent="deploy-bot",
+        api_url=gate.api,
+        run_id="test",
+    )
+    return {**{name: value for name, value in os.environ.items() if name not in UNSET}, **given}
+
+
+@pytest.mark.parametrize("secure", [True, False], ids=["https", "http"])
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_tool_comes_through(
+    secured: LiveGate, site: Site, origin: Origin, plain_origin: Origin, tmp_path: Path, tool: str, secure: bool
+) -> None:
+    """To a target by https:// and by http://, and nothing of it goes around the gate."""
+    command = TOOLS[tool](f"{(origin if secure else plain_origin).url}/echo")
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    ran = subprocess.run(
+        command, env=wired(secured, site, tmp_path / "wiring"), capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stdout.strip()) == (0, "200"), ran
+    assert [(record["outcome"], record["agent"]) for record in secured.records()] == [("ALLOW", "deploy-bot")]
+
+
+def test_git_comes_through(secured: LiveGate, site: Site, origin: Origin, tmp_path: Path) -> None:
+    """It takes the listener's authority from a variable of its own."""
+    ran = subprocess.run(
+        ["git", "ls-remote", f"{origin.url}/x.git"],
+        env=wired(secured, site, tmp_path / "wiring"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "certificate" not in ran.stderr, ran
+    assert [record["outcome"] for record in secured.records(path="/x.git/info/refs")] == ["ALLOW"]
