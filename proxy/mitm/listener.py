@@ -158,6 +158,11 @@ class SecuredStream:
         """Whether it is closed or about to be."""
         return self._writer.is_closing()
 
+    @property
+    def transport(self) -> asyncio.WriteTransport:
+        """The socket's own, to break the connection off."""
+        return self._writer.transport
+
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What is known of the connection beneath."""
         return self._writer.get_extra_info(name, default)

@@ -17,7 +17,7 @@ import pytest
 from mappings import DocumentError
 from support.gate import OTHER_TOKEN, TOKEN, LiveGate
 from support.identity import JWT_IDENTITY, SPIFFE_ID, CertificateIssuer, TokenIssuer
-from support.raw import TIMEOUT_S, authorization, read_head, status
+from support.raw import TIMEOUT_S, authorization, read_all, read_head, status
 from support.secured import Curl, Site, certified
 from support.targets import H2Origin, Origin
 
@@ -388,6 +388,23 @@ def test_a_proof_ends_inside_an_open_tunnel(secured: LiveGate, plain_origin: Ori
     code = "agent.credential-expired" if by == "certificate" else "agent.token-invalid"
     assert codes(secured)[-1] == ("DENY", "deploy-bot" if by == "certificate" else "", code)
     assert len(plain_origin.seen) == 1
+
+
+def test_an_open_stream_ends_when_its_agent_is_suspended(secured: LiveGate, plain_origin: Origin, site: Site) -> None:
+    """A connection by TLS is broken off like any other."""
+    with tunnel(secured, plain_origin, site, b"") as outer:
+        outer.sendall(f"GET /sse HTTP/1.1\r\nHost: plain.test:{plain_origin.port}\r\n\r\n".encode())
+        assert status(read_head(outer)) == 200
+        agents = site.agents()
+        agents["agents"][0]["state"] = "suspended"
+        secured.write("agents.yaml", agents)
+        secured.call(secured.service.reload())
+        read_all(outer)
+    (record,) = secured.records(channel="wire")
+    ended = secured.outcome_of(record)
+    assert (ended["result"], ended["error"]) == ("failed", "agent:deploy-bot -- suspended")
+    (stopped,) = [one for one in secured.records("agent") if one.get("exchanges")]
+    assert (stopped["agent"], stopped["code"]) == ("deploy-bot", "agent.suspended")
 
 
 def test_keys_that_are_taken_back_end_what_they_signed(secured: LiveGate, plain_origin: Origin, site: Site) -> None:
