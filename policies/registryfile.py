@@ -181,12 +181,15 @@ def drop(tree: Tree, kind: str, index: int) -> None:
     before = (entries.ca.items.get(index) or [None] * 4)[1] or ()
     tail = _texts(before) + _take_tail([(entries, index, 0), *_ends(entries[index])])
     del entries[index]
+    above = (entries.ca.comment or [None, None])[1] or []
     if not entries:
-        above = (entries.ca.comment or [None, None])[1] or ()
-        tail = _texts(above) + tail + _texts(entries.ca.end or ())
         tree[kind] = sequence([])
+        tail = _texts(above) + tail + _texts(entries.ca.end or ())
+        above = []
     if tail and index:
         _hang([(entries, index - 1, 0), *_ends(entries[index - 1])], tail)
+    elif tail and above:
+        above[-1].value += tail
     elif tail:
         _put_tail(tree, kind, tail)
 
