@@ -12,7 +12,8 @@ from pathlib import Path
 
 from mappings.documents import Document
 from policies.deciding import Policies
-from policies.registryfile import Tree, append, change, drop, find, new, sequence, stop
+from policies.registryfile import change, find, new, stop
+from policies.roundtrip import Tree, append, drop, sequence
 from policies.values import State, written_moment
 
 

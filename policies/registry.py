@@ -18,7 +18,8 @@ from pathlib import Path
 from mappings.documents import Document, Place
 from policies.conditionschema import moment
 from policies.deciding import Policies
-from policies.registryfile import NOUNS, Kind, Tree, append, change, clear, find, ids, mapping, new, put, sequence, stop
+from policies.registryfile import NOUNS, Kind, change, find, ids, new, stop
+from policies.roundtrip import Tree, append, clear, mapping, put, sequence
 from policies.values import Mode, State, Token, written_moment
 
 TOKEN_PREFIX = "clm_"  # noqa: S105 -- lets secret scanners find a leaked token
