@@ -14,9 +14,10 @@ from pathlib import Path
 import click
 
 from policies import Mode, State, credential, load_policies
-from policies.registry import add_agent, new_token, set_identity, transfer_agent
+from policies.registry import add_agent, new_token, transfer_agent
 from policies.values import written_moment
 from proxy.cli import registered
+from proxy.cli.agentidentity import identity
 from proxy.cli.announcing import announce, show_token, tell
 from proxy.cli.options import (
     EXIT_DENY,
@@ -35,6 +36,7 @@ from proxy.cli.states import (
     old_until_option,
     overlap_option,
     rotate_token,
+    token_expires_option,
 )
 from proxy.config import load_config
 
@@ -72,9 +74,7 @@ def _labels(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
 )
 @expires_option
 @click.option("--label", "labels", multiple=True, callback=_labels, metavar="K=V", help="What policies choose it by.")
-@click.option(
-    "--identity", "identities", multiple=True, help="A proof beside its token: cert-sha256:, spiffe://, jwt:."
-)
+@click.option("--identity", "identities", multiple=True, help='A proof beside its token; see "agent identity".')
 @click.option("--no-token", is_flag=True, help="Give it no token: it has only its identities.")
 @json_option
 @config_option
@@ -197,7 +197,7 @@ def transfer(name: str, human: str, as_json: bool, config_path: Path | None) -> 
 @keep_old_option
 @overlap_option
 @old_until_option
-@expires_option
+@token_expires_option
 @json_option
 @config_option
 @located_errors
@@ -217,34 +217,4 @@ def rotate(
     )  # fmt: skip
 
 
-@agent.group()
-def identity() -> None:
-    """Add and remove proofs that are no tokens: client certificates and workload identities."""
-
-
-@identity.command("add")
-@name_argument
-@click.argument("proof")
-@json_option
-@config_option
-@located_errors
-def add_identity(name: str, proof: str, as_json: bool, config_path: Path | None) -> None:
-    """Let a certificate (cert-sha256:HEX), a SPIFFE ID or a JWT subject (jwt:ISSUER#SUBJECT) prove an agent."""
-    _set_identity(name, proof, True, as_json, config_path)
-
-
-@identity.command("remove")
-@name_argument
-@click.argument("proof")
-@json_option
-@config_option
-@located_errors
-def remove_identity(name: str, proof: str, as_json: bool, config_path: Path | None) -> None:
-    """Let it prove the agent no more."""
-    _set_identity(name, proof, False, as_json, config_path)
-
-
-def _set_identity(name: str, proof: str, present: bool, as_json: bool, config_path: Path | None) -> None:
-    config = load_config(config_path)
-    set_identity(config.agents, config.policies, name, proof, present=present)
-    tell(config, "agent", name, as_json, **{"added" if present else "removed": proof})
+agent.add_command(identity)

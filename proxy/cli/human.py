@@ -23,6 +23,7 @@ from proxy.cli.states import (
     old_until_option,
     overlap_option,
     rotate_token,
+    token_expires_option,
 )
 from proxy.config import load_config
 
@@ -138,7 +139,7 @@ def _stop(human_id: str, state: State, as_json: bool, config_path: Path | None) 
 @keep_old_option
 @overlap_option
 @old_until_option
-@expires_option
+@token_expires_option
 @json_option
 @config_option
 @located_errors
