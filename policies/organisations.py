@@ -12,13 +12,14 @@ from pathlib import Path
 
 from mappings.documents import Document
 from policies.deciding import Policies
+from policies.loading import PolicyPaths
 from policies.registryfile import change, find, new, stop
 from policies.roundtrip import Tree, append, drop, sequence
 from policies.values import State, written_moment
 
 
 def add_organisations(
-    path: Path, policy_paths: Sequence[Path], names: Sequence[str], *, title: str = "", owns: Sequence[str] = ()
+    path: Path, policy_paths: PolicyPaths, names: Sequence[str], *, title: str = "", owns: Sequence[str] = ()
 ) -> Policies:
     """Add organisations. Raises PolicyError.
 
@@ -36,7 +37,7 @@ def add_organisations(
 
 def add_grant(
     path: Path,
-    policy_paths: Sequence[Path],
+    policy_paths: PolicyPaths,
     of: str,
     into: str,
     *,
@@ -57,7 +58,7 @@ def add_grant(
     return change(path, policy_paths, edit)
 
 
-def remove_grants(path: Path, policy_paths: Sequence[Path], of: str, into: str) -> Policies:
+def remove_grants(path: Path, policy_paths: PolicyPaths, of: str, into: str) -> Policies:
     """Take back every grant of one organisation into another. Raises PolicyError when there is none."""
 
     def edit(tree: Tree, document: Document) -> None:

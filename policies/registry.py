@@ -18,6 +18,7 @@ from pathlib import Path
 from mappings.documents import Document, Place
 from policies.conditionschema import moment
 from policies.deciding import Policies
+from policies.loading import PolicyPaths
 from policies.registryfile import NOUNS, Kind, change, find, ids, new, stop
 from policies.roundtrip import Tree, append, clear, mapping, put, sequence
 from policies.values import Mode, State, Token, written_moment
@@ -43,7 +44,7 @@ def new_token(prefix: str = TOKEN_PREFIX) -> str:
 
 def add_agent(
     path: Path,
-    policy_paths: Sequence[Path],
+    policy_paths: PolicyPaths,
     *,
     agent: str,
     anchor: str,
@@ -82,7 +83,7 @@ def add_agent(
 
 def add_human(
     path: Path,
-    policy_paths: Sequence[Path],
+    policy_paths: PolicyPaths,
     *,
     human: str,
     name: str,
@@ -103,7 +104,7 @@ def add_human(
 
 def set_state(
     path: Path,
-    policy_paths: Sequence[Path],
+    policy_paths: PolicyPaths,
     name: str,
     state: State,
     *,
@@ -132,7 +133,7 @@ def set_state(
 
 def set_token(
     path: Path,
-    policy_paths: Sequence[Path],
+    policy_paths: PolicyPaths,
     name: str,
     token: Token | str,
     *,
@@ -155,7 +156,7 @@ def set_token(
     return change(path, policy_paths, edit)
 
 
-def transfer_agent(path: Path, policy_paths: Sequence[Path], agent: str, human: str) -> Policies:
+def transfer_agent(path: Path, policy_paths: PolicyPaths, agent: str, human: str) -> Policies:
     """Let another human answer for an agent: somebody active, of its organisation or one it may act in."""
 
     def edit(tree: Tree, document: Document) -> None:
@@ -174,7 +175,7 @@ def transfer_agent(path: Path, policy_paths: Sequence[Path], agent: str, human: 
     return change(path, policy_paths, edit)
 
 
-def set_identity(path: Path, policy_paths: Sequence[Path], agent: str, identity: str, *, present: bool) -> Policies:
+def set_identity(path: Path, policy_paths: PolicyPaths, agent: str, identity: str, *, present: bool) -> Policies:
     """Add or remove a proof of who an agent is that is no token. Raises PolicyError."""
 
     def edit(tree: Tree, document: Document) -> None:

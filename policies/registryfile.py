@@ -17,7 +17,7 @@ import io
 import os
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -25,7 +25,7 @@ from ruamel.yaml.comments import CommentedMap
 
 from mappings.documents import Document, Fault, Place, read_document
 from policies.deciding import Policies
-from policies.loading import load_with_agents
+from policies.loading import PolicyPaths, load_with_agents
 from policies.roundtrip import Tree, round_trip
 from policies.values import PolicyError
 
@@ -44,7 +44,7 @@ NOUNS: Mapping[Kind, str] = {"agents": "agent", "humans": "human", "organisation
 _COMMANDS: Mapping[Kind, str] = {"agents": "agent", "humans": "human", "organisations": "org"}
 
 
-def change(path: Path, policy_paths: Sequence[Path], edit: Callable[[Tree, Document], None]) -> Policies:
+def change(path: Path, policy_paths: PolicyPaths, edit: Callable[[Tree, Document], None]) -> Policies:
     """Edit the file and return what now holds; on PolicyError nothing was written."""
     file = Path(os.path.realpath(path))  # a link stays a link; what it points to is replaced
     try:

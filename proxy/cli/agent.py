@@ -13,9 +13,10 @@ from pathlib import Path
 
 import click
 
-from policies import Mode, State, credential, load_policies
+from policies import Mode, State, credential
 from policies.registry import add_agent, new_token, transfer_agent
 from policies.values import written_moment
+from proxy.activations import load_in_force, sources_of
 from proxy.cli import registered
 from proxy.cli.agentidentity import identity
 from proxy.cli.announcing import announce, show_token, tell
@@ -102,7 +103,7 @@ def add(
         fail("--no-token needs --identity: how would the agent prove who it is?", EXIT_USAGE)
     add_agent(
         config.agents,
-        config.policies,
+        sources_of(config),
         agent=name,
         anchor=anchor,
         org=org,
@@ -129,7 +130,7 @@ def add(
 def list_agents(as_json: bool, config_path: Path | None) -> None:
     """List all agents, with the state that counts now."""
     config, at = load_config(config_path), registered.now()
-    policies = load_policies(config.agents, config.policies)
+    policies = load_in_force(config)
     described = [registered.describe_agent(policies.agents[name], policies, at) for name in sorted(policies.agents)]
     registered.show_all(described, _COLUMNS, as_json)
 
@@ -142,7 +143,7 @@ def list_agents(as_json: bool, config_path: Path | None) -> None:
 def show(name: str, as_json: bool, config_path: Path | None) -> None:
     """Show one agent, its human, its proofs and the policies that apply to it."""
     config = load_config(config_path)
-    policies = load_policies(config.agents, config.policies)
+    policies = load_in_force(config)
     if name not in policies.agents:
         fail(f'agent "{name}" does not exist; "claiim agent list" shows those that do', EXIT_DENY)
     registered.show(registered.describe_agent(policies.agents[name], policies, registered.now()), as_json)
@@ -188,7 +189,7 @@ def revoke(name: str, as_json: bool, config_path: Path | None) -> None:
 def transfer(name: str, human: str, as_json: bool, config_path: Path | None) -> None:
     """Let another human answer for an agent; the Chron names both."""
     config = load_config(config_path)
-    transfer_agent(config.agents, config.policies, name, human)
+    transfer_agent(config.agents, sources_of(config), name, human)
     tell(config, "agent", name, as_json, anchor=human)
 
 

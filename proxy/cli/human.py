@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
-from policies import State, load_policies
+from policies import State
 from policies.registry import add_human
+from proxy.activations import load_in_force, sources_of
 from proxy.cli import registered
 from proxy.cli.announcing import announce, show_token, tell
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, refuse_gated_caller
@@ -60,7 +61,7 @@ def add(
     config = load_config(config_path)
     token, kept = fresh_token("humans", None)
     add_human(
-        config.agents, config.policies, human=human_id, name=name, org=org, token=None if no_token else kept,
+        config.agents, sources_of(config), human=human_id, name=name, org=org, token=None if no_token else kept,
         expires=expires,
     )  # fmt: skip
     if no_token:
@@ -77,7 +78,7 @@ def add(
 def list_humans(as_json: bool, config_path: Path | None) -> None:
     """List all persons, with the state that counts now and how many agents they answer for."""
     config, at = load_config(config_path), registered.now()
-    policies = load_policies(config.agents, config.policies)
+    policies = load_in_force(config)
     described = [registered.describe_human(policies.humans[name], policies, at) for name in sorted(policies.humans)]
     registered.show_all(described, _COLUMNS, as_json)
 
@@ -90,7 +91,7 @@ def list_humans(as_json: bool, config_path: Path | None) -> None:
 def show(human_id: str, as_json: bool, config_path: Path | None) -> None:
     """Show one person and the agents that the person answers for."""
     config = load_config(config_path)
-    policies = load_policies(config.agents, config.policies)
+    policies = load_in_force(config)
     if human_id not in policies.humans:
         fail(f'human "{human_id}" does not exist; "claiim human list" shows those that do', EXIT_DENY)
     registered.show(registered.describe_human(policies.humans[human_id], policies, registered.now()), as_json)

@@ -9,6 +9,7 @@ from policies import Policies, State, token_digest
 from policies.registry import HUMAN_TOKEN_PREFIX, NEVER, TOKEN_PREFIX, new_token, set_state, set_token
 from policies.registryfile import Kind
 from policies.values import Token, written_moment
+from proxy.activations import sources_of
 from proxy.cli.announcing import announce, show_token, tell
 from proxy.cli.moments import coming
 from proxy.config import load_config
@@ -27,7 +28,7 @@ def change_state(
 ) -> Policies:  # fmt: skip
     """Write a state, say it, and announce it."""
     config = load_config(config_path)
-    policies = set_state(config.agents, config.policies, name, state, kind=kind, expires=expires)
+    policies = set_state(config.agents, sources_of(config), name, state, kind=kind, expires=expires)
     tell(config, noun, name, as_json, state=state.value)
     one = policies.agents.get(name) or policies.humans.get(name)
     if state is State.ACTIVE and one is not None and one.state_at(datetime.now(UTC)) is State.EXPIRED:
@@ -50,7 +51,7 @@ def rotate_token(
     config = load_config(config_path)
     token, registered = fresh_token(kind, expires)
     ends = min((end for end in (overlap, old_until) if end is not None), default=None)
-    set_token(config.agents, config.policies, name, registered, kind=kind, keep_newest_old=keep_old, old_until=ends)
+    set_token(config.agents, sources_of(config), name, registered, kind=kind, keep_newest_old=keep_old, old_until=ends)
     show_token(noun, name, token, as_json)
     announce(config)
 
