@@ -29,16 +29,7 @@ from proxy.cli.options import (
     located_errors,
     refuse_gated_caller,
 )
-from proxy.cli.states import (
-    change_state,
-    end_option,
-    expires_option,
-    keep_old_option,
-    old_until_option,
-    overlap_option,
-    rotate_token,
-    token_expires_option,
-)
+from proxy.cli.states import change_state, end_option, expires_option, rotation
 from proxy.config import load_config
 
 _COLUMNS = ("agent", "state", "anchor", "org", "skill", "mode", "tokens")
@@ -193,29 +184,5 @@ def transfer(name: str, human: str, as_json: bool, config_path: Path | None) -> 
     tell(config, "agent", name, as_json, anchor=human)
 
 
-@agent.command()
-@name_argument
-@keep_old_option
-@overlap_option
-@old_until_option
-@token_expires_option
-@json_option
-@config_option
-@located_errors
-def rotate(
-    name: str,
-    keep_old: bool,
-    overlap: datetime | None,
-    old_until: datetime | None,
-    expires: datetime | None,
-    as_json: bool,
-    config_path: Path | None,
-) -> None:
-    """Give an agent a new token, print it once, and end the old ones: now, or the newest of them a while later."""
-    rotate_token(
-        "agents", "agent", name, keep_old=keep_old, overlap=overlap, old_until=old_until, expires=expires,
-        as_json=as_json, config_path=config_path,
-    )  # fmt: skip
-
-
+agent.add_command(rotation("agents", "agent", "an agent"))
 agent.add_command(identity)

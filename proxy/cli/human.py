@@ -15,17 +15,7 @@ from proxy.activations import load_in_force, sources_of
 from proxy.cli import registered
 from proxy.cli.announcing import announce, show_token, tell
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, refuse_gated_caller
-from proxy.cli.states import (
-    change_state,
-    end_option,
-    expires_option,
-    fresh_token,
-    keep_old_option,
-    old_until_option,
-    overlap_option,
-    rotate_token,
-    token_expires_option,
-)
+from proxy.cli.states import change_state, end_option, expires_option, fresh_token, rotation
 from proxy.config import load_config
 
 _COLUMNS = ("human", "state", "org", "name", "agents", "tokens")
@@ -135,26 +125,4 @@ def _stop(human_id: str, state: State, as_json: bool, config_path: Path | None) 
         click.echo(f"stopped with {human_id}: {', '.join(stopped)}", err=True)
 
 
-@human.command()
-@human_argument
-@keep_old_option
-@overlap_option
-@old_until_option
-@token_expires_option
-@json_option
-@config_option
-@located_errors
-def rotate(
-    human_id: str,
-    keep_old: bool,
-    overlap: datetime | None,
-    old_until: datetime | None,
-    expires: datetime | None,
-    as_json: bool,
-    config_path: Path | None,
-) -> None:
-    """Give a person a new token, print it once, and end the old ones: now, or the newest of them a while later."""
-    rotate_token(
-        "humans", "human", human_id, keep_old=keep_old, overlap=overlap, old_until=old_until, expires=expires,
-        as_json=as_json, config_path=config_path,
-    )  # fmt: skip
+human.add_command(rotation("humans", "human", "a person"))

@@ -6,34 +6,18 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from policies import Human, token_digest
-from proxy.cli.main import main
 from support.clients import client_of
 from support.gate import TOKEN, LiveGate
 
 ECHO = "https://origin.test/echo"
+
+type Run = Callable[..., Result]
 ALICE = "alice@acme.test"
 SPIFFE = "spiffe://acme.test/ci/deploy"
 LOADED = "the gate has loaded the change"
-
-type Run = Callable[..., Result]
-
-
-@pytest.fixture
-def claiim(gate: LiveGate, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs a command for the gate of this test."""
-    monkeypatch.setenv("CLAIIM_API_LISTEN", str(gate.service.api_address))
-    for name in ("CLAIIM_RUN_ID", "CLAIIM_STATE", "CLAIIM_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str) -> Result:
-        result = CliRunner().invoke(main, [*arguments, "-c", str(gate.folder / "claiim.yaml")])
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-        return result
-
-    return run
 
 
 def done(result: Result) -> Result:
