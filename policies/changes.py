@@ -24,7 +24,7 @@ from typing import Literal
 from mappings.documents import DocumentError, read_document
 from policies.compiling import compile_what_is_there
 from policies.deciding import Policies
-from policies.values import Agent, CrossGrant, Human, Organisation, PolicyError, State, Text, Token
+from policies.values import Agent, CrossGrant, Human, Organisation, PolicyError, State, Text, Token, written_moment
 
 type Kind = Literal["organisation", "human", "agent"]
 type Facts = Mapping[str, str]
@@ -111,7 +111,7 @@ def _organisation(before: Organisation | None, after: Organisation | None) -> It
 
 def _human(before: Human | None, after: Human | None) -> Iterator[Change]:
     def facts(one: Human) -> Facts:
-        return {"name": one.name, "org": one.org, "expires": _written(one.expires)}
+        return {"name": one.name, "org": one.org, "expires": written_moment(one.expires)}
 
     one = after or before
     if one is not None:
@@ -128,7 +128,7 @@ def _agent(before: Agent | None, after: Agent | None) -> Iterator[Change]:
             "org": one.org,
             "skill": one.pin,
             "mode": one.mode.value,
-            "expires": _written(one.expires),
+            "expires": written_moment(one.expires),
             "labels": " ".join(f"{label}={value}" for label, value in sorted(one.labels.items())),
         }
 
@@ -188,10 +188,6 @@ def _grants(before: Sequence[CrossGrant], after: Sequence[CrossGrant]) -> Iterat
                 "into": grant.into,
                 "agents": " ".join(grant.agents),
                 "actions": " ".join(grant.actions),
-                "until": _written(grant.until),
+                "until": written_moment(grant.until),
             }
             yield Change("organisation", event, {name: text for name, text in fields.items() if text})
-
-
-def _written(at: datetime | None) -> str:
-    return "" if at is None else at.isoformat().replace("+00:00", "Z")

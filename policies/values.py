@@ -10,7 +10,7 @@ import enum
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -185,6 +185,11 @@ def state_at(state: State, expires: datetime | None, at: datetime) -> State:
     """Return what a written state is at a time: an end that has come makes it expired, unless it is revoked."""
     ended = expires is not None and at >= expires
     return State.EXPIRED if ended and state is not State.REVOKED else state
+
+
+def written_moment(at: datetime | None) -> str:
+    """Return a time as it is written into files and records, in UTC; "" for none."""
+    return "" if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,44 +1,54 @@
-"""`claiim agent`: who may act, who answers for it, and with which token.
+"""`claiim agent`: who may act, who answers for it, and by which proofs.
 
-A change is written to the registry first and then announced to a running gate. When no gate answers, the change
-stands and takes effect when the gate next loads; when the gate refuses it, its older rules stay in force and
-the command ends with 78. The token alone goes to stdout, so that it can be caught:
+A change is written to the registry first and then announced to a running gate (`proxy.cli.announcing`). The token alone
+goes to stdout, so that it can be caught:
 
     TOKEN=$(claiim agent add deploy-bot --anchor alice@acme.test --skill deploy-v2)
+    TOKEN=$(claiim agent rotate deploy-bot --overlap 24h)
 """
 
-import datetime
-import http.client
-import json
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 
 import click
 
-from policies import Agent, Mode, Policies, State, credential
-from policies.registry import add_agent, new_token, set_state, set_token
+from policies import Mode, State, credential
+from policies.registry import add_agent, new_token, transfer_agent
+from policies.values import written_moment
 from proxy.activations import load_in_force, sources_of
+from proxy.cli import registered
+from proxy.cli.agentidentity import identity
+from proxy.cli.announcing import announce, show_token, tell
 from proxy.cli.options import (
-    EXIT_CONFIGURATION,
     EXIT_DENY,
+    EXIT_USAGE,
     config_option,
     fail,
     json_option,
     located_errors,
-    operator_headers,
-    print_json,
     refuse_gated_caller,
 )
-from proxy.config import Config, load_config
+from proxy.cli.states import change_state, end_option, expires_option, rotation
+from proxy.config import load_config
 
-_TIMEOUT_S = 5
+_COLUMNS = ("agent", "state", "anchor", "org", "skill", "mode", "tokens")
 
 name_argument = click.argument("name")
 
 
 @click.group()
 def agent() -> None:
-    """Add, list, suspend and revoke agents."""
+    """Add, list, transfer, suspend and revoke agents."""
     refuse_gated_caller("claiim agent")
+
+
+def _labels(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Mapping[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for label, equals, value in pairs:
+        if not (label and equals and value):
+            raise click.BadParameter(f'"{label}{equals}{value}" is not a label; write team=web', ctx, param)
+    return {label: value for label, _, value in pairs}
 
 
 @agent.command()
@@ -54,6 +64,10 @@ def agent() -> None:
     show_default=True,
     help='With "observe", what its skill or a policy denies is recorded and goes through.',
 )
+@expires_option
+@click.option("--label", "labels", multiple=True, callback=_labels, metavar="K=V", help="What policies choose it by.")
+@click.option("--identity", "identities", multiple=True, help='A proof beside its token; see "agent identity".')
+@click.option("--no-token", is_flag=True, help="Give it no token: it has only its identities.")
 @json_option
 @config_option
 @located_errors
@@ -64,6 +78,10 @@ def add(
     org: str,
     skill: str | None,
     mode: str,
+    expires: datetime | None,
+    labels: Mapping[str, str],
+    identities: tuple[str, ...],
+    no_token: bool,
     as_json: bool,
     config_path: Path | None,
 ) -> None:
@@ -71,7 +89,9 @@ def add(
     config = load_config(config_path)
     token = new_token()
     if new_anchor is not None and not org:
-        fail("--new-anchor needs --org: which organisation is the person in?", 2)
+        fail("--new-anchor needs --org: which organisation is the person in?", EXIT_USAGE)
+    if no_token and not identities:
+        fail("--no-token needs --identity: how would the agent prove who it is?", EXIT_USAGE)
     add_agent(
         config.agents,
         sources_of(config),
@@ -80,12 +100,18 @@ def add(
         org=org,
         skill=skill,
         mode=Mode(mode),
-        token_sha256=credential(name, token).token_sha256,
-        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        token_sha256="" if no_token else credential(name, token).token_sha256,
+        created=written_moment(registered.now()),
         new_anchor=new_anchor,
+        expires=expires,
+        labels=labels,
+        identities=identities,
     )
-    _print_token(name, token, as_json)
-    _announce(config)
+    if no_token:
+        tell(config, "agent", name, as_json, state="added")
+    else:
+        show_token("agent", name, token, as_json)
+        announce(config)
 
 
 @agent.command("list")
@@ -93,17 +119,11 @@ def add(
 @config_option
 @located_errors
 def list_agents(as_json: bool, config_path: Path | None) -> None:
-    """List all agents."""
-    agents = [_described(one, policies) for policies in [_load(config_path)] for one in _sorted(policies)]
-    if as_json:
-        print_json(agents)
-        return
-    columns = ("agent", "state", "anchor", "org", "skill", "mode", "tokens")
-    rows = [columns, *(tuple(str(one[column]) for column in columns) for one in agents)]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
-    for row in rows:
-        line = "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
+    """List all agents, with the state that counts now."""
+    config, at = load_config(config_path), registered.now()
+    policies = load_in_force(config)
+    described = [registered.describe_agent(policies.agents[name], policies, at) for name in sorted(policies.agents)]
+    registered.show_all(described, _COLUMNS, as_json)
 
 
 @agent.command()
@@ -112,17 +132,12 @@ def list_agents(as_json: bool, config_path: Path | None) -> None:
 @config_option
 @located_errors
 def show(name: str, as_json: bool, config_path: Path | None) -> None:
-    """Show one agent, its human and the policies that apply to it."""
-    policies = _load(config_path)
+    """Show one agent, its human, its proofs and the policies that apply to it."""
+    config = load_config(config_path)
+    policies = load_in_force(config)
     if name not in policies.agents:
         fail(f'agent "{name}" does not exist; "claiim agent list" shows those that do', EXIT_DENY)
-    described = _described(policies.agents[name], policies)
-    if as_json:
-        print_json(described)
-        return
-    for key, value in described.items():
-        shown = ", ".join(value) if isinstance(value, list) else str(value)
-        click.echo(f"{key:<12} {shown}".rstrip())
+    registered.show(registered.describe_agent(policies.agents[name], policies, registered.now()), as_json)
 
 
 @agent.command()
@@ -131,18 +146,19 @@ def show(name: str, as_json: bool, config_path: Path | None) -> None:
 @config_option
 @located_errors
 def suspend(name: str, as_json: bool, config_path: Path | None) -> None:
-    """Stop an agent at its next request; "resume" lets it act again."""
-    _set_state(name, State.SUSPENDED, as_json, config_path)
+    """Stop an agent now, also what it has open; "resume" lets it act again."""
+    change_state("agents", "agent", name, State.SUSPENDED, as_json, config_path)
 
 
 @agent.command()
 @name_argument
+@end_option
 @json_option
 @config_option
 @located_errors
-def resume(name: str, as_json: bool, config_path: Path | None) -> None:
+def resume(name: str, expires: datetime | str | None, as_json: bool, config_path: Path | None) -> None:
     """Let a suspended agent act again."""
-    _set_state(name, State.ACTIVE, as_json, config_path)
+    change_state("agents", "agent", name, State.ACTIVE, as_json, config_path, expires)
 
 
 @agent.command()
@@ -152,94 +168,21 @@ def resume(name: str, as_json: bool, config_path: Path | None) -> None:
 @located_errors
 def revoke(name: str, as_json: bool, config_path: Path | None) -> None:
     """Stop an agent for good and forget its tokens."""
-    _set_state(name, State.REVOKED, as_json, config_path)
+    change_state("agents", "agent", name, State.REVOKED, as_json, config_path)
 
 
 @agent.command()
 @name_argument
-@click.option("--keep-old", is_flag=True, help="Leave the newest old token valid too, for a change without a gap.")
+@click.option("--to", "human", required=True, help="Who answers for it from now on.")
 @json_option
 @config_option
 @located_errors
-def rotate(name: str, keep_old: bool, as_json: bool, config_path: Path | None) -> None:
-    """Give an agent a new token, print it once, and end the old ones."""
+def transfer(name: str, human: str, as_json: bool, config_path: Path | None) -> None:
+    """Let another human answer for an agent; the Chron names both."""
     config = load_config(config_path)
-    token = new_token()
-    digest = credential(name, token).token_sha256
-    set_token(config.agents, sources_of(config), name, digest, keep_newest_old=keep_old)
-    _print_token(name, token, as_json)
-    _announce(config)
+    transfer_agent(config.agents, sources_of(config), name, human)
+    tell(config, "agent", name, as_json, anchor=human)
 
 
-def _set_state(name: str, state: State, as_json: bool, config_path: Path | None) -> None:
-    config = load_config(config_path)
-    set_state(config.agents, sources_of(config), name, state)
-    if as_json:
-        print_json({"agent": name, "state": state.value})
-    else:
-        click.echo(f"agent {name}: {state.value}", err=True)
-    _announce(config)
-
-
-def _print_token(name: str, token: str, as_json: bool) -> None:
-    if as_json:
-        print_json({"agent": name, "token": token})
-        return
-    click.echo(f"the token of {name}, shown this once:", err=True)
-    click.echo(token)
-
-
-def _load(config_path: Path | None) -> Policies:
-    config = load_config(config_path)
-    return load_in_force(config)
-
-
-def _sorted(policies: Policies) -> list[Agent]:
-    return [policies.agents[name] for name in sorted(policies.agents)]
-
-
-def _described(one: Agent, policies: Policies) -> dict[str, str | int | list[str]]:
-    return {
-        "agent": one.id,
-        "state": one.state.value,
-        "anchor": one.anchor,
-        "anchor_state": policies.humans[one.anchor].state.value,
-        "org": one.org,
-        "skill": str(one.skill or "-"),
-        "policies": [str(ref) for ref in one.policies],
-        "mode": one.mode.value,
-        "tokens": len(one.tokens),
-        "created": one.created,
-    }
-
-
-def _announce(config: Config) -> None:
-    """Ask a running gate to load what was written."""
-    listen = config.api.listen
-    # http.client knows no HTTP_PROXY: the control API cannot be reached through the gate.
-    connection = http.client.HTTPConnection(listen.reachable.host, listen.port, timeout=_TIMEOUT_S)
-    try:
-        connection.request("POST", "/v1/reload", headers=operator_headers(config))
-        response = connection.getresponse()
-        status, body = response.status, response.read(65536)
-    except (OSError, http.client.HTTPException):
-        click.echo(f"no gate answers on {listen}; the change takes effect when the gate next loads", err=True)
-        return
-    finally:
-        connection.close()
-    if status != 200:
-        said = "\n".join(_said(body)) or f"status {status}"
-        fail(f"the change is written, but the gate keeps its older rules:\n{said}", EXIT_CONFIGURATION)
-    click.echo("the gate has loaded the change", err=True)
-
-
-def _said(body: bytes) -> list[str]:
-    """Return the lines of a refusal: the faults of a reload, or a problem's reason."""
-    try:
-        answer = json.loads(body)
-    except ValueError:
-        return []
-    if not isinstance(answer, dict):
-        return []
-    found = answer.get("faults") or [answer.get("reason") or answer.get("title") or ""]
-    return [str(line) for line in found if line] if isinstance(found, list) else [str(found)]
+agent.add_command(rotation("agents", "agent", "an agent"))
+agent.add_command(identity)

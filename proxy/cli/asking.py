@@ -19,7 +19,7 @@ from proxy.config import Config, why
 TOKEN_VARIABLE = "CLAIIM_HUMAN_TOKEN_FILE"  # noqa: S105 -- the name of a variable that names a file
 
 _TIMEOUT_S = 60
-"""A gate loads its rules before it answers an activation."""
+"""A gate loads its rules before it answers an activation or a reload."""
 _MOST_BYTES = 1 << 20
 
 human_token_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
@@ -47,23 +47,32 @@ def ask_gate(
     config: Config, method: str, path: str, token: str, body: Mapping[str, object] | None = None
 ) -> dict[str, Any]:
     """Return what the running gate answers; end the command when it does not, or refuses."""
+    answered = answer_of(config, method, path, {"Authorization": f"Bearer {token}"}, body)
+    if answered is None:
+        fail(f'no gate answers on {config.api.listen}; start it with "claiim serve"', EXIT_UNREACHABLE)
+    status, found = answered
+    if status not in (200, 202):
+        code = EXIT_AUTHENTICATION if status == 401 else EXIT_DENY
+        fail(said(found) or f"the gate answered with status {status}", code)
+    return found
+
+
+def answer_of(
+    config: Config, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, object] | None = None
+) -> tuple[int, dict[str, Any]] | None:
+    """Return the status and the answer of the running gate; None when none answers."""
     listen = config.api.listen
     # http.client knows no HTTP_PROXY: the control API cannot be reached through the gate.
     connection = http.client.HTTPConnection(listen.reachable.host, listen.port, timeout=_TIMEOUT_S)
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    sent = None if body is None else json.dumps(body).encode()
     try:
-        connection.request(method, path, None if body is None else json.dumps(body).encode(), headers)
+        connection.request(method, path, sent, {**headers, "Content-Type": "application/json"})
         response = connection.getresponse()
-        status, answer = response.status, response.read(_MOST_BYTES)
+        return response.status, _read(response.read(_MOST_BYTES))
     except (OSError, http.client.HTTPException):
-        fail(f'no gate answers on {listen}; start it with "claiim serve"', EXIT_UNREACHABLE)
+        return None
     finally:
         connection.close()
-    found = _read(answer)
-    if status not in (200, 202):
-        code = EXIT_AUTHENTICATION if status == 401 else EXIT_DENY
-        fail(_said(found) or f"the gate answered with status {status}", code)
-    return found
 
 
 def _read(answer: bytes) -> dict[str, Any]:
@@ -74,9 +83,9 @@ def _read(answer: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _said(answer: Mapping[str, Any]) -> str:
+def said(answer: Mapping[str, Any]) -> str:
     """Return the lines of a refusal: the faults of what does not load, or a problem's reason."""
-    faults = answer.get("faults")
-    if isinstance(faults, list):
-        return "\n".join(str(line) for line in faults)
-    return str(answer.get("reason") or answer.get("title") or "")
+    found = answer.get("faults")
+    if isinstance(found, list):
+        return "\n".join(str(line) for line in found)
+    return str(found or answer.get("reason") or answer.get("title") or "")

@@ -13,38 +13,35 @@ import csv
 import functools
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from chron import ChronError, Record, Shown, TextLine, find, follow, printable, show, tail, verify
+from proxy.cli.moments import read_time, span
 from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, json_option, located_errors
 
 _LOOK_EVERY_S = 0.3
 _DEFAULT_LIMIT = 1000
 _COLUMNS = ("ts", "outcome", "agent", "anchor", "action", "target", "host", "reason", "id")
 _COLOURS = {"ALLOW": "green", "DENY": "red"}
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def when(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
     """`24h`, `7d` (before now), or an ISO 8601 time; without a zone it is UTC."""
     if value is None:
         return None
-    if match := re.fullmatch(r"(\d{1,6})([smhdw])", value):
-        return datetime.now(UTC) - timedelta(**{_UNITS[match[2]]: int(match[1])})
-    try:
-        at = datetime.fromisoformat(value)
-    except ValueError:
+    if (lasting := span(value)) is not None:
+        return datetime.now(UTC) - lasting
+    if (at := read_time(value)) is None:
         remedy = f'"{value}" is not a time; write "24h", "7d" or "2026-01-31T12:00:00Z"'
-        raise click.BadParameter(remedy, ctx, param) from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+        raise click.BadParameter(remedy, ctx, param)
+    return at
 
 
 def _log_options(command: Callable[..., None]) -> Callable[..., None]:

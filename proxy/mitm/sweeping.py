@@ -6,6 +6,7 @@ stands in the Chron twice: as the outcome of each exchange, and as one record fo
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection
 from datetime import datetime
@@ -14,6 +15,8 @@ from typing import Protocol
 from policies import Credential, Decision
 from policies.ends import next_end
 from proxy.pipeline import Gate
+
+_log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S = 60.0
 """The longest wait for an end that is known: a clock that was set must not keep a stream open for hours."""
@@ -25,6 +28,7 @@ class Connection(Protocol):
     """What can be swept."""
 
     def cut(self, refusal: Refusing) -> list[Decision]: ...
+    def abort(self) -> None: ...
 
 
 class Sweeper:
@@ -45,7 +49,13 @@ class Sweeper:
                 asked[who] = self._gate.refusal(who)
             return asked[who]
 
-        cut = Counter(denied for connection in list(self._connections) for denied in connection.cut(refusal))
+        cut: Counter[Decision] = Counter()
+        for connection in list(self._connections):
+            try:
+                cut.update(connection.cut(refusal))
+            except Exception:
+                _log.exception("looking through a connection failed; it is closed")
+                connection.abort()
         for denied, exchanges in cut.items():
             self._gate.stopped(denied, exchanges)
         self.stop()

@@ -14,6 +14,7 @@ from clients.tools import Served
 from support.targets import Origin
 
 SUSPENDED = "agent:deploy-bot -- suspended"
+HUMAN = "alice@acme.test"
 both_versions = pytest.mark.parametrize("http2", [False, True], ids=["http/1.1", "h2"])
 
 
@@ -29,7 +30,8 @@ def client_of(gate: Served, http2: bool, agent: str = "deploy-bot") -> Iterator[
         yield client
 
 
-def suspend(gate: Served, *command: str) -> None:
+def govern(gate: Served, *command: str) -> None:
+    """Run a command that the gate loads at once; by default the suspension of the agent."""
     done = gate.claiim(*(command or ("agent", "suspend", "deploy-bot")))
     assert (done.code, "the gate has loaded the change" in done.err) == (0, True), done.said
 
@@ -57,7 +59,7 @@ def test_events_end_when_the_agent_is_suspended(gate: Served, origin: Origin, ht
     ):
         parts, kept_parts = events.iter_raw(), kept.iter_raw()
         assert next(parts) == next(kept_parts) == b"data: first\n\n"
-        suspend(gate)
+        govern(gate)
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             next(parts)
         origin.release()
@@ -75,7 +77,7 @@ def test_a_download_ends_when_the_agent_is_suspended(gate: Served, origin: Origi
     with client_of(gate, http2) as client, client.stream("GET", f"{origin.url}/download?mb=2000") as download:
         parts = download.iter_raw()
         received += len(next(parts))
-        suspend(gate)
+        govern(gate)
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             received += sum(len(part) for part in parts)
     outcome = cut(gate)
@@ -89,7 +91,7 @@ def test_an_upload_ends_when_the_agent_is_suspended(gate: Served, origin: Origin
     def body() -> Iterator[bytes]:
         yield b"x" * 65536
         origin.wait_seen()
-        suspend(gate)
+        govern(gate)
         while True:
             yield b"x" * 65536
 
@@ -112,7 +114,7 @@ def test_a_call_that_waits_for_its_answer_ends(gate: Served, origin: Origin, htt
         async def suspended_meanwhile() -> None:
             asking = asyncio.create_task(asyncio.to_thread(ask))
             await asyncio.to_thread(origin.wait_seen)
-            await asyncio.to_thread(suspend, gate)
+            await asyncio.to_thread(govern, gate)
             with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
                 await asking
 
@@ -130,7 +132,7 @@ def test_a_websocket_ends_when_the_agent_is_suspended(gate: Served, origin: Orig
             async with connected as socket:
                 await socket.send_str("ping")
                 said = await socket.receive_str(timeout=30)
-                await asyncio.to_thread(suspend, gate)
+                await asyncio.to_thread(govern, gate)
                 ended = await socket.receive(timeout=30)
                 return said, ended.type
 
@@ -147,7 +149,7 @@ def test_a_request_whose_body_is_on_its_way_is_refused(gate: Served, origin: Ori
 
     def body() -> Iterator[bytes]:
         yield b'{"destroy": '
-        suspend(gate)
+        govern(gate)
         yield b"false}"
 
     with client_of(gate, http2) as client:
@@ -158,3 +160,67 @@ def test_a_request_whose_body_is_on_its_way_is_refused(gate: Served, origin: Ori
     assert (denied["outcome"], denied["reason"], denied["code"]) == ("DENY", SUSPENDED, "agent.suspended")
     assert (denied["id"], gate.outcome_of(denied)["result"]) == (answer.json()["chron_id"], "blocked")
     assert not origin.seen
+
+
+STOPS: dict[str, tuple[list[list[str]], str, str]] = {
+    "its human suspended": ([["human", "suspend", HUMAN]], f"anchor:{HUMAN} -- suspended", "anchor.suspended"),
+    "its human revoked": ([["human", "revoke", HUMAN]], f"anchor:{HUMAN} -- revoked", "anchor.revoked"),
+    "its organisation suspended": (
+        [["org", "add", "acme"], ["org", "suspend", "acme"]], "org:acme -- suspended", "org.suspended",
+    ),
+    "revoked": ([["agent", "revoke", "deploy-bot"]], "agent:deploy-bot -- revoked", "agent.revoked"),
+    "its token replaced": (
+        [["agent", "rotate", "deploy-bot"]], "agent:deploy-bot -- wrong token", "agent.wrong-token",
+    ),
+    "its token at an end": (
+        [["agent", "rotate", "deploy-bot", "--overlap", "1s"]],
+        "agent:deploy-bot -- credential expired", "agent.credential-expired",
+    ),
+    "itself at an end": (
+        [["agent", "resume", "deploy-bot", "--expires", "1s"]], "agent:deploy-bot -- expired", "agent.expired",
+    ),
+    "its human at an end": (
+        [["human", "resume", HUMAN, "--expires", "1s"]], f"anchor:{HUMAN} -- expired", "anchor.expired",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("commands", "reason", "code"), STOPS.values(), ids=STOPS)
+def test_whatever_stops_an_agent_ends_what_it_has_open(
+    gate: Served, origin: Origin, commands: list[list[str]], reason: str, code: str
+) -> None:
+    """By command at once, and by an end that comes when it comes; the next request is refused for the same reason."""
+    with client_of(gate, True) as client:
+        with client.stream("GET", f"{origin.url}/sse") as events:
+            parts = events.iter_raw()
+            assert next(parts) == b"data: first\n\n"
+            for command in commands:
+                govern(gate, *command)
+            with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+                next(parts)
+        with pytest.raises(httpx.ProxyError):
+            client.get(f"{origin.url}/echo")
+    cut(gate, reason, code)
+    (refused,) = gate.decisions(outcome="DENY")
+    assert (refused["reason"], refused["code"]) == (reason, code)
+    assert len(origin.seen) == 1
+
+
+def test_a_transfer_is_told_with_both_names_and_cuts_nothing(gate: Served, origin: Origin) -> None:
+    """Somebody else answers from then on; what is open goes on, since its agent may still act."""
+    with client_of(gate, False) as client, client.stream("GET", f"{origin.url}/sse") as events:
+        parts = events.iter_raw()
+        assert next(parts) == b"data: first\n\n"
+        done = gate.claiim("human", "add", "bob@acme.test", "--org", "acme", "--no-token")
+        assert done.code == 0, done.said
+        govern(gate, "agent", "transfer", "deploy-bot", "--to", "bob@acme.test")
+        origin.release()
+        assert b"".join(parts) == b"data: last\n\n"
+        events.close()
+        assert client.get(f"{origin.url}/echo").status_code == 200
+    gate.stop()
+    (told,) = [record for record in gate._records("agent") if record["event"] == "transferred"]
+    assert (told["from_anchor"], told["to_anchor"], told["agent"]) == (HUMAN, "bob@acme.test", "deploy-bot")
+    before, after = gate.decisions()
+    assert (before["anchor"], after["anchor"]) == (HUMAN, "bob@acme.test")
+    assert gate.outcome_of(before)["result"] == "sent"

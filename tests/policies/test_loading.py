@@ -318,3 +318,12 @@ def test_files_of_tests_are_no_texts(tmp_path: Path, agents_text, skill_text: st
         f"{folder}/no-prod.test.yaml:1:1: holds a policy and is called a file of tests; "
         'take the ".test" out of its name'
     )
+
+
+def test_the_registry_of_the_documentation_loads(skill_text: str) -> None:
+    """What docs/configuration.md shows of agents.yaml is one that the gate obeys."""
+    page = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
+    block = page.partition("## agents.yaml")[2].partition("```yaml\n")[2].partition("```")[0]
+    policies = compile_policies(read_document(block, "agents.yaml"), [read_document(skill_text, "s.yaml")])
+    assert list(policies.organisations) == ["acme", "globex"]
+    assert policies.agents["deploy-bot"].anchor in policies.humans

@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from proxy.cli.main import main
 from support.clients import client_of
 from support.gate import TOKEN, LiveGate
 from support.targets import Origin
@@ -18,18 +17,9 @@ type Run = Callable[..., Result]
 
 
 @pytest.fixture
-def claiim(gate: LiveGate, monkeypatch: pytest.MonkeyPatch) -> Run:
+def claiim(claiim: Run) -> Run:
     """Runs `claiim agent ...` for the gate of this test."""
-    monkeypatch.setenv("CLAIIM_API_LISTEN", str(gate.service.api_address))
-    for name in ("CLAIIM_RUN_ID", "CLAIIM_STATE", "CLAIIM_CONFIG"):
-        monkeypatch.delenv(name, raising=False)
-
-    def run(*arguments: str) -> Result:
-        result = CliRunner().invoke(main, ["agent", *arguments, "-c", str(gate.folder / "claiim.yaml")])
-        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
-        return result
-
-    return run
+    return lambda *arguments: claiim("agent", *arguments)
 
 
 def reasons(gate: LiveGate) -> list[str]:
