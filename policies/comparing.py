@@ -162,21 +162,24 @@ class _Text:
             return verdict, words
         held = _alternatives("hold", approve)
         if held:
-            words = held if not self._policy and _absolute(approve) else f"{words}; {held}"
-            verdict = Verdict.HOLD if _absolute(approve) else min(verdict, Verdict.CONDITIONAL)
+            always = bool(_absolute(approve))
+            if not self._policy and (always or not allow):
+                words = held if always else f"{held}; otherwise deny"
+            else:
+                words = f"{words}; {held}"
+            verdict = Verdict.HOLD if always else min(verdict, Verdict.CONDITIONAL)
         if denied := _alternatives("deny", deny):
             words, verdict = f"{words}; {denied}", min(verdict, Verdict.CONDITIONAL)
         return verdict, words
 
     def _permission(self, approvable: Sequence[Rule], allow: Sequence[Rule]) -> tuple[Verdict, str]:
-        if self._policy and self._text.allow is None:
-            return Verdict.ALLOW, _NO_OBJECTION.words
-        if _absolute(allow):
-            return Verdict.ALLOW, "allow"
+        granted = _NO_OBJECTION.words if self._policy else "allow"
+        if _absolute(allow) or (self._policy and self._text.allow is None):
+            return Verdict.ALLOW, granted
         if allow:
             return Verdict.CONDITIONAL, _alternatives("allow", allow)
         if approvable:
-            return Verdict.HOLD, "allow" if self._policy else "otherwise deny"
+            return Verdict.HOLD, granted
         return Verdict.DENY, "deny"
 
 
