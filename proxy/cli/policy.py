@@ -25,6 +25,7 @@ COMMANDS = {
     "waiting": ("proxy.cli.policyactivate:waiting", "What waits for a second human."),
     "approve": ("proxy.cli.policyactivate:approve", "Say yes to what another human asked for."),
     "refuse": ("proxy.cli.policyactivate:refuse", "Say no to it."),
+    "bundle": ("proxy.cli.policybundle:bundle", "Make, sign and verify bundles."),
 }
 
 
