@@ -28,7 +28,10 @@ def recorded(path: Path) -> History:
 
 def kept_texts(path: Path) -> dict[TextKey, str]:
     """The skills and policies that the Chron kept, by version. Blocks."""
-    return chron.kept(path, KINDS) if path.exists() else {}
+    if not path.exists():
+        return {}
+    texts = {kind: chron.kept_texts(path, kind) for kind in KINDS}
+    return {key: texts[key[0]][digest] for key, digest in chron.seen(path).items() if key[0] in texts}
 
 
 def sources_of(config: Config, history: History | None = None) -> Sources:
