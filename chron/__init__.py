@@ -4,7 +4,7 @@ An append-only, hash-chained SQLite log: a record is on disk before its producer
 record shows. It knows nothing of agents, policies or requests; it writes down flat facts. It never changes,
 drops or reorders a record, never guesses an outcome, and opens no socket.
 
-Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `scan`, `kept`, `kept_text`, `kept_texts`,
+Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `scan`, `kept_text`, `kept_texts`,
 `open_reader`. Proof: `verify`. Before writing: `redacted_path`, `redacted_text`.
 """
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chron.kept import kept_text
     from chron.log import Chron
     from chron.printable import printable
-    from chron.reading import Record, Shown, TextLine, find, follow, kept, open_reader, seen, show, tail
+    from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
     from chron.scanning import erased, kept_texts, scan
     from chron.verification import Verification, verify
 
@@ -34,7 +34,6 @@ _HOMES = {
     "follow": "chron.reading",
     "kept_texts": "chron.scanning",
     "kept_text": "chron.kept",
-    "kept": "chron.reading",
     "printable": "chron.printable",
     "open_reader": "chron.reading",
     "scan": "chron.scanning",
@@ -57,7 +56,6 @@ __all__ = [
     "erased",
     "find",
     "follow",
-    "kept",
     "kept_text",
     "kept_texts",
     "open_reader",

@@ -11,7 +11,7 @@ writer up.
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,23 +220,6 @@ def seen(path: Path | str) -> dict[tuple[str, str, int], str]:
             if version.isdecimal():
                 digests.setdefault((kind, id_, int(version)), digest)
         return digests
-    except sqlite3.Error as error:
-        raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
-    finally:
-        connection.close()
-
-
-def kept(path: Path | str, kinds: Iterable[str]) -> dict[tuple[str, str, int], str]:
-    """The text that was first kept under each (kind, id, version), of these kinds; not texts without a version."""
-    connection = connect(path)
-    try:
-        texts: dict[tuple[str, str, int], str] = {}
-        for wanted in kinds:
-            statement = "SELECT id, version, text FROM artefact WHERE kind = ? ORDER BY seq"
-            for id_, version, text in connection.execute(statement, (wanted,)):
-                if version.isdecimal():
-                    texts.setdefault((wanted, id_, int(version)), text)
-        return texts
     except sqlite3.Error as error:
         raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
     finally:

@@ -41,6 +41,8 @@ class Sources:
     """Files and folders."""
     documents: Sequence[Document] = ()
     """What was read already: the texts of signed bundles."""
+    bundles: Sequence[str] = ()
+    """Which bundles those are: "id:digest:key"."""
     activations: Activations = field(default_factory=Activations)
 
 
@@ -65,14 +67,15 @@ def load_with_agents(text: str, agents_file: Path, policy_paths: PolicyPaths) ->
     return _compiled(agents, agents_file, policy_paths, None, faults)
 
 
-def read_texts(agents_file: Path | None, policy_paths: Sequence[Path]) -> tuple[Document | None, list[Document]]:
+def read_texts(agents_file: Path | None, policy_paths: PolicyPaths) -> tuple[Document | None, list[Document]]:
     """Return the registry, when a file is named, and the texts, read and not compiled; raise PolicyError."""
     faults: list[Fault] = []
+    sources = _sources(policy_paths)
     agents = _registry(agents_file, faults) if agents_file else None
-    rules = documents_in(policy_paths, agents_file, faults)
+    rules = documents_in(sources.paths, agents_file, faults)
     if faults:
         raise PolicyError(faults)
-    return agents, rules
+    return agents, [*rules, *sources.documents]
 
 
 def read_tests(paths: Sequence[Path]) -> list[Document]:
@@ -109,7 +112,7 @@ def _compiled(
     seen: Seen | None,
     faults: list[Fault],
 ) -> Policies:
-    sources = policy_paths if isinstance(policy_paths, Sources) else Sources(policy_paths)
+    sources = _sources(policy_paths)
     before = len(faults)
     rules = documents_in(sources.paths, agents_file, faults)
     policies, found = compile_what_is_there(
@@ -123,6 +126,10 @@ def _compiled(
     if policies is None or faults:
         raise PolicyError(faults)
     return policies
+
+
+def _sources(policy_paths: PolicyPaths) -> Sources:
+    return policy_paths if isinstance(policy_paths, Sources) else Sources(policy_paths)
 
 
 def _files(paths: Sequence[Path], agents_file: Path | None, faults: list[Fault]) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from policies import Policies, PolicyError, Sources, TextRef, load_policies
 from policies.loading import documents_in
 from policies.rulebook import Rulebook, TextKey
 from policies.versions import History, read_history
+from proxy.bundles import signed_sources
 from proxy.config import Config
 
 KINDS = ("skill", "policy")
@@ -27,14 +28,17 @@ def recorded(path: Path) -> History:
 
 def kept_texts(path: Path) -> dict[TextKey, str]:
     """The skills and policies that the Chron kept, by version. Blocks."""
-    return chron.kept(path, KINDS) if path.exists() else {}
+    if not path.exists():
+        return {}
+    texts = {kind: chron.kept_texts(path, kind) for kind in KINDS}
+    return {key: texts[key[0]][digest] for key, digest in chron.seen(path).items() if key[0] in texts}
 
 
 def sources_of(config: Config, history: History | None = None) -> Sources:
     """Where skills and policies come from and which versions of them count; `history` instead of the recorded one."""
     history = recorded(config.chron) if history is None else history
     texts = kept_texts(config.chron) if history.activations else {}
-    return Sources(config.policies, (), history.in_force(required=config.activation.required, texts=texts))
+    return signed_sources(config, history.in_force(required=config.activation.required, texts=texts))
 
 
 def load_in_force(

@@ -67,6 +67,8 @@ class Book:
     digest: str
     issuers: Issuers = NO_ISSUERS
     """Whose workload tokens are believed."""
+    bundles: tuple[str, ...] = ()
+    """The signed bundles that skills and policies came from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,7 +182,9 @@ def _traceparent(text: str | None) -> str | None:
     return text if text and _TRACEPARENT.fullmatch(text) else None
 
 
-def loaded_fields(mappings: Mappings, policies: Policies, rules_digest: str, session: str) -> FieldValues:
+def loaded_fields(
+    mappings: Mappings, policies: Policies, rules_digest: str, session: str, bundles: Iterable[str] = ()
+) -> FieldValues:
     """Which rules are in force from now on. Each text has a record of its own; here the operator's are named."""
     ids = [text.id for text in mappings.texts if text.kind == "mapping"]
     own = [name for name in ids if not name.startswith(_SHIPPED)]
@@ -200,6 +202,7 @@ def loaded_fields(mappings: Mappings, policies: Policies, rules_digest: str, ses
         "policies": kinds["policy"],
         "mappings": len(own),
         "packs": len(ids) - len(own),
+        "bundles": recorded(" ".join(bundles), _MOST_NAMES) or None,
         "session": session,
     }
 

@@ -222,7 +222,7 @@ class Service:
         Which versions are in force says `history`, else what the Chron has recorded.
         """
         faults: list[str] = []
-        mappings = policies = issuers = None
+        mappings = policies = sources = issuers = None
         try:
             mappings = load_mappings(self._config.mappings, self._config.catalogues)
         except DocumentError as error:
@@ -236,10 +236,10 @@ class Service:
             issuers = load_issuers(self._config.issuers)
         except DocumentError as error:
             faults.append(str(error))
-        if mappings is None or policies is None or issuers is None:
+        if mappings is None or policies is None or sources is None or issuers is None:
             raise ConfigError.plain("\n".join(faults))
         digest = hashlib.sha256(f"{mappings.digest}\n{policies.digest}".encode()).hexdigest()
-        return Book(mappings, policies, digest, issuers)
+        return Book(mappings, policies, digest, issuers, tuple(sources.bundles))
 
     def _listener_context(self) -> SSL.Context | None:
         """What the listener shows to agents; None when it is plain. Raises ConfigError. Blocks."""
@@ -264,7 +264,7 @@ class Service:
         else:
             changed = await asyncio.to_thread(changes, self._registry, book.policies)
         await self._keep(book)
-        loaded = loaded_fields(book.mappings, book.policies, book.digest, self.session)
+        loaded = loaded_fields(book.mappings, book.policies, book.digest, self.session, book.bundles)
         records = [*change_records(changed, self.session), ("policy", loaded)]
         for batch in batched(records, _RECORDS_AT_ONCE):
             await self._chron.append_many(batch)

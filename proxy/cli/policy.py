@@ -3,6 +3,7 @@
 claiim policy schema skill > skill.schema.json
 claiim policy test --coverage
 claiim policy versions deploy-v2
+claiim policy diff deploy-v2@2 deploy-v2@3
 claiim policy activate deploy-v2@3
 """
 
@@ -16,6 +17,7 @@ COMMANDS = {
         "proxy.cli.policyschema:schema",
         "The JSON Schema of a skill, a policy, the registry or tests, for editors.",
     ),
+    "diff": ("proxy.cli.policydiff:diff", "Which actions are gained and lost between two versions, files or folders."),
     "versions": ("proxy.cli.policyversions:versions", "Every known version, and which of them are in force."),
     "activate": ("proxy.cli.policyactivate:activate", "Put versions in force."),
     "rollback": ("proxy.cli.policyactivate:rollback", "Put the version in force that was before."),
@@ -23,6 +25,7 @@ COMMANDS = {
     "waiting": ("proxy.cli.policyactivate:waiting", "What waits for a second human."),
     "approve": ("proxy.cli.policyactivate:approve", "Say yes to what another human asked for."),
     "refuse": ("proxy.cli.policyactivate:refuse", "Say no to it."),
+    "bundle": ("proxy.cli.policybundle:bundle", "Make, sign and verify bundles."),
 }
 
 

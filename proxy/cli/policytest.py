@@ -18,9 +18,10 @@ import click
 
 from mappings import Document, load_mappings
 from mappings.vocabulary import VOCABULARY
-from policies.loading import TESTS, read_tests, read_texts
+from policies.loading import BUNDLE_SUFFIX, TESTS, read_tests, read_texts
 from policies.testing import Report, run_tests
 from policies.testschema import CasesError
+from proxy.bundles import signed_sources
 from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, located_errors
 from proxy.cli.testreports import as_json, as_junit, as_sarif, as_text, counted
 from proxy.cli.versions import version_of
@@ -47,7 +48,8 @@ def test(
     """Run the tests in PATHS [default: the folders of the configuration]."""
     site = find_config(config_path, os.environ) is not None
     config = load_config(config_path, required=not paths)
-    tested = _tested(config, site, list(paths) or list(config.policies))
+    folders = [path for path in config.policies if path.suffix != BUNDLE_SUFFIX]
+    tested = _tested(config, site, list(paths) or folders)
     report = _report(tested, kind, coverage or threshold is not None)
     if output is None:
         click.echo(report, nl=False)
@@ -62,7 +64,7 @@ def test(
 
 
 def _tested(config: Config, site: bool, paths: Sequence[Path]) -> Report:
-    agents, rules = read_texts(config.agents, config.policies) if site else _beside(paths)
+    agents, rules = read_texts(config.agents, signed_sources(config)) if site else _beside(paths)
     paper = Paper(lambda: load_mappings(config.mappings, config.catalogues), config.proxy.max_body_bytes)
     try:
         tests = read_tests(paths)

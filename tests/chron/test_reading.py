@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chron import Chron, ChronError, find, follow, kept, open_reader, show, tail
+from chron import Chron, ChronError, find, follow, open_reader, show, tail
 from chron.schema import SELDOM
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -213,11 +213,3 @@ def test_what_the_gate_reads_at_every_start_is_found_without_a_look_at_every_dec
             (0, "policy", 500),
         )
     assert plan[3] == "SEARCH chron USING INDEX chron_seldom (kind=? AND seq>?)"
-
-
-def test_the_text_that_was_first_kept_under_a_version_is_the_one_that_is_read_back(path):
-    """Of two texts under one version the first counts, as for `seen`; other kinds and texts without versions do not."""
-    with Chron.open(path, low_water_bytes=0) as chron:
-        chron.keep([("skill", "a", 1, "d1", "one"), ("skill", "a", 1, "d2", "two"), ("policy", "a", 2, "d3", "three")])
-        chron.keep([("agents", "agents", "", "d4", "four"), ("mapping", "m", 1, "d5", "five")])
-    assert kept(path, ["skill", "policy", "agents"]) == {("skill", "a", 1): "one", ("policy", "a", 2): "three"}
