@@ -1,20 +1,23 @@
 """`claiim policy list` and `claiim policy show`: which skills and policies there are, and what one of them says.
 
-It reads the files as they are now. With `--expanded` a text is shown with all that it extends, each line with the
-place it is written at, and what is printed can be loaded.
+It reads the files as they are now, and from the Chron which versions are in force. With `--expanded` a text is shown
+with all that it extends, each line with the place it is written at, and what is printed can be loaded.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mappings.documents import Fault
 from policies import PolicyError
-from policies.loading import read_texts
+from policies.choosing import ChoiceRefused, Known, read_name
+from policies.loading import documents_in
 from policies.printing import expanded as expanded_text
 from policies.rulebook import Candidate, Rulebook
 from policies.schema import PolicyFile
+from proxy.activations import sources_of
 from proxy.cli.options import EXIT_USAGE, config_option, fail, json_option, located_errors, print_json
 from proxy.cli.tables import print_table
 from proxy.config import Config, load_config
@@ -62,35 +65,33 @@ def show(name: str, expanded: bool, as_json: bool, config_path: Path | None) -> 
 
 
 def _book(config: Config) -> Rulebook:
-    _, documents = read_texts(config.agents, config.policies)
-    book = Rulebook({}, True)
-    for document in documents:
+    sources = sources_of(config)
+    faults: list[Fault] = []
+    book = Rulebook({}, True, sources.activations)
+    for document in (*documents_in(sources.paths, config.agents, faults), *sources.documents):
         book.add(document)
     book.finish()
-    if book.faults:
-        raise PolicyError(book.faults)
+    if faults or book.faults:
+        raise PolicyError([*faults, *book.faults])
     return book
 
 
-def _named(book: Rulebook, asked: str) -> Candidate:
-    kind, colon, rest = asked.rpartition(":")
-    name, _, version = rest.partition("@")
-    found = [key for key in book.candidates if key[1] == name and (not colon or key[0] == kind)]
-    if not found:
-        known = ", ".join(sorted({known for _, known in book.candidates})) or "none"
-        fail(f'no skill or policy is called "{asked}"; known here: {known}', EXIT_USAGE)
-    if len(found) > 1:
-        fail(f'"{name}" is a skill and a policy; write "skill:{rest}" or "policy:{rest}"', EXIT_USAGE)
-    versions = book.candidates[found[0]]
-    candidate = book.in_force(*found[0]) if not version else _version(versions, version)
-    if candidate is None:
-        listed = ", ".join(str(number) for number in sorted(versions))
-        fail(f'{found[0][0]} "{name}" has no version {version or "in force"}; versions here: {listed}', EXIT_USAGE)
-    return candidate
-
-
-def _version(versions: Mapping[int, Candidate], text: str) -> Candidate | None:
-    return versions.get(int(text)) if text.isdecimal() and text.isascii() and len(text) < 10 else None
+def _named(book: Rulebook, typed: str) -> Candidate:
+    known: Known = {
+        (each.ref.kind, each.ref.id, each.ref.version): (each.ref, each.document.source)
+        for versions in book.candidates.values()
+        for each in versions.values()
+    }
+    try:
+        name, version = read_name(typed, known)
+    except ChoiceRefused as refused:
+        fail(str(refused), EXIT_USAGE)
+    versions = book.candidates[name]
+    found = versions.get(version) if version else book.in_force(*name)
+    if found is None:
+        wanted = f"no version {version}" if version else "no version in force"
+        fail(f'{name[0]} "{name[1]}" has {wanted}; known: {", ".join(map(str, sorted(versions)))}', EXIT_USAGE)
+    return found
 
 
 def _row(book: Rulebook, candidate: Candidate) -> dict[str, Any]:
