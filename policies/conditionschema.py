@@ -128,15 +128,21 @@ def _some[C: Sized](values: C) -> C:
 type Moment = Annotated[str, BeforeValidator(_moment)]
 """Kept as it is written; `moment` reads it."""
 type HeaderName = Annotated[str, AfterValidator(_header)]
-type Texts = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], BeforeValidator(one_or_many)]
+type OneOrMany[T] = T | list[T]
+"""For the schemas of editors, which see what is written, not what becomes of it."""
+type _Text = Annotated[str, Field(min_length=1, max_length=512)]
+type Texts = Annotated[tuple[_Text, ...], BeforeValidator(one_or_many, json_schema_input_type=OneOrMany[_Text])]
 """Globs: one, or a list of them."""
 type SomeTexts = Annotated[Texts, AfterValidator(_some)]
 type Networks = Annotated[
-    tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(one_or_many), AfterValidator(_some)
+    tuple[Annotated[str, AfterValidator(_network)], ...],
+    BeforeValidator(one_or_many, json_schema_input_type=OneOrMany[str]),
+    AfterValidator(_some),
 ]
+type _AccessLevel = Literal["read", "list", "write", "permissions", "tagging"]
 type Access = Annotated[
-    tuple[Literal["read", "list", "write", "permissions", "tagging"], ...],
-    BeforeValidator(one_or_many),
+    tuple[_AccessLevel, ...],
+    BeforeValidator(one_or_many, json_schema_input_type=OneOrMany[_AccessLevel]),
     AfterValidator(_some),
 ]
 type Headers = Annotated[dict[HeaderName, SomeTexts], AfterValidator(_some)]

@@ -13,7 +13,7 @@ force. A text that extends others is put together from them once all are read; n
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -67,6 +67,7 @@ class Rulebook:
         self.candidates: dict[tuple[str, str], dict[int, Candidate]] = {}
         """(kind, id) -> version -> text."""
         self._compiled: dict[TextRef, TextRules] = {}
+        self._parts: dict[TextRef, list[Part]] = {}
         self._defined: dict[tuple[str, str, int], Place] = {}
 
     def fault(self, place: Place, message: str) -> None:
@@ -194,8 +195,13 @@ class Rulebook:
 
     def _compile(self, candidate: Candidate) -> None:
         parts: list[Part] = []
+        self._parts[candidate.ref] = parts
         self._gather(candidate, parts, (candidate.ref,))
         self._compiled[candidate.ref] = compile_text(parts)
+
+    def parts(self, candidate: Candidate) -> Sequence[Part]:
+        """Return the texts that a text is put together from, itself first."""
+        return self._parts[candidate.ref]
 
     def _gather(self, candidate: Candidate, parts: list[Part], through: tuple[TextRef, ...]) -> None:
         """Put a text and all that it extends behind `parts`, each once."""

@@ -24,7 +24,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mappings.actions import canonical_action
-from policies.conditionschema import Entry, HeaderName, Moment, Texts, one_or_many
+from policies.conditionschema import Entry, HeaderName, Moment, OneOrMany, Texts, one_or_many
 from policies.schema import Globs, Label, Name, Pattern, Person, Pin
 from policies.values import Mode, Outcome, PolicyError
 
@@ -125,7 +125,7 @@ class NeverEntry(Entry):
 
     actions: Annotated[tuple[Pattern, ...], Field(min_length=1)]
     """As in a deny list: wildcards stand for anything."""
-    agents: Annotated[Globs, BeforeValidator(one_or_many)] = ("*",)
+    agents: Annotated[Globs, BeforeValidator(one_or_many, json_schema_input_type=OneOrMany[str])] = ("*",)
     environment: Texts = ()
     """Only where these are; without it, everywhere."""
     hold: bool = True
@@ -137,7 +137,7 @@ class CasesFile(Entry):
     """Tests of skills and policies."""
 
     version: Literal[1]
-    tests: Annotated[tuple[Name, ...], BeforeValidator(one_or_many)] = ()
+    tests: Annotated[tuple[Name, ...], BeforeValidator(one_or_many, json_schema_input_type=OneOrMany[Name])] = ()
     """The skills and policies that these tests are about."""
     now: Moment = DEFAULT_NOW
     agents: tuple[InlineAgent, ...] = ()

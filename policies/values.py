@@ -345,5 +345,13 @@ class Explanation:
     stages: tuple[Stage, ...]
     nearest_allow: str
     """The allow pattern most like the action, with its place; empty when none is like it."""
-    change: str = ""
-    """The smallest change to the texts that would turn this decision; empty when no text can."""
+    changes: tuple[str, ...] = ()
+    """What would turn this decision, one thing after the other; empty when nothing that is known here can."""
+
+    @property
+    def change(self) -> str:
+        """The same in one line."""
+        if len(self.changes) < 2:
+            return "".join(self.changes)
+        steps = "; ".join(f"{number}. {step}" for number, step in enumerate(self.changes, 1))
+        return f"{len(self.changes)} changes are needed: {steps}"

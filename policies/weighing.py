@@ -111,7 +111,8 @@ class Weighing:
         self.matched = matched
         self.question = question
         self.agent = agent
-        self.observed = ""
+        self.noted: list[Finding] = []
+        """What policies in observe mode found."""
         self.untold: list[str] = []
         self.exception: BreakGlass | None = None
         """The break-glass grant that was needed."""
@@ -255,6 +256,11 @@ class Weighing:
         )
 
     @property
+    def observed(self) -> str:
+        """What policies in observe mode would have said."""
+        return "; ".join(finding.reason for finding in self.noted)
+
+    @property
     def redact(self) -> tuple[str, ...]:
         """The fields that stay out of the record, sorted."""
         return tuple(sorted({field for text in self.texts for listed in text.redact for field in listed}))
@@ -263,7 +269,7 @@ class Weighing:
         """Return a finding that counts; what a policy in observe mode finds is only noted."""
         if text.text.mode is Mode.ENFORCE:
             return finding
-        self.observed = f"{self.observed}; {finding.reason}" if self.observed else finding.reason
+        self.noted.append(finding)
         return None
 
     def _note_untold(self, place: str, names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Writes mappings/schemas/*.schema.json from the models that the loader obeys. A test compares them."""
+"""Writes mappings/schemas and policies/schemas from the models that the loaders obey. Tests compare them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mappings.schema import FOLDER, MODELS, schema_text
+from mappings import schema as mappings
+from policies import jsonschema as policies
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, "utf-8")
+    print(path)
+
 
 if __name__ == "__main__":
-    FOLDER.mkdir(exist_ok=True)
-    for name in MODELS:
-        (FOLDER / name).write_text(schema_text(name), "utf-8")
-        print(FOLDER / name)
+    for name in mappings.MODELS:
+        _write(mappings.FOLDER / name, mappings.schema_text(name))
+    for kind in policies.MODELS:
+        _write(policies.FOLDER / f"{kind}.schema.json", policies.schema_text(kind))

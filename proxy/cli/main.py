@@ -24,6 +24,7 @@ COMMANDS = {
     "map": ("proxy.cli.map:map_request", "Show which action a request is, and by which rule."),
     "mappings": ("proxy.cli.mappings:mappings", "List, measure, import and refresh what requests are named by."),
     "policy": ("proxy.cli.policy:policy", "Look into skills and policies, try, compare and activate them."),
+    "can": ("proxy.cli.can:can", "Say whether an agent may do an action: yes, no, or ask."),
     "explain": ("proxy.cli.explain:explain", "Show every stage of a decision."),
     "chron": ("proxy.cli.chron:chron", "Read and verify the log of decisions."),
     "healthcheck": (

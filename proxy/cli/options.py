@@ -1,7 +1,7 @@
 """What every command shares: the configuration option, output rules, and how errors end a command.
 
-Exit codes: 0 ok or allowed, 1 denied or faults found, 2 usage, 4 authentication, 69 gate unreachable,
-78 bad configuration. Data goes to stdout, talk to stderr.
+Exit codes: 0 ok or allowed, 1 denied or faults found, 2 usage, 4 authentication, 8 waiting for a human,
+69 gate unreachable, 78 bad configuration. Data goes to stdout, talk to stderr.
 """
 
 import functools
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXIT_DENY = 1
 EXIT_USAGE = 2
 EXIT_AUTHENTICATION = 4
+EXIT_HOLD = 8
 EXIT_UNREACHABLE = 69  # sysexits.h EX_UNAVAILABLE
 EXIT_CONFIGURATION = 78  # sysexits.h EX_CONFIG
 
@@ -99,6 +100,7 @@ __all__ = [
     "EXIT_AUTHENTICATION",
     "EXIT_CONFIGURATION",
     "EXIT_DENY",
+    "EXIT_HOLD",
     "EXIT_UNREACHABLE",
     "EXIT_USAGE",
     "Any",

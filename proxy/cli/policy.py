@@ -1,5 +1,6 @@
 """`claiim policy`: look into skills and policies, try them, compare them and put them in force.
 
+claiim policy show deploy-v2 --expanded
 claiim policy schema skill > skill.schema.json
 claiim policy test --coverage
 claiim policy versions deploy-v2
@@ -12,6 +13,8 @@ import click
 from proxy.cli.lazy import LazyGroup
 
 COMMANDS = {
+    "list": ("proxy.cli.policyshow:list_texts", "Every version of every skill and policy."),
+    "show": ("proxy.cli.policyshow:show", "A skill or policy, as written or with all that it extends."),
     "test": ("proxy.cli.policytest:test", "Run the tests that stand beside the texts."),
     "schema": (
         "proxy.cli.policyschema:schema",
