@@ -22,6 +22,8 @@ COMMANDS = {
     "map": ("proxy.cli.map:map_request", "Show which action a request is, and by which rule."),
     "mappings": ("proxy.cli.mappings:mappings", "List, measure, import and refresh what requests are named by."),
     "policy": ("proxy.cli.policy:policy", "Look into skills and policies, try, compare and activate them."),
+    "approvals": ("proxy.cli.approvals:approvals", "See what agents wait for, and approve or deny it."),
+    "exception": ("proxy.cli.exceptions:exception", "Make an exception for an agent; takes two people."),
     "explain": ("proxy.cli.explain:explain", "Show every stage of a decision."),
     "chron": ("proxy.cli.chron:chron", "Read and verify the log of decisions."),
     "healthcheck": (
