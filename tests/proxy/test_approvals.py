@@ -129,6 +129,7 @@ class AnyHistory(RuleBasedStateMachine):
         except ApprovalError:
             return
         assert right
+        assert one.end is None
         self.log.append(word_fields("approved", one, word))
         self.yes[name].add(human)
 
@@ -138,6 +139,8 @@ class AnyHistory(RuleBasedStateMachine):
             one = self.approvals.refuse(name, Word(human, self.at))
         except ApprovalError:
             return
+        assert name not in self.used
+        assert name not in self.refused
         self.log.append(word_fields("refused", one, Word(human, self.at)))
         self.refused.add(name)
 
