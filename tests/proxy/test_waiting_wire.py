@@ -569,7 +569,9 @@ def test_a_waiting_client_is_sent_signs_of_life(tmp_path: Path, origin: Origin, 
     with waiting_gate(tmp_path / "gate", origin, target_ca=target_ca_pem, approvals=approvals) as gate:
         connection = tunnel(gate, "origin.test:443")
         assert isinstance(connection, ssl.SSLSocket)
-        connection.sendall(b"POST /things HTTP/1.1\r\nHost: origin.test\r\nContent-Length: 3\r\n\r\none")
+        connection.sendall(
+            b"POST /things HTTP/1.1\r\nHost: origin.test\r\nUser-Agent: curl/8\r\nContent-Length: 3\r\n\r\none"
+        )
         gate.clock.wait_timers(100, 1)
         for _ in range(6):
             gate.pass_(15)
@@ -586,7 +588,9 @@ def test_an_old_client_is_sent_none(tmp_path: Path, origin: Origin, target_ca_pe
     approvals = {"keep_alive_s": 15, "wait_s": 100}
     with waiting_gate(tmp_path / "gate", origin, target_ca=target_ca_pem, approvals=approvals) as gate:
         connection = tunnel(gate, "origin.test:443")
-        connection.sendall(b"POST /things HTTP/1.0\r\nHost: origin.test\r\nContent-Length: 3\r\n\r\none")
+        connection.sendall(
+            b"POST /things HTTP/1.0\r\nHost: origin.test\r\nUser-Agent: curl/8\r\nContent-Length: 3\r\n\r\none"
+        )
         gate.clock.wait_timers(100, 1)
         gate.pass_(15)
         gate.pass_(85)
