@@ -233,13 +233,11 @@ class Approvals:
         approval = self.get(approval_id)
         if approval.end is None and at < approval.expires:
             return approval
-        raise ApprovalError(
-            f"approval.{(approval.end or Phase.EXPIRED).value}", f"{approval_id} has {_HAS[approval.end]}"
-        )
+        end = approval.end or Phase.EXPIRED
+        raise ApprovalError(f"approval.{end.value}", f"{approval_id} has {_HAS[end]}")
 
 
 _HAS = {
-    None: "expired",
     Phase.EXPIRED: "expired",
     Phase.REFUSED: "been refused",
     Phase.USED: "been used",

@@ -211,7 +211,10 @@ class Holding:
         """Say whether a webhook message was never seen before, and remember it."""
         at = self._now()
         self._messages = {each: came for each, came in self._messages.items() if came > at - MESSAGES_KEPT}
-        return self._messages.setdefault(message, at) is at
+        if message in self._messages:
+            return False
+        self._messages[message] = at
+        return True
 
     def _word(self, approval_id: str, human: Human, reason: str, policies: Policies) -> Word:
         approval, at = self.get(approval_id), self._now()

@@ -107,7 +107,7 @@ class Webhook:
     def announce(self, approval: Approval, url: str) -> None:
         """Send word of an approval that is asked for, beside everything else."""
         body = json.dumps(_message(approval, url), ensure_ascii=False).encode("utf-8", "replace")
-        task = asyncio.create_task(self._deliver(f"msg_{str(ULID()).lower()}", body))
+        task = asyncio.create_task(self._deliver(f"msg_{str(ULID()).lower()}", body), name="webhook")
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 

@@ -29,7 +29,7 @@ from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, json_o
 _LOOK_EVERY_S = 0.3
 _DEFAULT_LIMIT = 1000
 _COLUMNS = ("ts", "outcome", "agent", "anchor", "action", "target", "host", "reason", "id")
-_COLOURS = {"ALLOW": "green", "DENY": "red"}
+_COLOURS = {"ALLOW": "green", "DENY": "red", "HOLD": "yellow"}
 
 
 def when(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
@@ -67,7 +67,7 @@ def _configured(config_path: Path | None) -> Path:
 
 
 _path_argument = click.argument("path", required=False, type=click.Path(path_type=Path))
-_outcome_option = click.option("--outcome", type=click.Choice(["ALLOW", "DENY"], case_sensitive=False))
+_outcome_option = click.option("--outcome", type=click.Choice(["ALLOW", "DENY", "HOLD"], case_sensitive=False))
 _kind_option = click.option(
     "--kind", default="decision", show_default=True, help='Kind of record; "all" for every kind.'
 )

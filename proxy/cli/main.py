@@ -25,6 +25,8 @@ COMMANDS = {
     "mappings": ("proxy.cli.mappings:mappings", "List, measure, import and refresh what requests are named by."),
     "policy": ("proxy.cli.policy:policy", "Look into skills and policies, try, compare and activate them."),
     "can": ("proxy.cli.can:can", "Say whether an agent may do an action: yes, no, or ask."),
+    "approvals": ("proxy.cli.approvals:approvals", "See what agents wait for, and approve or deny it."),
+    "exception": ("proxy.cli.exceptions:exception", "Make an exception for an agent; takes two people."),
     "explain": ("proxy.cli.explain:explain", "Show every stage of a decision."),
     "chron": ("proxy.cli.chron:chron", "Read and verify the log of decisions."),
     "healthcheck": (

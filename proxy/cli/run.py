@@ -182,7 +182,8 @@ def summary(counts: Sequence[tuple[str, int]], denials: Sequence["Record"]) -> s
     by_outcome = dict(counts)
     if not any(by_outcome.values()):
         return "claiim: no call came to the gate"
-    lines = [f"claiim: {by_outcome.get('ALLOW', 0)} allowed, {by_outcome.get('DENY', 0)} denied"]
+    held = f", {by_outcome['HOLD']} held for approval" if by_outcome.get("HOLD") else ""
+    lines = [f"claiim: {by_outcome.get('ALLOW', 0)} allowed, {by_outcome.get('DENY', 0)} denied{held}"]
     for record in denials:
         observed = " (observed only: it was forwarded)" if record.text("mode") == "observe" else ""
         asked = " ".join(filter(None, (record.text("action"), record.text("target"))))

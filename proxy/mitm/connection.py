@@ -30,7 +30,7 @@ from proxy.identity import ClientCertificate
 from proxy.mitm import flows, layers
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
-from proxy.mitm.signs import SignsOfLife
+from proxy.mitm.signs import SignsOfLife, passes_over
 from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
 from proxy.pipeline import NOBODY, Ending, Verdict
@@ -279,8 +279,11 @@ class AgentConnection(server.LiveConnectionHandler):
         # Trailers come behind what is approved and would go upstream unseen: such a body is not known in full.
         complete = complete and exchange.flow.request.trailers is None
         exchange.gone = asyncio.get_running_loop().create_future()
-        engine = self._engine
-        signs = SignsOfLife(lambda: self._sign_of_life(exchange.flow), engine.keep_alive_s, engine.later)
+        engine, request = self._engine, exchange.flow.request
+        # RFC 9110, 15.2: never to a client of HTTP/1.0.
+        wanted = request.data.http_version == b"HTTP/1.1" and passes_over(request.headers.get("user-agent", ""))
+        every_s = engine.keep_alive_s if wanted else 0
+        signs = SignsOfLife(lambda: self._sign_of_life(exchange.flow), every_s, engine.later)
         try:
             return await self._gate.judge(exchange.head, body, complete=complete, gone=exchange.gone)
         finally:
@@ -293,8 +296,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     async def _sign_of_life(self, flow: http.HTTPFlow) -> None:
         """Send an interim response, so that the client does not take a waiting request for a dead connection."""
-        if flow.request.data.http_version == b"HTTP/1.1":  # RFC 9110, 15.2: never to a client of HTTP/1.0
-            await self.server_event(layers.SignOfLife(flow))
+        await self.server_event(layers.SignOfLife(flow))
 
     # --- upstream ------------------------------------------------------------------------------------
 

@@ -1,8 +1,10 @@
 """Signs of life for a client whose request waits for a person: interim responses, now and then and not too many.
 
-Of the 1xx responses `100 Continue` is the one that every client passes over, asked for or not (RFC 9110, 15.2; tried
-with curl, Python, Node, Java and Go's own limit in mind: net/http gives up at the sixth one). They keep idle timers on
-the way from running out; a client's own total timeout they do not stop. HTTP/2 has pings of its own.
+A client must be able to read interim responses that it did not ask for (RFC 9110, 15.2), but not every one does,
+and no status suits all: Python passes over 100 alone, Node's fetch takes 100 for a broken response. So they are sent
+to clients that were tried, by what they say they are; believing a client that lies costs nobody but itself. They keep
+idle timers, the client's own and those on the way, from running out; a client's total timeout they do not stop.
+HTTP/2 has pings of its own.
 """
 
 import asyncio
@@ -11,7 +13,14 @@ from collections.abc import Awaitable, Callable
 from proxy.timers import Handle, Later
 
 _MOST = 4
-"""Go's net/http takes five interim responses, and one may have been asked for by `Expect`."""
+"""Go's net/http gives up at the sixth interim response, and whoever is on the way may be written in it."""
+_PASS_OVER = ("curl/", "Python-urllib/", "python-requests/", "python-httpx/", "Boto3/", "aws-cli/", "Java")
+"""How the User-Agent of clients begins that pass over 100 Continue; tests/clients/test_waiting.py tries them."""
+
+
+def passes_over(user_agent: str) -> bool:
+    """Say whether a client is known to pass over interim responses that it did not ask for."""
+    return user_agent.startswith(_PASS_OVER)
 
 
 class SignsOfLife:

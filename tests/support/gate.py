@@ -69,6 +69,8 @@ class LiveGate:
     ) -> None:
         self.folder = folder
         self._prepare = prepare
+        self.service_options: dict[str, Any] = {}
+        """For a gate whose clock is the test's."""
         resolve = {
             name: {"address": target.address, **({"ca": str(target_ca)} if target_ca else {})}
             for target in targets
@@ -131,7 +133,7 @@ class LiveGate:
     async def _serve(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        async with Service(self.config) as self.service:
+        async with Service(self.config, **self.service_options) as self.service:
             if self._prepare:
                 self._prepare(self.service)
             self._up.set()
