@@ -10,6 +10,7 @@ from proxy.cli.lazy import LazyGroup
 
 COMMANDS = {
     "test": ("proxy.cli.policytest:test", "Run the tests that stand beside the texts."),
+    "lint": ("proxy.cli.policylint:lint_command", "Look for what nobody can have meant."),
     "schema": (
         "proxy.cli.policyschema:schema",
         "The JSON Schema of a skill, a policy, the registry or tests, for editors.",
