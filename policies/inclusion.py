@@ -43,12 +43,18 @@ class Language:
     allow: bool = False
     """Whether it stands where it permits: then no wildcard stands for what the mappings could not tell."""
 
+    def has(self, action: str) -> bool:
+        """Say whether an action is one of them."""
+        if "*" not in self.pattern:
+            return action == self.pattern
+        return bool(Matcher([(self.pattern, True)], allow=self.allow).match(action))
+
 
 def covered(language: Language, by: Sequence[Language]) -> bool:
     """Say whether every action of one language is in at least one of others; raise UndecidedError."""
     if "*" not in language.pattern:
-        return any(_has(each, language.pattern) for each in by)
-    near = [each for each in by if _may_meet(each.pattern, language.pattern)]
+        return any(each.has(language.pattern) for each in by)
+    near = [each for each in by if may_meet(each.pattern, language.pattern)]
     return bool(near) and witness([[language]], near) is None
 
 
@@ -56,8 +62,8 @@ def meet(one: Language, other: Language) -> bool:
     """Say whether some action is in both; raise UndecidedError."""
     for literal, pattern in ((one, other), (other, one)):
         if "*" not in literal.pattern:
-            return _has(pattern, literal.pattern)
-    return _may_meet(one.pattern, other.pattern) and witness([[one], [other]], []) is not None
+            return pattern.has(literal.pattern)
+    return may_meet(one.pattern, other.pattern) and witness([[one], [other]], []) is not None
 
 
 def witness(all_of: Sequence[Sequence[Language]], none_of: Sequence[Language]) -> str | None:
@@ -68,11 +74,7 @@ def witness(all_of: Sequence[Sequence[Language]], none_of: Sequence[Language]) -
     return _Search([*(tuple(group) for group in all_of), tuple(none_of)]).run()
 
 
-def _has(language: Language, action: str) -> bool:
-    return bool(Matcher([(language.pattern, True)], allow=language.allow).match(action))
-
-
-def _may_meet(one: str, other: str) -> bool:
+def may_meet(one: str, other: str) -> bool:
     """Say cheaply whether two patterns can have an action in common: their first segments decide most pairs."""
     first, second = one.partition(":")[0], other.partition(":")[0]
     return "*" in first or "*" in second or first == second

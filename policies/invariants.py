@@ -11,22 +11,19 @@ A break-glass grant, which takes two humans, is no matter of texts and not count
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import cache
 
 from policies.conditions import Condition, Guard, Truth
 from policies.deciding import Policies
-from policies.inclusion import Language, UndecidedError, witness
+from policies.inclusion import Language, UndecidedError, may_meet, witness
 from policies.patterns import Matcher
-from policies.rules import Rule, Rules, TextRules
+from policies.rules import Rule, Rules
 from policies.standing import Standing
 from policies.testschema import NeverEntry
 from policies.values import Credential, Mode, Question, State
-
-type Shown = Mapping[str, Sequence[str]]
 
 
 def violations(policies: Policies, never: NeverEntry, known: Sequence[str] = ()) -> Iterator[str]:
@@ -54,89 +51,114 @@ def _about(standing: Standing, never: NeverEntry) -> bool:
 
 
 def _ways(rules: Rules, never: NeverEntry, known: Sequence[str]) -> Iterator[str]:
-    told: dict[tuple[str, str], None] = {}
+    told: dict[str, None] = {}
     for environment in never.environment or (None,):
-        way = _Way(rules, environment, never.hold)
+        passage = Passage(rules, environment, hold=never.hold)
         for pattern in never.actions:
-            for rule in way.permitting():
-                found = way.through(rule, pattern, known)
+            for rule in passage.permitting():
+                try:
+                    found = passage.through(rule, pattern, known)
+                except UndecidedError:
+                    found = f"{pattern} (too entangled to be told apart)"
                 if found:
-                    told[found, f'by "{rule.pattern}" ({rule.finding.rule})'] = None
-    return (f"{may} {by}" for may, by in told)
+                    told[f'may do "{found}" by "{rule.pattern}" ({rule.place})'] = None
+    return iter(told)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Way:
-    """What stands between an agent's skill and an ALLOW, in one environment or (None) in any."""
+class Passage:
+    """What stands between an agent's skill and an ALLOW, in one environment or (None) in any.
 
-    rules: Rules
-    environment: str | None
-    hold: bool
+    With `hold`, what a human must say yes to does not get through.
+    """
+
+    def __init__(self, rules: Rules, environment: str | None, *, hold: bool) -> None:
+        self._skill = rules.skill
+        self._environment = environment
+        self._hold = hold
+        # A policy that ends says nothing some day, and "never" is longer.
+        self._policies = [text for text in rules.policies if text.mode is Mode.ENFORCE and text.until is None]
+        self._listed = [_Languages(lines) for lines in self._lists()]
+        self._barred = _Languages(self._bars())
 
     def permitting(self) -> Iterator[Rule]:
         """Yield the lines of the skill that can permit something."""
-        skill = self.rules.skill
-        lists = [skill.allow] if self.hold else [skill.allow, skill.approvable]
-        for matcher in lists:
-            for _, rule in matcher.rules if matcher else ():
-                if can_hold(rule.guard, self.environment):
-                    yield rule
+        yield from self._permitting(self._skill.allow)
+        if not self._hold:
+            yield from self._permitting(self._skill.approvable, untold=True)
 
-    def through(self, rule: Rule, pattern: str, known: Sequence[str]) -> str:
-        """Return what the line lets through that never may be; "" when nothing."""
-        required = [[Language(pattern)], [Language(rule.pattern, allow=True)], *self._listed()]
-        barred = list(self._barred())
-        for action in known:
-            if _in_all(action, required) and not _in_one(action, barred):
-                return f'may do "{action}"'
-        try:
-            found = witness(required, barred)
-        except UndecidedError:
-            return f'may do something like "{pattern}", as far as can be told,'
-        return f'may do "{found}"' if found else ""
+    def through(self, rule: Rule, pattern: str, known: Sequence[str] = ()) -> str:
+        """Return an action that the line lets through and a pattern matches, a known one first; "" when there is none.
 
-    def _in_force(self) -> Iterator[TextRules]:
-        # One that ends says nothing some day, and "never" is longer.
-        return (text for text in self.rules.policies if text.mode is Mode.ENFORCE and text.until is None)
+        Raises UndecidedError.
+        """
+        asked, line = Language(pattern), Language(rule.pattern, allow=True)
+        single = next((each for each in (rule.pattern, pattern) if "*" not in each), "")
+        for action in (single,) if single else known:
+            if asked.has(action) and line.has(action) and self._lets(action):
+                return action
+        if single:
+            return ""
+        near = [each.near(rule.pattern) for each in self._listed]
+        return witness([[asked], [line], *near], self._barred.near(rule.pattern)) or ""
 
-    def _listed(self) -> Iterator[list[Language]]:
-        for text in self._in_force():
+    def _lets(self, action: str) -> bool:
+        return all(group.have(action) for group in self._listed) and not self._barred.have(action)
+
+    def _permitting(self, lines: Matcher[Rule] | None, *, untold: bool = False) -> Iterator[Rule]:
+        for _, rule in lines.rules if lines else ():
+            if can_hold(rule.guard, self._environment, untold=untold):
+                yield rule
+
+    def _lists(self) -> Iterator[Iterator[Language]]:
+        for text in self._policies:
             if text.allow is not None:
-                lines = [*text.allow.rules, *text.approvable.rules]
-                yield [
-                    Language(pattern, allow=True) for pattern, rule in lines if can_hold(rule.guard, self.environment)
-                ]
+                lines = (*self._permitting(text.allow), *self._permitting(text.approvable, untold=True))
+                yield (Language(rule.pattern, allow=True) for rule in lines)
 
-    def _barred(self) -> Iterator[Language]:
-        skill = self.rules.skill
-        for text in (*self._in_force(), skill):
+    def _bars(self) -> Iterator[Language]:
+        for text in (*self._policies, self._skill):
             yield from self._certain(text.deny)
             yield from (Language(pattern) for pattern, limit in text.limits.rules if limit.most == 0)
-            if self.hold and text is not skill:
+        if self._hold:
+            for text in self._policies:
                 yield from self._certain(text.approve)
-        if self.hold:
-            yield from self._certain(skill.approvable, allow=True)
+            yield from self._certain(self._skill.approvable, allow=True)
 
     def _certain(self, lines: Matcher[Rule], *, allow: bool = False) -> Iterator[Language]:
         for pattern, rule in lines.rules:
-            if always_holds(rule.guard, self.environment):
+            if always_holds(rule.guard, self._environment):
                 yield Language(pattern, allow)
 
 
-def _in_all(action: str, groups: Iterable[Sequence[Language]]) -> bool:
-    return all(_in_one(action, group) for group in groups)
+class _Languages:
+    """Several languages, to be asked about one action or about what they have in common with a pattern."""
 
+    def __init__(self, languages: Iterable[Language]) -> None:
+        self._all = list(dict.fromkeys(languages))
+        self._matchers = [
+            Matcher([(each.pattern, True) for each in self._all if each.allow is allow], allow=allow)
+            for allow in (False, True)
+        ]
 
-def _in_one(action: str, group: Sequence[Language]) -> bool:
-    return any(Matcher([(each.pattern, True)], allow=each.allow).match(action) for each in group)
+    def have(self, action: str) -> bool:
+        """Say whether an action is in one of them."""
+        return any(matcher.match(action) for matcher in self._matchers)
+
+    def near(self, pattern: str) -> list[Language]:
+        """Return those that may have an action in common with a pattern."""
+        return [each for each in self._all if may_meet(each.pattern, pattern)]
 
 
 # --- conditions ---
 
 
-def can_hold(guard: Guard, environment: str | None = None) -> bool:
-    """Say whether a line that permits may count at some time, for some request (in an environment)."""
-    if any(_told(condition, environment) in (Truth.NO, Truth.UNTOLD) for condition in guard.when):
+def can_hold(guard: Guard, environment: str | None = None, *, untold: bool = False) -> bool:
+    """Say whether a line that permits may count at some time, for some request (in an environment).
+
+    With `untold`, it counts also where a condition cannot be told, as a line that asks for approval does.
+    """
+    failing = (Truth.NO,) if untold else (Truth.NO, Truth.UNTOLD)
+    if any(_told(condition, environment) in failing for condition in guard.when):
         return False
     return not guard.unless or not all(_told(condition, environment) is Truth.YES for condition in guard.unless)
 

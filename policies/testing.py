@@ -17,11 +17,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import PurePath
 
-from mappings.documents import Document, DocumentError, Fault, parse, read_document
+from mappings.documents import Document, DocumentError, Fault, read_document
 from policies.compiling import compile_policies
 from policies.conditionschema import moment
 from policies.deciding import Policies
 from policies.invariants import violations
+from policies.reading import read_file
 from policies.rulebook import Activations
 from policies.testcoverage import Coverage, lines_of, met_by
 from policies.testschema import CaseEntry, CasesError, CasesFile, ExceptionEntry, InlineAgent, NeverEntry, RequestEntry
@@ -104,7 +105,7 @@ def _parsed(tests: Sequence[Document], known: set[str]) -> list[tuple[Document, 
     parsed = []
     for document in tests:
         try:
-            file = parse(document, CasesFile, error=CasesError)
+            file = read_file(document, CasesFile)
         except DocumentError as wrong:
             faults.extend(wrong.faults)
             continue

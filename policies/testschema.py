@@ -45,6 +45,13 @@ def _url(text: str) -> str:
     return text
 
 
+def _names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    wild = next((text for text in texts if "*" in text), "")
+    if wild:
+        raise ValueError(f'"{wild}" is not the name of an environment; name each, or leave the key out for all')
+    return texts
+
+
 class CasesError(PolicyError):
     """Files of tests that cannot be run; the texts may be fine."""
 
@@ -126,7 +133,7 @@ class NeverEntry(Entry):
     actions: Annotated[tuple[Pattern, ...], Field(min_length=1)]
     """As in a deny list: wildcards stand for anything."""
     agents: Annotated[Globs, BeforeValidator(one_or_many, json_schema_input_type=OneOrMany[str])] = ("*",)
-    environment: Texts = ()
+    environment: Annotated[Texts, AfterValidator(_names)] = ()
     """Only where these are; without it, everywhere."""
     hold: bool = True
     """Whether it is fine that a human may say yes to it."""

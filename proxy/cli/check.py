@@ -25,6 +25,7 @@ from policies.versions import History
 from proxy.activations import load_in_force, not_activated, recorded
 from proxy.ca import certificate_faults
 from proxy.cli.options import EXIT_DENY, config_option, json_option, print_json
+from proxy.cli.policylint import lint_site
 from proxy.config import Config, load_config
 from proxy.identity import load_issuers
 
@@ -44,6 +45,8 @@ def check(as_json: bool, config_path: Path | None) -> None:
         faults.extend(certificate_faults(config, now))
         _tried(lambda: load_issuers(config.issuers), faults)
         warnings = _warnings(config, now.date()) + _waiting(config, policies)
+        if not faults:
+            _lint(config, now, faults, warnings)
     if as_json:
         print_json({"ok": not faults, "faults": faults, "warnings": warnings})
     for fault in [] if as_json else faults:
@@ -69,6 +72,13 @@ def _load_rules(config: Config, faults: list[str]) -> Policies | None:
 
 def _past(path: Path) -> tuple[dict[TextKey, str], History]:
     return (chron.seen(path) if path.exists() else {}), recorded(path)
+
+
+def _lint(config: Config, now: datetime.datetime, faults: list[str], warnings: list[str]) -> None:
+    """Add what the lint finds in files that load; its advice is left to "claiim policy lint"."""
+    for found in _tried(lambda: lint_site(config, now), faults) or ():
+        if found.severity != "info":
+            (faults if found.severity == "error" else warnings).append(str(found))
 
 
 def _warnings(config: Config, today: datetime.date) -> list[str]:

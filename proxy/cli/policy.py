@@ -16,6 +16,7 @@ COMMANDS = {
     "list": ("proxy.cli.policyshow:list_texts", "Every version of every skill and policy."),
     "show": ("proxy.cli.policyshow:show", "A skill or policy, as written or with all that it extends."),
     "test": ("proxy.cli.policytest:test", "Run the tests that stand beside the texts."),
+    "lint": ("proxy.cli.policylint:lint_command", "Look for what nobody can have meant."),
     "schema": (
         "proxy.cli.policyschema:schema",
         "The JSON Schema of a skill, a policy, the registry or tests, for editors.",

@@ -238,7 +238,10 @@ def test_explain_as_json(site: Path) -> None:
 
 
 def test_check(site: Path) -> None:
-    """A sound site is counted on stderr; nothing is on stdout."""
+    """A sound site is counted on stderr; nothing is on stdout. A skill without tests is a warning."""
+    told = f'{site}/policies/deploy-v2.yaml:1:8: no test is about the skill "deploy-v2"; write "deploy-v2.test.yaml"'
+    assert claiim("check").stderr.splitlines()[0] == f"warning: {told} [untested-skill]"
+    (site / "policies/deploy-v2.test.yaml").write_text("version: 1\ntests: deploy-v2\n")
     done = claiim("check")
     assert (done.exit_code, done.stdout) == (0, "")
     assert done.stderr == "ok: 1 agents, 1 skills, 0 policies\n"

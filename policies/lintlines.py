@@ -1,0 +1,187 @@
+"""What is wrong with the lines of one text, whoever it is for; pure.
+
+    policies/a.yaml:4:3: "deploy:staging" allows nothing: "deploy:*" (policies/a.yaml:8:3) denies it; take one of ...
+    policies/a.yaml:9:3: "deploy:staging" is part of "deploy:*" (policies/a.yaml:3:3); take one of the two out
+
+Whether a line covers another is decided exactly (`policies.inclusion`); where that search is given up, nothing is
+found.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from policies.conditions import ALWAYS, Guard, always, compile_guard
+from policies.conditionschema import Conditions, moment
+from policies.inclusion import Language, UndecidedError, covered
+from policies.invariants import always_holds
+from policies.lintchecks import Lint
+from policies.patterns import Matcher
+from policies.rulebook import Candidate
+from policies.rules import Rule, TextRules
+from policies.schema import ApproveEntry, DenyEntry, LimitEntry, RuleEntry
+
+LISTS = ("deny", "allow", "approve", "require", "limits")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A line as its own text writes it."""
+
+    kind: str
+    pattern: str
+    place: str
+    entry: RuleEntry | LimitEntry | None
+    """None for a plain pattern."""
+    guard: Guard = ALWAYS
+
+
+def written(candidate: Candidate, *kinds: str) -> Iterator[Written]:
+    """Yield the lines of some lists of a text, without those it inherits."""
+    for kind in kinds or LISTS:
+        for index, entry in enumerate(getattr(candidate.file, kind)):
+            place = str(candidate.document.place([kind, index]))
+            if isinstance(entry, str):
+                yield Written(kind, entry, place, None)
+            elif isinstance(entry, LimitEntry):
+                yield Written(kind, entry.action, place, entry)
+            else:
+                until = moment(entry.until) if entry.until else None
+                yield Written(kind, entry.action, place, entry, compile_guard(entry.when, entry.unless, until))
+
+
+def lint_lines(candidate: Candidate, rules: TextRules, at: datetime) -> Iterator[Lint]:
+    """Yield what is wrong with the lines of a text; `rules` are its compiled ones, with those it inherits."""
+    yield from _dead(candidate, rules)
+    yield from _shadowed(candidate, rules)
+    yield from _twice(candidate)
+    for line in written(candidate):
+        yield from _conditions(line)
+        yield from _ended(line, at)
+        if isinstance(line.entry, LimitEntry) and line.entry.most == 0:
+            yield Lint("limit-of-zero", line.place, f'a limit of 0 denies "{line.pattern}"; say so with a deny')
+        if line.kind == "deny" and not (isinstance(line.entry, DenyEntry) and line.entry.why):
+            yield Lint("deny-without-why", line.place, f'"{line.pattern}" is denied and nobody says why; add "why"')
+    until = candidate.file.until
+    if until is not None and moment(until) <= at:
+        place = str(candidate.document.place(["until"]))
+        named = f'{candidate.ref.kind} "{candidate.ref.id}"'
+        yield Lint("ended", place, f"{named} ended on {until}; remove it, or give it another end")
+
+
+# --- lines and others ---
+
+
+class _Cover:
+    """Lines without conditions, to be asked which of them cover another."""
+
+    def __init__(self, rules: Sequence[tuple[str, Rule]], *, allow: bool) -> None:
+        self._allow = allow
+        self._matcher = Matcher(rules, allow=allow)
+        self._wild = [(pattern, rule) for pattern, rule in rules if "*" in pattern]
+
+    def of(self, pattern: str, place: str, *, allow: bool) -> Rule | None:
+        """Return a line, other than the one at a place, that covers a pattern with others or alone; None when none."""
+        if "*" not in pattern:
+            return next((rule for rule in self._matcher.match(pattern) if rule.place != place), None)
+        language = Language(pattern, allow)
+        # Beside wildcards, single actions cover nothing that is worth a search.
+        near = [(Language(each, self._allow), rule) for each, rule in self._wild if rule.place != place]
+        try:
+            alone = next((rule for other, rule in near if covered(language, [other])), None)
+            together = alone is None and len(near) > 1 and covered(language, [other for other, _ in near])
+        except UndecidedError:
+            return None
+        return near[0][1] if together else alone
+
+
+def _dead(candidate: Candidate, rules: TextRules) -> Iterator[Lint]:
+    bars = [(pattern, rule) for pattern, rule in rules.deny.rules if always_holds(rule.guard) and not rule.overridable]
+    cover = _Cover(bars, allow=False)
+    for line in written(candidate, "allow", "approve"):
+        by = cover.of(line.pattern, "", allow=True)
+        if by is not None:
+            told = f'"{line.pattern}" allows nothing: "{by.pattern}" ({by.place}) denies it; take one of the two out'
+            yield Lint("dead-allow", line.place, told)
+
+
+def _shadowed(candidate: Candidate, rules: TextRules) -> Iterator[Lint]:
+    for kind, matcher in (("allow", rules.allow), ("deny", rules.deny)):
+        broad = [(pattern, rule) for pattern, rule in (matcher.rules if matcher else ()) if rule.guard is ALWAYS]
+        permits = kind == "allow"
+        cover = _Cover(broad, allow=permits)
+        firm = _Cover([each for each in broad if not each[1].overridable], allow=permits)
+        for line in written(candidate, kind):
+            if line.entry is not None and line.entry.why:  # type: ignore[union-attr]
+                continue  # it is there for its words
+            overridable = isinstance(line.entry, DenyEntry) and line.entry.overridable == "break-glass"
+            by = (cover if overridable or permits else firm).of(line.pattern, line.place, allow=permits)
+            if by is not None and by.pattern != line.pattern:
+                told = f'"{line.pattern}" is part of "{by.pattern}" ({by.place}); take one of the two out'
+                yield Lint("shadowed", line.place, told)
+
+
+def _twice(candidate: Candidate) -> Iterator[Lint]:
+    first: dict[object, str] = {}
+    for line in written(candidate):
+        said = line.entry.model_copy(update={"why": ""}).model_dump_json() if line.entry else ""
+        if line.entry is not None and said == _plain(line):
+            said = ""
+        place = first.setdefault((line.kind, line.pattern, said), line.place)
+        if place != line.place:
+            yield Lint("duplicate", line.place, f'"{line.pattern}" stands here and at {place}; keep one')
+
+
+def _plain(line: Written) -> str:
+    """Return how a line would be dumped if it were a pattern alone."""
+    models = {"allow": RuleEntry, "deny": DenyEntry, "approve": ApproveEntry}
+    model = models.get(line.kind)
+    return model(action=line.pattern).model_dump_json() if model else ""
+
+
+# --- conditions ---
+
+
+def _conditions(line: Written) -> Iterator[Lint]:
+    if not isinstance(line.entry, RuleEntry):
+        return
+    when, unless = line.entry.when, line.entry.unless
+    for name in _always_met(when):
+        told = f'"{name}" is met by every request; remove it, or name what is meant'
+        yield Lint("always-true", line.place, f'"{line.pattern}": the condition {told}')
+    if unless is None:
+        return
+    met = set(_always_met(unless))
+    if met == unless.model_fields_set or _within(unless, when):
+        told = 'never counts: "unless" holds whenever it could; narrow what stands under "unless"'
+        yield Lint("never-counts", line.place, f'"{line.pattern}" {told}')
+    else:
+        for name in sorted(met):
+            told = f'"{name}" under "unless" is met by every request; remove it'
+            yield Lint("always-true", line.place, f'"{line.pattern}": the condition {told}')
+
+
+def _always_met(conditions: Conditions | None) -> Iterator[str]:
+    if conditions is None:
+        return
+    if conditions.time is not None and always(conditions.time):
+        yield "time"
+    networks = [ipaddress.ip_network(text) for text in conditions.client or ()]
+    if {network.version for network in networks if network.prefixlen == 0} == {4, 6}:
+        yield "client"
+    if conditions.target is not None and "*" in conditions.target:
+        yield "target"
+
+
+def _within(unless: Conditions, when: Conditions | None) -> bool:
+    """Say whether ``unless`` holds whenever ``when`` does: all that it asks for, ``when`` asks for as well."""
+    return when is not None and all(getattr(unless, name) == getattr(when, name) for name in unless.model_fields_set)
+
+
+def _ended(line: Written, at: datetime) -> Iterator[Lint]:
+    if line.guard.until is not None and line.guard.until <= at:
+        day = line.guard.until.date().isoformat()
+        yield Lint("ended", line.place, f'"{line.pattern}" ended on {day}; remove it, or give it another end')
