@@ -31,6 +31,8 @@ from proxy.records import decision_fields
 from proxy.uses import Uses, longest_window
 
 type Fields = Mapping[str, FieldValue]
+type Then = Callable[[Fields], Policies | None]
+"""Finds the texts with the registry that a record was decided by; None when the log does not tell."""
 
 _BY_TEXTS = frozenset({"org", "anchor", "policy", "skill", "approval", "exception", "error"})
 """The stages of a decision that texts and registry make when they are asked again."""
@@ -108,7 +110,7 @@ class Replay:
         since: datetime | None = None,
         until: datetime | None = None,
         standing: bool = False,
-        then: Callable[[Fields], Policies | None] | None = None,
+        then: Then | None = None,
     ) -> None:
         self._path = path
         self._obeyed = Obeyed(policies)
@@ -265,13 +267,13 @@ def break_glass_grants(records: Iterable[Fields]) -> dict[str, BreakGlass]:
             text["target"],
             datetime.fromisoformat(text["since"]),
             datetime.fromisoformat(text["until"]),
-            (text["by"], text["approved_by"]),
+            (text["requested_by"], text["approved_by"]),
             text["reason"],
         )
     return grants
 
 
-_GRANT_FIELDS = ("exception", "agent", "action", "target", "since", "until", "by", "approved_by", "reason")
+_GRANT_FIELDS = ("exception", "agent", "action", "target", "since", "until", "requested_by", "approved_by", "reason")
 
 
 def tallied(decisions: Iterable[tuple[Fields, Again | str]], only: str = "") -> Tally:
