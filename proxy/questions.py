@@ -97,30 +97,32 @@ def asked_again(fields: Mapping[str, str | int | bool], exceptions: Mapping[str,
     right is what the record's stage says.
     """
 
+    def text(name: str) -> str:
+        return str(fields.get(name, ""))
+
     if "at" not in fields:
         return None
-    get = fields.get
-    attributes = {name: str(fields[name]) for name in _RECORDED_ATTRIBUTES if name in fields}
-    if get("channel") == "wire":
-        known = {name: "true" for name in ("executes", "mints") if get(name) is True}
-        if "access" in attributes:
-            known["access"] = attributes.pop("access")
-        if get("known") is False:
+    attributes = {name: text(name) for name in _RECORDED_ATTRIBUTES if name in fields}
+    if fields.get("channel") == "wire":
+        known = {name: "true" for name in ("executes", "mints") if fields.get(name) is True}
+        if "access" in fields:
+            known["access"] = text("access")
+        if fields.get("known") is False:
             known["known"] = "false"
-        attributes |= _known(known)
+        attributes = {**{name: value for name, value in attributes.items() if name != "access"}, **_known(known)}
     if "headers" in fields:
-        attributes |= {f"header.{name}": value for name, value in json.loads(str(fields["headers"])).items()}
+        attributes |= {f"header.{name}": value for name, value in json.loads(text("headers")).items()}
     return Question(
-        credential=Credential(str(get("agent", "")), ""),
-        action=str(get("action", "")),
-        target=str(get("target", "")),
-        environment=str(get("environment", "")),
-        at=datetime.fromisoformat(str(fields["at"])),
-        client=str(get("client", "")),
+        credential=Credential(text("agent"), ""),
+        action=text("action"),
+        target=text("target"),
+        environment=text("environment"),
+        at=datetime.fromisoformat(text("at")),
+        client=text("client"),
         attributes=attributes,
-        uses=json.loads(str(fields["uses"])) if "uses" in fields else {},
-        approvers=tuple(str(get("approvers", "")).split()),
-        exceptions=tuple(exceptions[id_] for id_ in str(get("exceptions", "")).split() if id_ in exceptions),
+        uses=json.loads(text("uses")) if "uses" in fields else {},
+        approvers=tuple(text("approvers").split()),
+        exceptions=tuple(exceptions[id_] for id_ in text("exceptions").split() if id_ in exceptions),
     )
 
 
