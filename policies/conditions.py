@@ -18,6 +18,7 @@ import zoneinfo
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from mappings.globs import Glob, read_glob
 from policies.conditionschema import Conditions, TimeWindow, clock_minutes
@@ -180,15 +181,23 @@ def _client(networks: Sequence[str]) -> Check:
     allowed = [ipaddress.ip_network(text) for text in networks]
 
     def check(question: Question) -> Truth:
-        try:
-            address = ipaddress.ip_address(question.client)
-        except ValueError:
+        address = _address(question.client)
+        if address is None:
             return Truth.UNTOLD
-        # A listener for both families shows an IPv4 client as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
-        plain = getattr(address, "ipv4_mapped", None) or address
-        return Truth.YES if any(plain in network for network in allowed) else Truth.NO
+        return Truth.YES if any(address in network for network in allowed) else Truth.NO
 
     return check
+
+
+@lru_cache(maxsize=4096)
+def _address(client: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return a client's address, None when it is none; remembered, since reading one costs as much as deciding."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return None
+    # A listener for both families shows an IPv4 client as ::ffff:a.b.c.d (RFC 4291, 2.5.5.2).
+    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _globs(texts: Sequence[str]) -> tuple[Glob, ...]:

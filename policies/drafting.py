@@ -49,14 +49,16 @@ def compile_drafts(
 ) -> Drafted:
     """Return what holds once the drafts are in force; raise PolicyError with every fault."""
     tried = _references(drafts)
-    versions = {(ref.kind, ref.id, ref.version) for ref in tried}
-    kept = [
-        text for text in texts if (ref := reference(text)) is None or (ref.kind, ref.id, ref.version) not in versions
-    ]
+    replaced = {(ref.kind, ref.id, ref.version) for ref in tried}
+    kept = [text for text in texts if _version(reference(text)) not in replaced]
     in_force = _in_force(activations or Activations(), tried)
     policies = compile_policies(agents, [*kept, *drafts], seen=seen, activations=in_force)
     named = tried or sorted(policies.in_force.values(), key=str)
     return Drafted(policies, tuple(sorted(named, key=lambda ref: (ref.kind, ref.id, ref.version))))
+
+
+def _version(ref: TextRef | None) -> tuple[str, str, int] | None:
+    return None if ref is None else (ref.kind, ref.id, ref.version)
 
 
 def _in_force(now: Activations, drafts: Iterable[TextRef]) -> Activations:
@@ -88,7 +90,7 @@ def _references(drafts: Iterable[Document]) -> list[TextRef]:
 
 
 def reference(document: Document) -> TextRef | None:
-    """Return which version of which text a document is, None when it is neither; raise PolicyError when faulty."""
+    """Return which version of which text a document is, None when it is none; raise PolicyError for its faults."""
     keys = document.value if isinstance(document.value, dict) else {}
     if "skill" in keys:
         skill = parse(document, SkillFile, error=PolicyError)

@@ -132,6 +132,15 @@ def _sources(policy_paths: PolicyPaths) -> Sources:
     return policy_paths if isinstance(policy_paths, Sources) else Sources(policy_paths)
 
 
+def read_text(path: Path) -> Document:
+    """Return one file as a document; raise PolicyError."""
+    faults: list[Fault] = []
+    document = _document(path, faults, "check the path")
+    if document is None:
+        raise PolicyError(faults)
+    return document
+
+
 def _files(paths: Sequence[Path], agents_file: Path | None, faults: list[Fault]) -> Iterator[Path]:
     read = {agents_file.resolve()} if agents_file else set()
     for path in paths:
@@ -163,6 +172,11 @@ def _look_for_rules(file: Path, faults: list[Fault]) -> None:
     kind = next((key for key in ("skill", "policy") if key in keys), None)
     if kind:
         _fault(faults, file, f'holds a {kind} and is called a file of tests; take the ".test" out of its name')
+
+
+def _registry(path: Path, faults: list[Fault]) -> Document | None:
+    missing = 'create it with "claiim agent add" or "claiim init"'
+    return _document(path, faults, missing, times_larger=REGISTRY_TIMES_LARGER)
 
 
 def _document(path: Path, faults: list[Fault], remedy: str, *, times_larger: int = 1) -> Document | None:

@@ -135,7 +135,7 @@ def decision_fields(decision: Decision, question: Question | None = None) -> Fie
         "org": decision.org,
         "outcome": decision.outcome.value,
         "mode": decision.mode.value,
-        "reason": recorded(_redacted(decision.reason)),
+        "reason": recorded_reason(decision),
         "code": decision.code,
         "stage": decision.stage,
         "rule": decision.rule or None,
@@ -162,6 +162,11 @@ def stopped_fields(denied: Decision, exchanges: int, origin: Origin) -> FieldVal
         "exchanges": exchanges,
         "session": origin.session,
     }
+
+
+def recorded_reason(decision: Decision) -> str:
+    """Return the reason of a decision as its record has it."""
+    return recorded(_redacted(decision.reason))
 
 
 def without(fields: FieldValues, redact: Iterable[str]) -> FieldValues:

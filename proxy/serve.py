@@ -43,6 +43,7 @@ from proxy.api import (
     Failing,
     Operations,
     RouteGroup,
+    Simulations,
 )
 from proxy.breakglass import ExceptionDesk
 from proxy.ca import certificate_faults, own_authority, read_roots
@@ -165,6 +166,7 @@ class Service:
         )
         groups: list[RouteGroup] = [operations, Checks(self.gate, callers), Activations(activating, callers)]
         groups += self._for_humans(callers, stack)
+        groups.append(Simulations(self._chron, callers, session=self.session))
         self.api = Api(groups)
         stack.push_async_callback(self.api.stop)
         self.api_address = await _listening(self.api.start, self._listen(config.api.listen))

@@ -24,13 +24,14 @@ import chron
 from chron.reading import FieldValue, time_text
 from mappings.actions import MAX_ACTION_CHARS
 from policies import BreakGlass, Decision, Policies, Question
-from policies.deciding import REMEMBERED
 from policies.simulating import Change, Shape, Simulation, Tally, Told, said, shape_of
 from proxy.questions import asked_again
-from proxy.records import decision_fields
+from proxy.records import recorded_reason
 from proxy.uses import Uses, longest_window
 
 type Fields = Mapping[str, FieldValue]
+type Then = Callable[[Fields], Policies | None]
+"""Finds the texts with the registry that a record was decided by; None when the log does not tell."""
 
 _BY_TEXTS = frozenset({"org", "anchor", "policy", "skill", "approval", "exception", "error"})
 """The stages of a decision that texts and registry make when they are asked again."""
@@ -52,7 +53,7 @@ class Obeyed:
 
     def __init__(self, policies: Policies) -> None:
         self.policies = policies
-        self.look: Callable[[str, str], Look] = lru_cache(REMEMBERED)(self._look)
+        self.look: Callable[[str, str], Look] = lru_cache(MOST_ANSWERS)(self._look)
         self.answers: dict[tuple[FieldValue | None, ...], Again] = {}
 
     def _look(self, agent: str, action: str) -> Look:
@@ -84,13 +85,14 @@ _FIELDS_OF = {"header": ("headers",), "access": _FACTS, "executes": _FACTS, "min
 
 def told_of(decision: Decision) -> Told:
     """Return what the record of a decision would say."""
-    return told_then(decision_fields(decision))
+    outcome = said(decision.outcome.value, decision.mode.value)
+    return Told(outcome, recorded_reason(decision), decision.code, decision.rule)
 
 
-def told_then(fields: Mapping[str, FieldValue | None]) -> Told:
+def told_then(fields: Fields) -> Told:
     """Return what the record of a decision says."""
     outcome = said(str(fields["outcome"]), str(fields["mode"]))
-    return Told(outcome, str(fields["reason"]), str(fields["code"]), str(fields.get("rule") or ""))
+    return Told(outcome, str(fields["reason"]), str(fields["code"]), str(fields.get("rule", "")))
 
 
 class Replay:
@@ -108,7 +110,7 @@ class Replay:
         since: datetime | None = None,
         until: datetime | None = None,
         standing: bool = False,
-        then: Callable[[Fields], Policies | None] | None = None,
+        then: Then | None = None,
     ) -> None:
         self._path = path
         self._obeyed = Obeyed(policies)
@@ -265,13 +267,13 @@ def break_glass_grants(records: Iterable[Fields]) -> dict[str, BreakGlass]:
             text["target"],
             datetime.fromisoformat(text["since"]),
             datetime.fromisoformat(text["until"]),
-            (text["by"], text["approved_by"]),
+            (text["requested_by"], text["approved_by"]),
             text["reason"],
         )
     return grants
 
 
-_GRANT_FIELDS = ("exception", "agent", "action", "target", "since", "until", "by", "approved_by", "reason")
+_GRANT_FIELDS = ("exception", "agent", "action", "target", "since", "until", "requested_by", "approved_by", "reason")
 
 
 def tallied(decisions: Iterable[tuple[Fields, Again | str]], only: str = "") -> Tally:

@@ -273,6 +273,13 @@ def _policies() -> None:
     compared()
 
 
+def _simulation() -> None:
+    from bench_simulation import main as simulated
+
+    print("\nsimulating, one process")
+    simulated()
+
+
 def _chron() -> None:
     from bench_chron import measure
 
@@ -313,6 +320,7 @@ def main() -> None:
         _per_call()
         _mappings()
         _policies()
+        _simulation()
         _chron()
     finally:
         shutil.rmtree(folder)

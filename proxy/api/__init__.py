@@ -9,6 +9,7 @@
     GET, POST /v1/activations  Bearer = a human's token; which versions are in force (`proxy.api.activations`)
     ...  /v1/approvals         requests that wait for humans (`proxy.api.approvals`)
     ...  /v1/exceptions        break-glass (`proxy.api.exceptions`)
+    POST /v1/simulations       Bearer = a human's token       records that a human vouches for a simulation
 
 It has its own listener and is not reachable through the proxy. A question asked here and a request on the
 wire are decided by the same code and stand in the same Chron. Each module here holds one group of routes.
@@ -26,6 +27,7 @@ from proxy.api.checks import Checks
 from proxy.api.exceptions import Excepting
 from proxy.api.operations import Failing, Operations
 from proxy.api.problems import problems
+from proxy.api.simulations import Simulations
 from proxy.config import Address
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Failing",
     "Operations",
     "RouteGroup",
+    "Simulations",
 ]
 
 _MAX_BODY_BYTES = 64 * 1024

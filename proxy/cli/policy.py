@@ -30,6 +30,8 @@ COMMANDS = {
     "approve": ("proxy.cli.policyactivate:approve", "Say yes to what another human asked for."),
     "refuse": ("proxy.cli.policyactivate:refuse", "Say no to it."),
     "bundle": ("proxy.cli.policybundle:bundle", "Make, sign and verify bundles."),
+    "simulate": ("proxy.cli.policysimulate:simulate", "What a change would have done to the past: each flip."),
+    "learn": ("proxy.cli.policylearn:learn", "Write a skill that allows what an agent was seen to do, no more."),
 }
 
 
