@@ -174,11 +174,6 @@ def _look_for_rules(file: Path, faults: list[Fault]) -> None:
         _fault(faults, file, f'holds a {kind} and is called a file of tests; take the ".test" out of its name')
 
 
-def _registry(path: Path, faults: list[Fault]) -> Document | None:
-    missing = 'create it with "claiim agent add" or "claiim init"'
-    return _document(path, faults, missing, times_larger=REGISTRY_TIMES_LARGER)
-
-
 def _document(path: Path, faults: list[Fault], remedy: str, *, times_larger: int = 1) -> Document | None:
     try:
         text = path.read_bytes().decode("utf-8")

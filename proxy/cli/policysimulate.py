@@ -24,6 +24,7 @@ from mappings.documents import Document
 from policies.drafting import Drafted, compile_drafts
 from policies.expecting import Expected, read_expected, unexpected, unmet
 from policies.loading import read_text, read_texts
+from proxy.bundles import signed_sources
 from proxy.cli.asking import ask_gate, human_token, human_token_option
 from proxy.cli.chron import when
 from proxy.cli.options import (
@@ -169,7 +170,7 @@ def _trial(
 def _texts(config: Config, agents_file: Path | None) -> tuple[Document, list[Document]]:
     """Return the registry and the texts that are in force."""
     path = agents_file or config.agents
-    agents, texts = read_texts(path, config.policies)
+    agents, texts = read_texts(path, signed_sources(config))
     return agents or read_text(path), texts
 
 
