@@ -126,32 +126,52 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 async def _child(command: Sequence[str], environ: Mapping[str, str]) -> int:
-    try:
-        process = await asyncio.create_subprocess_exec(*command, env=environ)
-    except FileNotFoundError:
-        click.echo(f'no command "{command[0]}"; is it installed and on PATH?', err=True)
-        return EXIT_NOT_FOUND
-    except OSError as error:
-        click.echo(f'cannot run "{command[0]}": {os.strerror(error.errno or 0).lower()}', err=True)
-        return EXIT_CANNOT_RUN
-    with _signals_passed_on(process):
+    # Before the command is started: a signal that came in between would end us and leave the command behind.
+    with _signals_passed_on() as passing:
+        try:
+            process = await asyncio.create_subprocess_exec(*command, env=environ)
+        except FileNotFoundError:
+            click.echo(f'no command "{command[0]}"; is it installed and on PATH?', err=True)
+            return EXIT_NOT_FOUND
+        except OSError as error:
+            click.echo(f'cannot run "{command[0]}": {os.strerror(error.errno or 0).lower()}', err=True)
+            return EXIT_CANNOT_RUN
+        passing.to(process)
         code = await process.wait()
     return code if code >= 0 else 128 - code
 
 
-@contextlib.contextmanager
-def _signals_passed_on(process: asyncio.subprocess.Process) -> Iterator[None]:
-    def pass_on(number: signal.Signals) -> None:
+class _Passing:
+    """Hands signals to a command; those that came before it was there wait for it."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._waiting: list[signal.Signals] = []
+
+    def to(self, process: asyncio.subprocess.Process) -> None:
+        """Pass on from now on, and what has waited first."""
+        self._process = process
+        for number in self._waiting:
+            self.pass_on(number)
+
+    def pass_on(self, number: signal.Signals) -> None:
+        """Hand one signal over."""
+        if self._process is None:
+            self._waiting.append(number)
+            return
         if number is signal.SIGINT and _in_foreground():
             return  # Ctrl-C: the terminal has told the command itself; twice would kill what wanted to clean up
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
+            self._process.send_signal(number)
 
-    loop = asyncio.get_running_loop()
+
+@contextlib.contextmanager
+def _signals_passed_on() -> Iterator[_Passing]:
+    passing, loop = _Passing(), asyncio.get_running_loop()
     for number in _PASSED_ON:
-        loop.add_signal_handler(number, pass_on, number)
+        loop.add_signal_handler(number, passing.pass_on, number)
     try:
-        yield
+        yield passing
     finally:
         for number in _PASSED_ON:
             loop.remove_signal_handler(number)
