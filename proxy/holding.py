@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from ulid import ULID
 
 from chron import Chron, ChronError
-from policies import Human, Policies
+from policies import Credential, Human, Policies
 from proxy.approvalrecords import expired_fields, restore, word_fields
 from proxy.approvals import Approval, ApprovalError, Approvals, Asked, Phase, Word
 from proxy.config import ApprovalsConfig
@@ -37,6 +37,7 @@ class Woken(enum.Enum):
     STOPPING = "the gate stops"
     REFUSED = "refused"
     EXPIRED = "expired"
+    STOPPED = "its agent may not act any more"
     USED = "used by an identical request"
     GONE = "the agent has gone away"
     WAITING = "still waiting"
@@ -82,6 +83,8 @@ class Holding:
             remembered=timedelta(seconds=settings.expire_s),
         )
         self._parked: dict[str, list[asyncio.Future[Woken]]] = {}
+        self._whose: dict[asyncio.Future[Woken], Credential] = {}
+        """Of each parked request, who sent it."""
         self._messages: dict[str, datetime] = {}
         """Webhook messages that came, and when; none is obeyed twice."""
         self._stopping = False
@@ -124,8 +127,10 @@ class Holding:
         approval, at = self.get(approval_id), self._now()
         return approval.phase(at, self.counting(approval, policies, at))
 
-    async def park(self, approval_id: str, policies: Policies, gone: asyncio.Future[None] | None) -> Woken:
-        """Wait until an approval is decided, the window has passed, the agent is gone or the gate stops."""
+    async def park(
+        self, approval_id: str, policies: Policies, gone: asyncio.Future[None] | None, who: Credential
+    ) -> Woken:
+        """Wait until an approval is decided, the window has passed, the agent is gone or stopped, or the gate stops."""
         if self._stopping:
             return Woken.STOPPING
         # It may have been decided while the request was being recorded; nobody would wake us for that.
@@ -141,15 +146,23 @@ class Holding:
         if gone is not None:
             gone.add_done_callback(leave)
         self._parked.setdefault(approval_id, []).append(woken)
+        self._whose[woken] = who
         try:
             return await woken
         finally:
             timer.cancel()
+            del self._whose[woken]
             if gone is not None:
                 gone.remove_done_callback(leave)
             self._parked[approval_id].remove(woken)
             if not self._parked[approval_id]:
                 del self._parked[approval_id]
+
+    def wake_stopped(self, stopped: Callable[[Credential], bool]) -> None:
+        """Let the parked requests of agents that may not act any more go on to their refusal."""
+        for woken, who in list(self._whose.items()):
+            if stopped(who):
+                _wake(woken, Woken.STOPPED)
 
     def ask_more(self, approval_id: str, asked: Asked) -> Approval:
         """Ask an approval by the lines of rules that were loaded since."""

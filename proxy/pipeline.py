@@ -357,12 +357,12 @@ class Gate:
             return await self._conclude(head, facts, _refused(head, decided, error), recorded)
         if self.holding.phase(approval.id, head.book.policies) is Phase.PENDING:
             ids = await self._ask(head, facts, decided, approval, new, recorded)
-            woken = await self._park(approval, ids, gone)
+            woken = await self._park(head, approval, ids, gone)
             if woken in (Woken.WAITING, Woken.GONE):
                 return self._waiting(head, facts, decided, ids, approval, woken)
             self._end_held(ids, woken)
             recorded.clear()
-            if woken is not Woken.APPROVED:
+            if woken not in (Woken.APPROVED, Woken.STOPPED):
                 return await self._conclude(head, facts, _refused(head, decided, _why(approval, woken)), recorded)
         return await self._decide_again(replace(head, book=self.book, at=self.now()), facts, approval, recorded)
 
@@ -382,9 +382,13 @@ class Gate:
             self.holding.begun(approval)
         return ids
 
-    async def _park(self, approval: Approval, ids: Sequence[str], gone: asyncio.Future[None] | None) -> Woken:
+    async def _park(
+        self, head: Head, approval: Approval, ids: Sequence[str], gone: asyncio.Future[None] | None
+    ) -> Woken:
+        if self.refusal(head.credential) is not None:
+            return Woken.STOPPED  # while the question was being recorded, when nothing was parked to be woken
         try:
-            return await self.holding.park(approval.id, self.book.policies, gone)
+            return await self.holding.park(approval.id, self.book.policies, gone, head.credential)
         except BaseException:
             self._end_held(ids, Woken.GONE)
             raise

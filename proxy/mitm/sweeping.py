@@ -56,6 +56,7 @@ class Sweeper:
             except Exception:
                 _log.exception("looking through a connection failed; it is closed")
                 connection.abort()
+        self._gate.holding.wake_stopped(lambda who: refusal(who) is not None)
         for denied, exchanges in cut.items():
             self._gate.stopped(denied, exchanges)
         self.stop()

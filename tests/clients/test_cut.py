@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import ssl
+import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import httpx
 import pytest
 
-from clients.tools import Served
+from clients.tools import AGENTS, MAPPINGS, SKILLS, Served
+from support.gate import LiveGate
+from support.serving import in_thread
 from support.targets import Origin
 
 SUSPENDED = "agent:deploy-bot -- suspended"
@@ -224,3 +228,33 @@ def test_a_transfer_is_told_with_both_names_and_cuts_nothing(gate: Served, origi
     before, after = gate.decisions()
     assert (before["anchor"], after["anchor"]) == (HUMAN, "bob@acme.test")
     assert gate.outcome_of(before)["result"] == "sent"
+
+
+@both_versions
+def test_a_request_that_waits_for_a_human_waits_no_longer(
+    tmp_path: Path, target_ca_pem: Path, origin: Origin, http2: bool
+) -> None:
+    """It is refused when its agent is stopped, for that reason, and not only when its window has passed."""
+    skills = {**SKILLS, "deploy-v2": {"skill": "deploy-v2", "allow": ["data:read"], "approve": ["data:write"]}}
+    live = LiveGate(
+        tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=MAPPINGS, skills=skills, agents=AGENTS,
+        config={"approvals": {"wait_s": 600}},
+    )  # fmt: skip
+    (tmp_path / "work").mkdir()
+    with Served(live, tmp_path / "work") as gate, client_of(gate, http2) as client:
+
+        def ask() -> httpx.Response:
+            return client.post(f"{origin.url}/upload", content=b"x")
+
+        with in_thread(ask) as answers:
+            while not gate._records("approval"):  # there is no event of another process to wait for
+                threading.Event().wait(0.05)
+            govern(gate, "human", "suspend", HUMAN)
+        (answer,) = answers
+        assert (answer.status_code, answer.json()["reason"]) == (403, f"anchor:{HUMAN} -- suspended"), answers
+        gate.stop()
+        held, denied = gate.decisions()
+        assert (held["outcome"], denied["outcome"], denied["code"]) == ("HOLD", "DENY", "anchor.suspended")
+        assert gate.outcome_of(held)["error"] == "its agent may not act any more"
+        assert (denied["id"], gate.outcome_of(denied)["result"]) == (answer.json()["chron_id"], "blocked")
+    assert not origin.seen
