@@ -196,6 +196,10 @@ class Gate:
         """Why an agent may not act now, whatever the action; None when it may."""
         return self.book.policies.identify(who, self.now())
 
+    def unproven(self, head: Head, why: Unproven) -> Decision:
+        """Why an agent may not act now whose proof was right when its request came."""
+        return self.book.policies.refuse(head.credential, why.code, why.message, self.now())
+
     def stopped(self, denied: Decision, exchanges: int) -> None:
         """Record that what an agent had open was cut, off the critical path."""
         self._note("agent", stopped_fields(denied, exchanges, self._origin))

@@ -26,7 +26,7 @@ from policies import Credential, Decision
 from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import Route
 from proxy.facts import Inbound
-from proxy.identity import ClientCertificate
+from proxy.identity import ClientCertificate, Unproven
 from proxy.mitm import flows, layers
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
@@ -228,7 +228,8 @@ class AgentConnection(server.LiveConnectionHandler):
         flow.response = None
         tunnel = self._tunnel
         # Asked anew for each request: what was right when the tunnel was opened may have ended since.
-        who = self._gate.who(tunnel.presented if tunnel else _presented(flow), self._certificate)
+        presented = tunnel.presented if tunnel else _presented(flow)
+        who = self._gate.who(presented, self._certificate)
         inbound = flows.inbound(flow, self._client_ip, tunnel, self._sni)
         if isinstance(who, Problem):
             head = self._gate.malformed_head(inbound, NOBODY, who)
@@ -239,7 +240,7 @@ class AgentConnection(server.LiveConnectionHandler):
             head = self._gate.malformed_head(inbound, who, problem)
         else:
             head = self._gate.read_head(inbound, who)
-        exchange = Exchange(flow, head)
+        exchange = Exchange(flow, head, presented)
         flow.metadata[_EXCHANGE] = exchange
         if head.needs_body:
             flow.metadata[layers.BODY_LIMIT] = self._engine.max_body_bytes
@@ -250,6 +251,9 @@ class AgentConnection(server.LiveConnectionHandler):
         exchange: Exchange = flow.metadata[_EXCHANGE]
         if exchange.verdict is not None:
             return  # judged by its head, and streamed since
+        who = self._gate.who(exchange.presented, self._certificate)
+        if isinstance(who, Unproven):  # while the body was on its way
+            exchange.head = self._gate.malformed_head(exchange.head.inbound, NOBODY, who)
         prefix: bytes | None = flow.metadata.get(layers.BODY_PREFIX)
         if prefix is not None:
             await self._judge(exchange, prefix, complete=False)
@@ -335,7 +339,8 @@ class AgentConnection(server.LiveConnectionHandler):
         stopped: list[Decision] = []
         for flow in list(self._open.values()):
             exchange: Exchange = flow.metadata[_EXCHANGE]
-            denied = refusal(exchange.head.credential)
+            who = self._gate.who(exchange.presented, self._certificate)
+            denied = self._gate.unproven(exchange.head, who) if isinstance(who, Unproven) else refusal(who)
             if denied is not None:
                 self._finish(flow, "failed", error=denied.reason)
                 stopped.append(denied)

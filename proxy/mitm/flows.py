@@ -38,6 +38,8 @@ class Exchange:
 
     flow: http.HTTPFlow
     head: Head
+    presented: tuple[str, ...] = field(default=(), repr=False)
+    """What its agent proved itself with, as it was sent: it is looked at again while the exchange is open."""
     verdict: Verdict | None = None
     request_bytes: int = 0
     response_bytes: int = 0

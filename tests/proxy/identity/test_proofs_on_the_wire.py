@@ -419,6 +419,23 @@ def test_keys_that_are_taken_back_end_what_they_signed(secured: LiveGate, plain_
     assert secured.records()[-1]["reason"] == "agent -- workload token not signed by its issuer"
 
 
+def test_keys_that_are_taken_back_cut_what_they_opened(secured: LiveGate, plain_origin: Origin, site: Site) -> None:
+    """A stream does not go on by a proof that counts no more."""
+    head = f"Proxy-Authorization: Bearer {site.issuer.token(now())}\r\n".encode()
+    with tunnel(secured, plain_origin, site, head, certificate=False) as outer:
+        outer.sendall(f"GET /sse HTTP/1.1\r\nHost: plain.test:{plain_origin.port}\r\n\r\n".encode())
+        assert status(read_head(outer)) == 200
+        TokenIssuer().write(site.folder / "jwks.json")
+        secured.call(secured.service.reload())
+        read_all(outer)
+    (record,) = secured.records(channel="wire")
+    ended = secured.outcome_of(record)
+    reason = "agent -- workload token not signed by its issuer"
+    assert (record["outcome"], ended["result"], ended["error"]) == ("ALLOW", "failed", reason)
+    (stopped,) = secured.records("agent", event="cut")
+    assert (stopped["agent"], stopped["reason"], stopped["code"]) == ("deploy-bot", reason, "agent.token-invalid")
+
+
 def test_a_reload_with_keys_that_cannot_be_used_changes_nothing(
     secured: LiveGate, origin: Origin, curl: Curl, site: Site
 ) -> None:
