@@ -24,6 +24,7 @@ from typing import Literal
 from mappings.documents import DocumentError, read_document
 from policies.compiling import compile_what_is_there
 from policies.deciding import Policies
+from policies.loading import REGISTRY_TIMES_LARGER
 from policies.values import Agent, CrossGrant, Human, Organisation, PolicyError, State, Text, Token, written_moment
 
 type Kind = Literal["organisation", "human", "agent"]
@@ -78,9 +79,10 @@ def changes(before: Policies | None, after: Policies) -> list[Change]:
 def registered(text: str) -> Policies | None:
     """Return the registry that a kept text says, without any rules; None when it cannot be read any more."""
     try:
-        return compile_what_is_there(read_document(text, "agents", error=PolicyError), (), complete=False)[0]
+        document = read_document(text, "agents", error=PolicyError, times_larger=REGISTRY_TIMES_LARGER)
     except DocumentError:
         return None
+    return compile_what_is_there(document, (), complete=False)[0]
 
 
 def agents_text(policies: Policies) -> Text:

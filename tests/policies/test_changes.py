@@ -165,3 +165,11 @@ def test_a_registry_that_cannot_be_read() -> None:
     """What no longer loads is no registry, and nobody guesses what it said."""
     assert registered("version: 2\n") is None
     assert registered("a: [\n") is None
+
+
+def test_a_large_registry_is_read_back() -> None:
+    """Ten thousand agents are as many for the evidence as for the loader."""
+    agents = "".join(f"- {{id: a{n}, anchor: al@acme.test, org: acme, state: active}}\n" for n in range(10_000))
+    kept = registered(f"version: 1\nhumans:\n- {{id: al@acme.test, org: acme, state: active}}\nagents:\n{agents}")
+    assert kept is not None
+    assert len(kept.agents) == 10_000
