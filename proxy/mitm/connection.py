@@ -13,7 +13,9 @@ Order of hooks for one intercepted request:
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from mitmproxy import http, tls
@@ -351,6 +353,10 @@ class AgentConnection(server.LiveConnectionHandler):
                     cast(asyncio.StreamWriter, transport.writer).transport.abort()
             self._close_client()
         return stopped
+
+    def ends(self) -> Iterable[datetime | None]:
+        """When the proofs end that what is open here was asked with."""
+        return (flow.metadata[_EXCHANGE].head.credential.expires for flow in self._open.values())
 
     def release(self) -> None:
         """Close what is still open when the agent is gone.

@@ -8,7 +8,7 @@ stands in the Chron twice: as the outcome of each exchange, and as one record fo
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from typing import Protocol
 
@@ -29,6 +29,7 @@ class Connection(Protocol):
 
     def cut(self, refusal: Refusing) -> list[Decision]: ...
     def abort(self) -> None: ...
+    def ends(self) -> Iterable[datetime | None]: ...
 
 
 class Sweeper:
@@ -60,7 +61,11 @@ class Sweeper:
         for denied, exchanges in cut.items():
             self._gate.stopped(denied, exchanges)
         self.stop()
-        self.expect(next_end(self._gate.book.policies, self._gate.now()))
+        now = self._gate.now()
+        self.expect(next_end(self._gate.book.policies, now))
+        for end in (end for connection in self._connections for end in connection.ends()):
+            # One that has come and cut nothing will not do so later.
+            self.expect(end if end is not None and end > now else None)
 
     def expect(self, end: datetime | None) -> None:
         """Sweep when `end` comes, unless that happens before anyway."""

@@ -436,6 +436,25 @@ def test_keys_that_are_taken_back_cut_what_they_opened(secured: LiveGate, plain_
     assert (stopped["agent"], stopped["reason"], stopped["code"]) == ("deploy-bot", reason, "agent.token-invalid")
 
 
+def test_a_stream_ends_with_the_token_that_opened_it(secured: LiveGate, plain_origin: Origin, site: Site) -> None:
+    """By the gate's clock, without a request and after a reload in between, which forgets no end."""
+    start = datetime.fromtimestamp(int(now().timestamp()), UTC)
+    clock = [start + timedelta(milliseconds=980)]
+    secured.service.gate.now = lambda: clock[0]
+    token = site.issuer.token(start, exp=int(start.timestamp()) + 1)
+    head = f"Proxy-Authorization: Bearer {token}\r\n".encode()
+    with tunnel(secured, plain_origin, site, head, certificate=False) as outer:
+        outer.sendall(f"GET /sse HTTP/1.1\r\nHost: plain.test:{plain_origin.port}\r\n\r\n".encode())
+        assert status(read_head(outer)) == 200
+        secured.call(secured.service.reload())
+        clock[0] = start + timedelta(seconds=1)
+        read_all(outer)
+    (record,) = secured.records(channel="wire")
+    ended = secured.outcome_of(record)
+    assert (record["outcome"], ended["result"]) == ("ALLOW", "failed")
+    assert ended["error"] == "agent -- workload token expired"
+
+
 def test_a_reload_with_keys_that_cannot_be_used_changes_nothing(
     secured: LiveGate, origin: Origin, curl: Curl, site: Site
 ) -> None:
