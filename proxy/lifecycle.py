@@ -24,8 +24,9 @@ def since_last_run(path: Path, registry: Policies) -> list[Change]:
     if last is None:
         return changes(None, registry)
     found = list(_between(path, last.text("agents_digest"), registry))
-    exchanged = last.text("tokens_digest") != tokens_digest(registry)
-    if exchanged and not any(change.event in _TOKENS_TOLD for change in found):
+    exchanged = last.fields.get("tokens_digest") not in (None, tokens_digest(registry))
+    told = any(change.kind != "organisation" and change.event in _TOKENS_TOLD for change in found)
+    if exchanged and not told:
         reason = "a token took another's place while no gate was running"
         found.append(Change("agent", "tokens-exchanged", {"reason": reason}))
     return found

@@ -20,22 +20,29 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("version", [False, True], ids=["http/1.1", "h2"])
+@pytest.mark.parametrize("way", ["http/1.1", "h2", "without a tunnel"])
 @pytest.mark.parametrize(("whose", "reason"), ENDS.values(), ids=ENDS)
 def test_a_stream_is_cut_when_the_clock_says_so(
-    tmp_path: Path, origin: Origin, target_ca_pem: Path, whose: str, reason: str, version: bool
+    tmp_path: Path,
+    origin: Origin,
+    plain_origin: Origin,
+    target_ca_pem: Path,
+    whose: str,
+    reason: str,
+    way: str,
 ) -> None:
     """Not before: while the clock stands just before the end, the stream goes on."""
     clock = [END - timedelta(milliseconds=20)]
     agents = copy.deepcopy(AGENTS)
     agents[whose][0]["expires"] = END.isoformat()
     gate = LiveGate(
-        tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS, agents=agents,
+        tmp_path / "gate", origin, plain_origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS, agents=agents,
         prepare=lambda service: setattr(service.gate, "now", lambda: clock[0]),
     )  # fmt: skip
     with running(gate):
         gate.call(gate.service.reload())  # by this clock the end has not come
-        with client_of(gate, http2=version) as client, client.stream("GET", f"{origin.url}/sse") as events:
+        url = f"{(plain_origin if way == 'without a tunnel' else origin).url}/sse"
+        with client_of(gate, http2=way == "h2") as client, client.stream("GET", url) as events:
             parts = events.iter_raw()
             assert next(parts) == b"data: first\n\n"
             clock[0] = END
