@@ -484,3 +484,16 @@ def test_versions_lists_what_is_known_and_who_put_it_in_force(make: Make, claiim
     assert "chron:skill:deploy-v2@1:2:9" in explained.stdout
     suspended = CliRunner().invoke(main, ["agent", "suspend", "deploy-bot", *config])
     assert suspended.exit_code == 0
+
+
+def test_a_chron_that_cannot_be_seen_is_not_taken_for_none(make: Make, claiim: Run) -> None:
+    """The highest versions would count; only a change of the registry goes on, which the gate looks at again."""
+    gate = make(skills={"v1": V1, "v2": V2})
+    gate.config.state.mkdir()
+    gate.config.chron.symlink_to(gate.config.chron)  # a loop, as unreadable for root as a closed folder for others
+    config = ["-c", str(gate.folder / "claiim.yaml")]
+    for command in (("explain", "--agent", "deploy-bot", "--action", "deploy:staging"), ("policy", "versions")):
+        done = CliRunner().invoke(main, [*command, *config])
+        assert (done.exit_code, done.stdout) == (78, "")
+        assert done.stderr.startswith(f'cannot read chron "{gate.config.chron}": too many levels of symbolic links')
+    assert CliRunner().invoke(main, ["agent", "suspend", "deploy-bot", *config]).exit_code == 0
