@@ -128,6 +128,9 @@ def waiting(token_file: Path | None, as_json: bool, config_path: Path | None) ->
         click.echo(f"{request['id']}  {request['at']}  {request['by']}")
         for change in request["changes"]:
             click.echo(f"  {_wanted(change)}  sha256 {change['digest'] or '-'}")
+            if change["version"] and change["previous"]:
+                name = f"{change['kind']}:{change['id']}"
+                click.echo(f"  claiim policy diff {name}@{change['previous']} {name}@{change['version']}")
 
 
 def _act(

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from chron import ChronError
 from policies import token_digest
 from proxy.cli.main import main
 from support.clients import client_of
@@ -290,6 +291,23 @@ def test_what_would_not_load_is_not_recorded(make: Make, claiim: Run) -> None:
         assert 'skill "deploy-v2" version 2 changed since it was first loaded; bump the version' in done.stderr
         assert acts(gate) == []
         assert ready(gate)["status"] == "ok"
+
+
+def test_what_cannot_be_recorded_is_not_put_in_force(make: Make, claiim: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record comes first: without it the older version stays, now and after the next load."""
+    with running(make(skills={"v1": V1, "v2": V2})) as gate:
+
+        def full(*_: Any) -> Any:
+            raise ChronError("disk full")
+
+        with monkeypatch.context() as planted:
+            planted.setattr(type(gate.service._chron), "append_many", full)
+            done = claiim(gate, "alice", "activate", "deploy-v2@1")
+        assert (done.exit_code, done.stderr) == (1, "the decision cannot be recorded\n")
+        assert reading(gate) == MISSED
+        assert reload(gate).status_code == 200
+        assert reading(gate) == MISSED
+        assert acts(gate) == []
 
 
 # --- a second human ------------------------------------------------------------------------------------
