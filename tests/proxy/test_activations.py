@@ -220,7 +220,7 @@ REFUSED = {
     "back to nothing": (("rollback", "deploy-v2"), 1, "nothing was in force before this version"),
     "a version to roll back to": (("rollback", "deploy-v2@1"), 1, "rollback takes a name without a version"),
     "a simulation nobody recorded": (("activate", "deploy-v2", "--simulation", "0" * 64), 1, "a recorded simulation"),
-    "what is no digest": (("activate", "deploy-v2", "--simulation", "x"), 1, "simulation: string should match"),
+    "what is no digest": (("activate", "deploy-v2", "--simulation", "x"), 2, "simulation: string should match"),
     "an id nobody has": (("approve", "act_1"), 1, 'nothing waits as "act_1"'),
 }
 
@@ -261,14 +261,14 @@ def test_only_a_human_puts_versions_in_force(idle: LiveGate, claiim: Run, tmp_pa
 def test_a_gated_agent_and_a_caller_without_token_or_gate_get_nowhere(
     idle: LiveGate, claiim: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit 2 inside `claiim run` and without a token, 69 where no gate answers."""
-    assert claiim(idle, "", "activate", "deploy-v2@1").exit_code == 2
+    """Exit 2 inside `claiim run`, 4 without a token, 69 where no gate answers."""
+    assert claiim(idle, "", "activate", "deploy-v2@1").exit_code == 4
     done = CliRunner().invoke(
         main,
         ["policy", "waiting", "--token-file", str(idle.folder / "claiim.yaml"), "-c", str(idle.folder / "claiim.yaml")],
         env={"CLAIIM_API_LISTEN": "127.0.0.1:1"},
     )
-    assert (done.exit_code, done.stderr[:36]) == (2, f"{idle.folder}/claiim.yaml"[:36])
+    assert (done.exit_code, done.stderr[:36]) == (4, f"{idle.folder}/claiim.yaml"[:36])
     token = idle.folder / "human.token"
     token.write_text("clh_token-of-alice-0123456789")
     done = CliRunner().invoke(
@@ -276,7 +276,10 @@ def test_a_gated_agent_and_a_caller_without_token_or_gate_get_nowhere(
         ["policy", "waiting", "--token-file", str(token), "-c", str(idle.folder / "claiim.yaml")],
         env={"CLAIIM_API_LISTEN": "127.0.0.1:1"},
     )
-    assert (done.exit_code, done.stderr) == (69, 'no gate answers on 127.0.0.1:1; start it with "claiim serve"\n')
+    assert (done.exit_code, done.stderr) == (
+        69,
+        'no gate answers at http://127.0.0.1:1; start it with "claiim serve"\n',
+    )
     monkeypatch.setenv("CLAIIM_RUN_ID", "x")
     assert claiim(idle, "alice", "activate", "deploy-v2@1").exit_code == 2
     assert acts(idle) == []
