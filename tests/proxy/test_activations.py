@@ -479,6 +479,22 @@ def test_a_simulation_must_be_of_exactly_what_is_activated(make: Make, claiim: R
         assert reading(gate) == ALLOWED
 
 
+def test_a_text_is_simulated_requested_approved_and_in_force(make: Make, claiim: Run) -> None:
+    """The whole way, with both requirements: one human vouches for what it would have done, another says yes."""
+    with running(make("simulation", "second-approver")) as gate:
+        assert reading(gate) == INACTIVE
+        text = str(gate.folder / "policies" / "v1.yaml")
+        found = claiim(gate, "alice", "simulate", text, "--since", "30d", "--record", "--json")
+        assert (found.exit_code, json.loads(found.stdout)["flips"]) == (1, 1)
+        report = json.loads(found.stdout)["digest"]
+        act = claiim(gate, "alice", "activate", "deploy-v2", "--simulation", report).stdout.strip()
+        assert claiim(gate, "bob", "approve", act).exit_code == 0
+        assert reading(gate) == ALLOWED
+        (activated,) = gate.records("policy", event="activated")
+        names = ("by", "approved_by", "simulation")
+        assert [activated[name] for name in names] == ["alice@acme.test", "bob@acme.test", report]
+
+
 # --- looking -------------------------------------------------------------------------------------------
 
 
