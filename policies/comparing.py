@@ -96,7 +96,8 @@ def agent_speaker(rules: Rules) -> Speaker:
 
     def speak(action: str) -> tuple[Said, str]:
         found = [text(action) for text in texts]
-        said, pattern = min(found, key=lambda each: each[0].verdict)
+        # By the words too: a deny that nobody can lift goes before one that two humans can.
+        said, pattern = min(found, key=lambda each: (each[0].verdict, each[0].words))
         asked = tuple(sorted({each for one, _ in found for each in one.asked}))
         if said.verdict is Verdict.DENY:
             return said, pattern

@@ -93,7 +93,10 @@ class Simulation:
     texts: frozenset[str]
     """ "skill:deploy-v2@3:<digest>", each."""
     at: datetime
-    since: datetime | None
+    """When somebody vouched for it."""
+    since: datetime
+    until: datetime
+    """The time in between is what was decided again."""
     flips: int
     by: str
 
@@ -102,9 +105,10 @@ class Simulation:
         wanted = {spelled(change.ref) for change in changes if not change.retires}
         if self.texts != wanted:
             return "that simulation was of other texts; simulate exactly the ones that are activated"
-        if at >= self.at + SIMULATION_LIFETIME:
+        # Of the two times the older one counts: what is vouched for today may have ended long ago.
+        if at >= min(self.at, self.until) + SIMULATION_LIFETIME:
             return "that simulation is older than a day; simulate again"
-        if self.since is None or self.since > self.at - window:
+        if self.until - self.since < window:
             return f"that simulation goes back less than {window.days} days; simulate more of the past"
         return ""
 
@@ -223,7 +227,8 @@ def _simulation(record: Fields) -> Simulation:
         str(record["report"]),
         frozenset(str(record["texts"]).split()),
         _at(record["ts"]),
-        _at(record["since"]) if "since" in record else None,
+        _at(record["since"]),
+        _at(record["until"]),
         int(record.get("flips", 0)),
         str(record["by"]),
     )

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 from ulid import ULID
 
-from chron import Chron
+from chron import Chron, redacted_text
 from policies import Human, State
 from policies.choosing import ChoiceRefused, Verb, choose
 from policies.versions import Change, History, Request, change_fields
@@ -72,13 +72,13 @@ class Activating:
 
     def waiting(self) -> list[str]:
         """Say what is not in force and might be meant to be, one line each."""
-        at = self._gate.now()
-        requested = [
-            f"{request.id} waits for another human than {request.by}"
-            for request in self.history.waiting.values()
-            if not request.expired(at)
-        ]
+        requested = [f"{each.id} waits for another human than {each.by}" for each in self.requests()]
         return [*requested, *not_activated(self._gate.book.policies, self.history)]
+
+    def requests(self) -> list[Request]:
+        """Return what waits for a second human, oldest first."""
+        at = self._gate.now()
+        return [request for request in self.history.waiting.values() if not request.expired(at)]
 
     async def ask(self, human: Human, verb: Verb, names: Sequence[str], simulation: str = "") -> Done:
         """Put versions in force, or note that somebody wants it; raises ActivationRefused or DocumentError."""
@@ -119,7 +119,7 @@ class Activating:
         """Say no to what was asked for; whoever asked may take it back so."""
         async with self._lock:
             request = self._waiting(id_, await self._read())
-            fields: FieldValues = {"activation": id_, "by": human.id, "reason": reason or None}
+            fields: FieldValues = {"activation": id_, "by": human.id, "reason": redacted_text(reason) or None}
             await self._chron.append("policy", {"event": "activation-refused", **fields})
             await self._read()
             return request

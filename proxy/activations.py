@@ -8,30 +8,43 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import chron
-from mappings.documents import Fault, read_document
-from policies import Policies, PolicyError, Sources, TextRef, load_policies
+from chron import ChronError
+from mappings.documents import Fault
+from policies import Policies, Sources, TextRef, load_policies
+from policies.choosing import KEPT
 from policies.loading import documents_in
 from policies.rulebook import Rulebook, TextKey
 from policies.versions import History, read_history
 from proxy.bundles import signed_sources
-from proxy.config import Config
+from proxy.config import Config, why
 
 KINDS = ("skill", "policy")
 
 
 def recorded(path: Path) -> History:
-    """What the Chron says of activations; nothing where there is no Chron yet. Blocks."""
-    if not path.exists():
+    """What the Chron says of activations; nothing where there is no Chron yet. Raises ChronError. Blocks."""
+    if not _is_there(path):
         return History()
     return read_history(record.fields for record in chron.find(path, kind="policy"))
 
 
 def kept_texts(path: Path) -> dict[TextKey, str]:
     """The skills and policies that the Chron kept, by version. Blocks."""
-    if not path.exists():
+    if not _is_there(path):
         return {}
     texts = {kind: chron.kept_texts(path, kind) for kind in KINDS}
     return {key: texts[key[0]][digest] for key, digest in chron.seen(path).items() if key[0] in texts}
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether there is a Chron; one that cannot be seen is not none, or the highest versions would be in force."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise ChronError(f'cannot read chron "{path}": {why(error)}; make it readable for you') from None
+    return True
 
 
 def sources_of(config: Config, history: History | None = None) -> Sources:
@@ -62,12 +75,22 @@ def known_versions(config: Config, history: History) -> dict[TextKey, tuple[Text
         (ref.kind, ref.id, ref.version): (ref, book.candidates[ref.kind, ref.id][ref.version].document.source)
         for ref in book.refs
     }
-    for (kind, name, version), text in kept_texts(config.chron).items():
-        source = f"chron:{kind}:{name}@{version}"
-        digest = read_document(text, source, error=PolicyError).digest
-        ref = TextRef("skill" if kind == "skill" else "policy", name, version, digest)
-        known.setdefault((kind, name, version), (ref, source))
+    for (kind, name, version), digest in (chron.seen(config.chron) if _is_there(config.chron) else {}).items():
+        if kind in KINDS:
+            ref = TextRef("skill" if kind == "skill" else "policy", name, version, digest)
+            known.setdefault((kind, name, version), (ref, f"{KEPT}{kind}:{name}@{version}"))
     return known
+
+
+def registry_sources(config: Config) -> Sources:
+    """The sources by which a change of the registry is checked, also for a user who may not read the Chron.
+
+    Then every text counts as never activated; the gate looks again when it loads the change.
+    """
+    try:
+        return sources_of(config)
+    except ChronError:
+        return signed_sources(config)
 
 
 def not_activated(policies: Policies, history: History) -> list[str]:

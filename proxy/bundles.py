@@ -39,7 +39,8 @@ def _verified(paths: Iterable[Path], key_files: Iterable[Path], faults: list[Fau
     if not (paths := list(paths)):
         return bundles
     # Here, because most sites have no bundle and need not pay for the start of the cryptography.
-    from policies.bundles import MAX_BYTES, key_id, read_public_key, verify
+    from policies.bundles import MAX_BYTES, verify
+    from policies.signingkeys import key_id, read_public_key
 
     try:
         keys = {key_id(key): key for key in [read_public_key(_content(path, 4096), str(path)) for path in key_files]}

@@ -259,15 +259,19 @@ class Service:
         tokens = {agent: credential(agent, self.token(agent)).token_sha256 for agent in book.policies.agents}
         return replace(book, policies=book.policies.with_tokens(tokens))
 
-    async def _record_book(self, book: Book) -> None:
-        """Keep every rule text, tell what happened to the registry since the last load, and say what is in force."""
+    async def _record_book(self, book: Book, acts: Sequence[FieldValues] = ()) -> None:
+        """Keep every rule text, tell what happened to the registry since the last load, and say what is in force.
+
+        `acts` are what humans did to have it so; they stand before it.
+        """
         if self._registry is None:
             changed = await asyncio.to_thread(since_last_run, self._config.chron, book.policies)
         else:
             changed = await asyncio.to_thread(changes, self._registry, book.policies)
         await self._keep(book)
         loaded = loaded_fields(book.mappings, book.policies, book.digest, self.session, book.bundles)
-        records = [*change_records(changed, self.session), ("policy", loaded)]
+        done = [("policy", fields) for fields in acts]
+        records = [*done, *change_records(changed, self.session), ("policy", loaded)]
         for batch in batched(records, _RECORDS_AT_ONCE):
             await self._chron.append_many(batch)
         self._registry = book.policies
@@ -303,9 +307,9 @@ class Service:
             await self._swap(book, listener)
             return book.digest
 
-    async def _swap(self, book: Book, listener: SSL.Context | None) -> None:
+    async def _swap(self, book: Book, listener: SSL.Context | None, acts: Sequence[FieldValues] = ()) -> None:
         uses = await asyncio.to_thread(self._uses_of, book)
-        await self._record_book(book)
+        await self._record_book(book, acts)
         self._refused = ""
         # Of limits that are new, calls still on their way to the disk are not counted.
         self.gate.uses.adopt(uses)
@@ -325,9 +329,7 @@ class Service:
         async with self._reloading:
             book = await asyncio.to_thread(self._load_book, history)
             listener = await asyncio.to_thread(self._listener_context)
-            await self._keep(book)
-            await self._chron.append_many([("policy", fields) for fields in records])
-            await self._swap(book, listener)
+            await self._swap(book, listener, records)
 
     def faults(self) -> list[Failing]:
         """What keeps the gate from working as it should."""

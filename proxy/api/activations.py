@@ -69,8 +69,7 @@ class Activations:
     async def _list(self, request: web.Request) -> web.Response:
         if not self._callers.is_operator(request):
             self._callers.human(request)
-        history = self._activating.history
-        return web.json_response({"waiting": [_described(each) for each in history.waiting.values()]})
+        return web.json_response({"waiting": [_described(each) for each in self._activating.requests()]})
 
     async def _ask(self, request: web.Request) -> web.Response:
         human = self._callers.human(request)

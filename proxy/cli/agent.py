@@ -16,7 +16,7 @@ import click
 from policies import Mode, State, credential
 from policies.registry import add_agent, new_token, transfer_agent
 from policies.values import written_moment
-from proxy.activations import load_in_force, sources_of
+from proxy.activations import load_in_force, registry_sources
 from proxy.cli import registered
 from proxy.cli.agentidentity import identity
 from proxy.cli.announcing import announce, show_token, tell
@@ -94,7 +94,7 @@ def add(
         fail("--no-token needs --identity: how would the agent prove who it is?", EXIT_USAGE)
     add_agent(
         config.agents,
-        sources_of(config),
+        registry_sources(config),
         agent=name,
         anchor=anchor,
         org=org,
@@ -180,7 +180,7 @@ def revoke(name: str, as_json: bool, config_path: Path | None) -> None:
 def transfer(name: str, human: str, as_json: bool, config_path: Path | None) -> None:
     """Let another human answer for an agent; the Chron names both."""
     config = load_config(config_path)
-    transfer_agent(config.agents, sources_of(config), name, human)
+    transfer_agent(config.agents, registry_sources(config), name, human)
     tell(config, "agent", name, as_json, anchor=human)
 
 

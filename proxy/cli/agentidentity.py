@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from policies.registry import set_identity
-from proxy.activations import sources_of
+from proxy.activations import registry_sources
 from proxy.cli.announcing import tell
 from proxy.cli.options import config_option, json_option, located_errors
 from proxy.config import load_config
@@ -44,5 +44,5 @@ def remove_identity(name: str, proof: str, as_json: bool, config_path: Path | No
 
 def _set_identity(name: str, proof: str, present: bool, as_json: bool, config_path: Path | None) -> None:
     config = load_config(config_path)
-    set_identity(config.agents, sources_of(config), name, proof, present=present)
+    set_identity(config.agents, registry_sources(config), name, proof, present=present)
     tell(config, "agent", name, as_json, **{"added" if present else "removed": proof})

@@ -6,14 +6,14 @@ refuses it, its older rules stay in force and the command ends with 78.
 
 import click
 
-from proxy.cli.asking import answer_of, said
+from proxy.cli.asking import answer_of, gate_url, said
 from proxy.cli.options import EXIT_CONFIGURATION, fail, operator_headers, print_json
 from proxy.config import Config
 
 
 def announce(config: Config) -> None:
     """Ask a running gate to load what was written."""
-    answered = answer_of(config, "POST", "/v1/reload", operator_headers(config))
+    answered = answer_of(gate_url(config), "POST", "/v1/reload", operator_headers(config))
     if answered is None:
         where = config.api.listen
         click.echo(f"no gate answers on {where}; the change takes effect when the gate next loads", err=True)

@@ -1,12 +1,14 @@
 """Asking a running gate for something, on behalf of a human: where the token is read, and how answers end a command.
 
 The token comes from a file, never from the command line, where other users of the machine could read it.
-Exit 69 when no gate answers, 4 when it does not accept the token, 1 when it refuses what was asked for.
+Exit 69 when no gate answers, 4 without a token that it accepts, 2 when it cannot read what was asked for, 1 when it
+refuses it.
 """
 
 import http.client
 import json
 import os
+import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ TOKEN_VARIABLE = "CLAIIM_HUMAN_TOKEN_FILE"  # noqa: S105 -- the name of a variab
 
 _TIMEOUT_S = 60
 """A gate loads its rules before it answers an activation or a reload."""
-_MOST_BYTES = 1 << 20
+_MOST_BYTES = 16 << 20
 
 human_token_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
     "--token-file",
@@ -30,43 +32,47 @@ human_token_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.o
 
 
 def human_token(token_file: Path | None) -> str:
-    """Return the token of the human who calls; end with 2 when none is given, or it cannot be read."""
+    """Return the token of the human who calls; end with 4 when none is given, or it cannot be read."""
     path = token_file or (Path(named) if (named := os.environ.get(TOKEN_VARIABLE)) else None)
     if path is None:
-        fail(f"this needs your own token; give --token-file or set {TOKEN_VARIABLE}", EXIT_USAGE)
+        fail(f"whose word is it? give --token-file, or set {TOKEN_VARIABLE}", EXIT_AUTHENTICATION)
     try:
         token = path.read_bytes().decode("ascii", "replace").strip()
     except OSError as error:
-        fail(f"{path}: cannot read: {why(error)}; give the file that holds your token", EXIT_USAGE)
+        fail(f"{path}: cannot read: {why(error)}; give --token-file", EXIT_AUTHENTICATION)
     if not token.isascii() or not token.isprintable() or not token:
-        fail(f"{path}: holds no token; give the file that holds yours", EXIT_USAGE)
+        fail(f"{path}: holds no token; write yours there, alone", EXIT_AUTHENTICATION)
     return token
 
 
-def ask_gate(
-    config: Config, method: str, path: str, token: str, body: Mapping[str, object] | None = None
-) -> dict[str, Any]:
-    """Return what the running gate answers; end the command when it does not, or refuses."""
-    answered = answer_of(config, method, path, {"Authorization": f"Bearer {token}"}, body)
+def gate_url(config: Config) -> str:
+    """Return where the control API of the gate of this configuration is."""
+    return f"http://{config.api.listen.reachable}"
+
+
+def ask_gate(url: str, method: str, path: str, token: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+    """Return what the running gate answers to a human; end the command when it does not, or refuses."""
+    answered = answer_of(url, method, path, {"Authorization": f"Bearer {token}"}, body)
     if answered is None:
-        fail(f'no gate answers on {config.api.listen}; start it with "claiim serve"', EXIT_UNREACHABLE)
+        fail(f'no gate answers at {url}; start it with "claiim serve"', EXIT_UNREACHABLE)
     status, found = answered
-    if status not in (200, 202):
-        code = EXIT_AUTHENTICATION if status == 401 else EXIT_DENY
-        fail(said(found) or f"the gate answered with status {status}", code)
+    if status >= 300 or not found:
+        code = {400: EXIT_USAGE, 401: EXIT_AUTHENTICATION}.get(status, EXIT_DENY)
+        fail(said(found) or f"{url} answers with status {status}", code)
     return found
 
 
 def answer_of(
-    config: Config, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, object] | None = None
+    url: str, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, object] | None = None
 ) -> tuple[int, dict[str, Any]] | None:
     """Return the status and the answer of the running gate; None when none answers."""
-    listen = config.api.listen
+    place = urllib.parse.urlsplit(url)
+    make = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
     # http.client knows no HTTP_PROXY: the control API cannot be reached through the gate.
-    connection = http.client.HTTPConnection(listen.reachable.host, listen.port, timeout=_TIMEOUT_S)
+    connection = make(place.hostname or "", place.port, timeout=_TIMEOUT_S)
     sent = None if body is None else json.dumps(body).encode()
     try:
-        connection.request(method, path, sent, {**headers, "Content-Type": "application/json"})
+        connection.request(method, place.path.rstrip("/") + path, sent, {**headers, "Content-Type": "application/json"})
         response = connection.getresponse()
         return response.status, _read(response.read(_MOST_BYTES))
     except (OSError, http.client.HTTPException):

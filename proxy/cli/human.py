@@ -11,7 +11,7 @@ import click
 
 from policies import State
 from policies.registry import add_human
-from proxy.activations import load_in_force, sources_of
+from proxy.activations import load_in_force, registry_sources
 from proxy.cli import registered
 from proxy.cli.announcing import announce, show_token, tell
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, refuse_gated_caller
@@ -51,7 +51,7 @@ def add(
     config = load_config(config_path)
     token, kept = fresh_token("humans", None)
     add_human(
-        config.agents, sources_of(config), human=human_id, name=name, org=org, token=None if no_token else kept,
+        config.agents, registry_sources(config), human=human_id, name=name, org=org, token=None if no_token else kept,
         expires=expires,
     )  # fmt: skip
     if no_token:

@@ -1,12 +1,9 @@
 """How a person speaks to a running gate from the command line: by a token of their own, over the control API.
 
-The token comes from a file, never from an argument that every user of the machine can see:
-`--token-file`, else `CLAIIM_HUMAN_TOKEN_FILE`.
+Where the token comes from, and how answers end a command, is said in `proxy.cli.asking`.
 """
 
 import functools
-import http.client
-import json
 import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,20 +12,9 @@ from typing import Any
 
 import click
 
-from proxy.cli.options import (
-    EXIT_AUTHENTICATION,
-    EXIT_DENY,
-    EXIT_UNREACHABLE,
-    EXIT_USAGE,
-    config_option,
-    fail,
-    json_option,
-    located_errors,
-)
+from proxy.cli.asking import ask_gate, gate_url, human_token, human_token_option
+from proxy.cli.options import config_option, json_option, located_errors
 from proxy.config import load_config
-
-_TIMEOUT_S = 10
-_MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,73 +27,27 @@ class Desk:
 
     def get(self, path: str) -> dict[str, Any]:
         """Ask; ends the command when there is no good answer."""
-        return self._ask("GET", path, None)
+        return ask_gate(self.url, "GET", path, self.token)
 
     def post(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
         """Say something; ends the command when it is not accepted."""
-        return self._ask("POST", path, body)
-
-    def _ask(self, method: str, path: str, body: Mapping[str, object] | None) -> dict[str, Any]:
-        place = urllib.parse.urlsplit(self.url)
-        make = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
-        # http.client knows no HTTP_PROXY: the control API cannot be reached through the gate.
-        connection = make(place.hostname or "", place.port, timeout=_TIMEOUT_S)
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-        try:
-            connection.request(method, place.path.rstrip("/") + path, json.dumps(body) if body else "{}", headers)
-            response = connection.getresponse()
-            status, said = response.status, response.read(_MOST_BYTES)
-        except (OSError, http.client.HTTPException):
-            fail(f'no gate answers at {self.url}; start "claiim serve", or give --url', EXIT_UNREACHABLE)
-        finally:
-            connection.close()
-        return self._read(status, said)
-
-    def _read(self, status: int, said: bytes) -> dict[str, Any]:
-        try:
-            read = json.loads(said)
-        except ValueError:
-            read = None
-        answer: dict[str, Any] = read if isinstance(read, dict) else {}
-        if status >= 300 or not answer:
-            reason = str(answer.get("reason") or answer.get("title") or f"{self.url} answers with status {status}")
-            fail(reason, EXIT_AUTHENTICATION if status == 401 else EXIT_USAGE if status == 400 else EXIT_DENY)
-        return answer
+        return ask_gate(self.url, "POST", path, self.token, body)
 
 
 def desk_options[R](command: Callable[..., R]) -> Callable[..., R]:
     """Give a command its `desk`: the options that say which gate, and whose word."""
 
-    @click.option(
-        "--token-file",
-        envvar="CLAIIM_HUMAN_TOKEN_FILE",
-        type=click.Path(dir_okay=False, path_type=Path),
-        help="The file that holds your token [default: CLAIIM_HUMAN_TOKEN_FILE].",
-    )
+    @human_token_option
     @click.option("--url", help="The gate's control API [default: where the configuration says it listens].")
     @json_option
     @config_option
     @located_errors
     @functools.wraps(command)
     def wrapper(*, token_file: Path | None, url: str | None, as_json: bool, config_path: Path | None, **more: Any) -> R:
-        url = url or f"http://{load_config(config_path).api.listen.reachable}"
-        return command(Desk(url, _token(token_file), as_json), **more)
+        url = url or gate_url(load_config(config_path))
+        return command(Desk(url, human_token(token_file), as_json), **more)
 
     return wrapper
-
-
-def _token(path: Path | None) -> str:
-    if path is None:
-        fail("whose word is it? give --token-file, or set CLAIIM_HUMAN_TOKEN_FILE", EXIT_AUTHENTICATION)
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        fail(f"{path}: cannot read: {(error.strerror or '').lower()}; give --token-file", EXIT_AUTHENTICATION)
-    except UnicodeDecodeError:
-        token = ""
-    if not token or not token.isprintable():
-        fail(f"{path}: holds no token; write yours there, alone", EXIT_AUTHENTICATION)
-    return token
 
 
 def path_of(*parts: str) -> str:

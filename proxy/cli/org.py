@@ -11,7 +11,7 @@ import click
 
 from policies import State
 from policies.organisations import add_grant, add_organisations, remove_grants
-from proxy.activations import load_in_force, sources_of
+from proxy.activations import load_in_force, registry_sources
 from proxy.cli import registered
 from proxy.cli.announcing import tell
 from proxy.cli.moments import coming
@@ -43,7 +43,7 @@ def add(names: tuple[str, ...], title: str, owns: tuple[str, ...], as_json: bool
     if len(names) > 1 and (title or owns):
         fail("--name and --owns are about one organisation; add the others without them", EXIT_USAGE)
     config = load_config(config_path)
-    add_organisations(config.agents, sources_of(config), names, title=title, owns=owns)
+    add_organisations(config.agents, registry_sources(config), names, title=title, owns=owns)
     tell(config, "organisation", ", ".join(names), as_json, state="added")
 
 
@@ -101,7 +101,7 @@ def grant(
 ) -> None:
     """Let agents of one organisation act in another: on its targets, answered for by its humans."""
     config = load_config(config_path)
-    add_grant(config.agents, sources_of(config), of, into, agents=agents, actions=actions, until=until)
+    add_grant(config.agents, registry_sources(config), of, into, agents=agents, actions=actions, until=until)
     tell(config, "organisation", of, as_json, granted=into)
 
 
@@ -114,5 +114,5 @@ def grant(
 def ungrant(of: str, into: str, as_json: bool, config_path: Path | None) -> None:
     """Take back every grant of one organisation into another."""
     config = load_config(config_path)
-    remove_grants(config.agents, sources_of(config), of, into)
+    remove_grants(config.agents, registry_sources(config), of, into)
     tell(config, "organisation", of, as_json, withdrawn=into)

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from policies.choosing import Verb
-from proxy.cli.asking import ask_gate, human_token, human_token_option
+from proxy.cli.asking import ask_gate, gate_url, human_token, human_token_option
 from proxy.cli.options import (
     EXIT_DENY,
     config_option,
@@ -83,7 +83,7 @@ def approve(
     """Say yes to what another human asked for; then it is in force."""
     refuse_gated_caller("claiim policy")
     config, token = load_config(config_path), human_token(token_file)
-    waiting = ask_gate(config, "GET", "/v1/activations", token)["waiting"]
+    waiting = ask_gate(gate_url(config), "GET", "/v1/activations", token)["waiting"]
     changes = next((each["changes"] for each in waiting if each["id"] == id_), None)
     if changes is None:
         fail(f'nothing waits as "{id_}"; "claiim policy waiting" lists what does', EXIT_DENY)
@@ -91,7 +91,7 @@ def approve(
         if not any(change["digest"].startswith(digest) for change in changes):
             fail(f"{id_} is about another text than {digest}; nothing was approved", EXIT_DENY)
     body = {"digests": [change["digest"] for change in changes]}
-    _tell(ask_gate(config, "POST", f"/v1/activations/{id_}/approve", token, body), as_json)
+    _tell(ask_gate(gate_url(config), "POST", f"/v1/activations/{id_}/approve", token, body), as_json)
 
 
 @click.command()
@@ -105,7 +105,7 @@ def refuse(id_: str, reason: str, token_file: Path | None, as_json: bool, config
     """Say no to what another human asked for, or take back what you did."""
     refuse_gated_caller("claiim policy")
     config, token = load_config(config_path), human_token(token_file)
-    done = ask_gate(config, "POST", f"/v1/activations/{id_}/refuse", token, {"reason": reason})
+    done = ask_gate(gate_url(config), "POST", f"/v1/activations/{id_}/refuse", token, {"reason": reason})
     if as_json:
         print_json(done)
     else:
@@ -120,7 +120,7 @@ def refuse(id_: str, reason: str, token_file: Path | None, as_json: bool, config
 def waiting(token_file: Path | None, as_json: bool, config_path: Path | None) -> None:
     """List what waits for a second human."""
     config = load_config(config_path)
-    found = ask_gate(config, "GET", "/v1/activations", human_token(token_file))["waiting"]
+    found = ask_gate(gate_url(config), "GET", "/v1/activations", human_token(token_file))["waiting"]
     if as_json:
         print_json(found)
         return
@@ -128,6 +128,9 @@ def waiting(token_file: Path | None, as_json: bool, config_path: Path | None) ->
         click.echo(f"{request['id']}  {request['at']}  {request['by']}")
         for change in request["changes"]:
             click.echo(f"  {_wanted(change)}  sha256 {change['digest'] or '-'}")
+            if change["version"] and change["previous"]:
+                name = f"{change['kind']}:{change['id']}"
+                click.echo(f"  claiim policy diff {name}@{change['previous']} {name}@{change['version']}")
 
 
 def _act(
@@ -141,7 +144,7 @@ def _act(
     refuse_gated_caller("claiim policy")
     config, token = load_config(config_path), human_token(token_file)
     body = {"verb": verb, "texts": list(names), "simulation": simulation}
-    _tell(ask_gate(config, "POST", "/v1/activations", token, body), as_json)
+    _tell(ask_gate(gate_url(config), "POST", "/v1/activations", token, body), as_json)
 
 
 def _tell(done: dict[str, Any], as_json: bool) -> None:

@@ -45,7 +45,7 @@ def key(name: Path) -> None:
     from cryptography.hazmat.primitives import serialization as forms
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    from policies.bundles import key_id
+    from policies.signingkeys import key_id
 
     made = Ed25519PrivateKey.generate()
     public = made.public_key()
@@ -66,7 +66,8 @@ def key(name: Path) -> None:
 def create(folder: Path, output: Path, key_file: Path | None, id_: str | None, as_json: bool) -> None:
     """Put the skills and policies of a folder into a bundle, and sign it when a key is given."""
     refuse_gated_caller("claiim policy bundle")
-    from policies.bundles import pack, read_private_key, sign
+    from policies.bundles import pack, sign
+    from policies.signingkeys import read_private_key
 
     data = pack(id_ or folder.resolve().name.lower(), _texts(folder), str(folder))
     if key_file is not None:
@@ -83,7 +84,8 @@ def create(folder: Path, output: Path, key_file: Path | None, id_: str | None, a
 def sign_command(bundle_file: Path, key_file: Path, as_json: bool) -> None:
     """Add a signature to a bundle."""
     refuse_gated_caller("claiim policy bundle")
-    from policies.bundles import read_private_key, sign
+    from policies.bundles import sign
+    from policies.signingkeys import read_private_key
 
     data = sign(read_input(bundle_file), read_private_key(read_input(key_file), str(key_file)), str(bundle_file))
     _replace(bundle_file, data)
@@ -97,7 +99,8 @@ def sign_command(bundle_file: Path, key_file: Path, as_json: bool) -> None:
 @located_errors
 def verify_command(bundle_file: Path, key_files: tuple[Path, ...], as_json: bool) -> None:
     """Verify a bundle as a gate does: exit 0 when one of these keys signed it, else 1 with the reason."""
-    from policies.bundles import key_id, read_public_key, verify
+    from policies.bundles import verify
+    from policies.signingkeys import key_id, read_public_key
 
     keys = {key_id(each): each for each in (read_public_key(read_input(path), str(path)) for path in key_files)}
     data = read_input(bundle_file)

@@ -25,7 +25,7 @@ from policies.drafting import Drafted, compile_drafts
 from policies.expecting import Expected, read_expected, unexpected, unmet
 from policies.loading import read_text, read_texts
 from proxy.bundles import signed_sources
-from proxy.cli.asking import ask_gate, human_token, human_token_option
+from proxy.cli.asking import ask_gate, gate_url, human_token, human_token_option
 from proxy.cli.chron import when
 from proxy.cli.options import (
     EXIT_DENY,
@@ -129,7 +129,7 @@ def simulate(
         for one in unmet(tally.flips(), expected):
             click.echo(f"{one.place}: expected, and nothing like it flips", err=True)
     if record:
-        said = ask_gate(config, "POST", "/v1/simulations", token, summary_of(report))
+        said = ask_gate(gate_url(config), "POST", "/v1/simulations", token, summary_of(report))
         click.echo(f"recorded as {said['chron_id']} by {said['by']}", err=True)
     if news:
         raise SystemExit(EXIT_DENY)

@@ -48,7 +48,7 @@ def versions(name: str | None, as_json: bool, config_path: Path | None) -> None:
     if as_json:
         print_json(rows)
         return
-    shown = [{**row, "digest": row["digest"][:_SHORT_DIGEST]} for row in rows]
+    shown = [{**row, "digest": row["digest"][:_SHORT_DIGEST], "text": _near(row["text"])} for row in rows]
     print_table([column.replace("_", " ") for column in _COLUMNS], [[row[each] for each in _COLUMNS] for row in shown])
 
 
@@ -64,6 +64,12 @@ def _row(ref: TextRef, place: str, state: str, act: Activation | None) -> dict[s
         "digest": ref.digest,
         "text": "chron" if place.startswith(KEPT) else place,
     }
+
+
+def _near(place: str) -> str:
+    """Return a path as it is seen from here."""
+    path = Path(place)
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else place
 
 
 def _last_act(ref: TextRef, history: History) -> Activation | None:

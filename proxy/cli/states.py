@@ -9,7 +9,7 @@ from policies import Agent, Human, Policies, State, token_digest
 from policies.registry import HUMAN_TOKEN_PREFIX, NEVER, TOKEN_PREFIX, new_token, set_state, set_token
 from policies.registryfile import Kind
 from policies.values import Token, written_moment
-from proxy.activations import sources_of
+from proxy.activations import registry_sources
 from proxy.cli.announcing import announce, show_token, tell
 from proxy.cli.moments import coming
 from proxy.cli.options import config_option, json_option, located_errors
@@ -29,7 +29,7 @@ def change_state(
 ) -> Policies:  # fmt: skip
     """Write a state, say it, and announce it."""
     config = load_config(config_path)
-    policies = set_state(config.agents, sources_of(config), name, state, kind=kind, expires=expires)
+    policies = set_state(config.agents, registry_sources(config), name, state, kind=kind, expires=expires)
     tell(config, noun, name, as_json, state=state.value)
     one = _holder(policies, kind, name)
     if state is State.ACTIVE and one is not None and one.state_at(datetime.now(UTC)) is State.EXPIRED:
@@ -87,7 +87,13 @@ def rotation(kind: Kind, noun: str, whom: str) -> click.Command:
         token, registered = fresh_token(kind, expires)
         ends = min((end for end in (overlap, old_until) if end is not None), default=None)
         set_token(
-            config.agents, sources_of(config), name, registered, kind=kind, keep_newest_old=keep_old, old_until=ends
+            config.agents,
+            registry_sources(config),
+            name,
+            registered,
+            kind=kind,
+            keep_newest_old=keep_old,
+            old_until=ends,
         )
         show_token(noun, name, token, as_json)
         announce(config)

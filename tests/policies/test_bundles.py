@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policies import PolicyError
-from policies.bundles import MAX_BYTES, key_id, pack, read_private_key, read_public_key, sign, unpack, verify
+from policies.bundles import MAX_BYTES, pack, sign, unpack, verify
+from policies.signingkeys import key_id, read_private_key, read_public_key
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"\x01" * 32)
 OTHER = Ed25519PrivateKey.from_private_bytes(b"\x02" * 32)

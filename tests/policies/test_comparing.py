@@ -164,6 +164,14 @@ def test_differences_are_grouped_as_people_read_them() -> None:
     }
 
 
+def test_a_deny_that_nobody_can_lift_goes_before_one_that_can(build: Callable[..., Any]) -> None:
+    """Whatever the names of the policies that say so."""
+    lifted = "policy: a\ndeny: [{action: infra:destroy, overridable: break-glass}]\n"
+    policies = build("skill: deploy-v2\nallow: ['**']\n", lifted, "policy: b\ndeny: [infra:destroy]\n")
+    said, pattern = agent_speaker(policies.standings["deploy-bot"].rules)("infra:destroy")
+    assert (str(said), pattern) == ("deny", "infra:destroy")
+
+
 _PATTERNS = st.sampled_from(
     ["deploy:staging", "deploy:*", "data:read", "**", "*:destroy", "deploy:unknown", "infra:**"]
 )

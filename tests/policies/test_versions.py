@@ -111,10 +111,17 @@ def test_a_simulation_is_of_exactly_these_texts_and_recent(
     refs: list[TextRef], days: int, later: datetime.timedelta, fault: str
 ) -> None:
     """By digest; neither more texts nor fewer."""
-    simulation = Simulation("r", frozenset({spelled(ref(2))}), AT, AT - days * DAY, 0, "alice@acme.test")
+    simulation = Simulation("r", frozenset({spelled(ref(2))}), AT, AT - days * DAY, AT, 0, "alice@acme.test")
     found = simulation.fault([Change(each) for each in refs], 30 * DAY, AT + later)
     assert found.startswith(fault)
     assert bool(found) is bool(fault)
+
+
+def test_a_simulation_of_a_past_that_ended_long_ago_is_no_ground() -> None:
+    """However recently somebody vouched for it."""
+    texts = frozenset({spelled(ref(2))})
+    old = Simulation("r", texts, AT, AT - 60 * DAY, AT - 2 * DAY, 0, "alice@acme.test")
+    assert old.fault([Change(ref(2))], 30 * DAY, AT) == "that simulation is older than a day; simulate again"
 
 
 # --- choosing ---

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
+from chron import ChronError
 from policies import token_digest
 from proxy.cli.main import main
 from support.clients import client_of
@@ -219,7 +220,7 @@ REFUSED = {
     "back to nothing": (("rollback", "deploy-v2"), 1, "nothing was in force before this version"),
     "a version to roll back to": (("rollback", "deploy-v2@1"), 1, "rollback takes a name without a version"),
     "a simulation nobody recorded": (("activate", "deploy-v2", "--simulation", "0" * 64), 1, "a recorded simulation"),
-    "what is no digest": (("activate", "deploy-v2", "--simulation", "x"), 1, "simulation: string should match"),
+    "what is no digest": (("activate", "deploy-v2", "--simulation", "x"), 2, "simulation: string should match"),
     "an id nobody has": (("approve", "act_1"), 1, 'nothing waits as "act_1"'),
 }
 
@@ -260,14 +261,14 @@ def test_only_a_human_puts_versions_in_force(idle: LiveGate, claiim: Run, tmp_pa
 def test_a_gated_agent_and_a_caller_without_token_or_gate_get_nowhere(
     idle: LiveGate, claiim: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exit 2 inside `claiim run` and without a token, 69 where no gate answers."""
-    assert claiim(idle, "", "activate", "deploy-v2@1").exit_code == 2
+    """Exit 2 inside `claiim run`, 4 without a token, 69 where no gate answers."""
+    assert claiim(idle, "", "activate", "deploy-v2@1").exit_code == 4
     done = CliRunner().invoke(
         main,
         ["policy", "waiting", "--token-file", str(idle.folder / "claiim.yaml"), "-c", str(idle.folder / "claiim.yaml")],
         env={"CLAIIM_API_LISTEN": "127.0.0.1:1"},
     )
-    assert (done.exit_code, done.stderr[:36]) == (2, f"{idle.folder}/claiim.yaml"[:36])
+    assert (done.exit_code, done.stderr[:36]) == (4, f"{idle.folder}/claiim.yaml"[:36])
     token = idle.folder / "human.token"
     token.write_text("clh_token-of-alice-0123456789")
     done = CliRunner().invoke(
@@ -275,7 +276,10 @@ def test_a_gated_agent_and_a_caller_without_token_or_gate_get_nowhere(
         ["policy", "waiting", "--token-file", str(token), "-c", str(idle.folder / "claiim.yaml")],
         env={"CLAIIM_API_LISTEN": "127.0.0.1:1"},
     )
-    assert (done.exit_code, done.stderr) == (69, 'no gate answers on 127.0.0.1:1; start it with "claiim serve"\n')
+    assert (done.exit_code, done.stderr) == (
+        69,
+        'no gate answers at http://127.0.0.1:1; start it with "claiim serve"\n',
+    )
     monkeypatch.setenv("CLAIIM_RUN_ID", "x")
     assert claiim(idle, "alice", "activate", "deploy-v2@1").exit_code == 2
     assert acts(idle) == []
@@ -290,6 +294,23 @@ def test_what_would_not_load_is_not_recorded(make: Make, claiim: Run) -> None:
         assert 'skill "deploy-v2" version 2 changed since it was first loaded; bump the version' in done.stderr
         assert acts(gate) == []
         assert ready(gate)["status"] == "ok"
+
+
+def test_what_cannot_be_recorded_is_not_put_in_force(make: Make, claiim: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record comes first: without it the older version stays, now and after the next load."""
+    with running(make(skills={"v1": V1, "v2": V2})) as gate:
+
+        def full(*_: Any) -> Any:
+            raise ChronError("disk full")
+
+        with monkeypatch.context() as planted:
+            planted.setattr(type(gate.service._chron), "append_many", full)
+            done = claiim(gate, "alice", "activate", "deploy-v2@1")
+        assert (done.exit_code, done.stderr) == (1, "the decision cannot be recorded\n")
+        assert reading(gate) == MISSED
+        assert reload(gate).status_code == 200
+        assert reading(gate) == MISSED
+        assert acts(gate) == []
 
 
 # --- a second human ------------------------------------------------------------------------------------
@@ -458,6 +479,22 @@ def test_a_simulation_must_be_of_exactly_what_is_activated(make: Make, claiim: R
         assert reading(gate) == ALLOWED
 
 
+def test_a_text_is_simulated_requested_approved_and_in_force(make: Make, claiim: Run) -> None:
+    """The whole way, with both requirements: one human vouches for what it would have done, another says yes."""
+    with running(make("simulation", "second-approver")) as gate:
+        assert reading(gate) == INACTIVE
+        text = str(gate.folder / "policies" / "v1.yaml")
+        found = claiim(gate, "alice", "simulate", text, "--since", "30d", "--record", "--json")
+        assert (found.exit_code, json.loads(found.stdout)["flips"]) == (1, 1)
+        report = json.loads(found.stdout)["digest"]
+        act = claiim(gate, "alice", "activate", "deploy-v2", "--simulation", report).stdout.strip()
+        assert claiim(gate, "bob", "approve", act).exit_code == 0
+        assert reading(gate) == ALLOWED
+        (activated,) = gate.records("policy", event="activated")
+        names = ("by", "approved_by", "simulation")
+        assert [activated[name] for name in names] == ["alice@acme.test", "bob@acme.test", report]
+
+
 # --- looking -------------------------------------------------------------------------------------------
 
 
@@ -484,3 +521,16 @@ def test_versions_lists_what_is_known_and_who_put_it_in_force(make: Make, claiim
     assert "chron:skill:deploy-v2@1:2:9" in explained.stdout
     suspended = CliRunner().invoke(main, ["agent", "suspend", "deploy-bot", *config])
     assert suspended.exit_code == 0
+
+
+def test_a_chron_that_cannot_be_seen_is_not_taken_for_none(make: Make, claiim: Run) -> None:
+    """The highest versions would count; only a change of the registry goes on, which the gate looks at again."""
+    gate = make(skills={"v1": V1, "v2": V2})
+    gate.config.state.mkdir()
+    gate.config.chron.symlink_to(gate.config.chron)  # a loop, as unreadable for root as a closed folder for others
+    config = ["-c", str(gate.folder / "claiim.yaml")]
+    for command in (("explain", "--agent", "deploy-bot", "--action", "deploy:staging"), ("policy", "versions")):
+        done = CliRunner().invoke(main, [*command, *config])
+        assert (done.exit_code, done.stdout) == (78, "")
+        assert done.stderr.startswith(f'cannot read chron "{gate.config.chron}": too many levels of symbolic links')
+    assert CliRunner().invoke(main, ["agent", "suspend", "deploy-bot", *config]).exit_code == 0

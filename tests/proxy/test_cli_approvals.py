@@ -127,7 +127,7 @@ def test_where_no_gate_answers_it_ends_with_69(claiim: Run) -> None:
     """And says what to do."""
     done = claiim("approvals", "list", "--url", "http://127.0.0.1:1")
     assert (done.exit_code, done.stderr) == (
-        69, 'no gate answers at http://127.0.0.1:1; start "claiim serve", or give --url\n',
+        69, 'no gate answers at http://127.0.0.1:1; start it with "claiim serve"\n',
     )  # fmt: skip
 
 

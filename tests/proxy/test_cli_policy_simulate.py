@@ -144,7 +144,7 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
     "two registries": (["--then", "--agents-file", "agents.yaml"], 2, "name two registries"),
     "a folder without texts": (["empty"], 2, "holds no skill and no policy"),
     "vouching for one agent": (["drafts", "--agent", "deploy-bot", "--record"], 2, "leave --agent out"),
-    "vouching without a token": (["drafts", "--record"], 2, "this needs your own token"),
+    "vouching without a token": (["drafts", "--record"], 4, "whose word is it?"),
     "no Chron": (["drafts", "--chron", "nowhere.db"], 2, "there is no Chron"),
     "a version that was loaded with another text": (["changed.yaml"], 78, "changed since it was first loaded"),
     "a draft that is none": (["agents.yaml"], 78, 'expected "skill: NAME" or "policy: NAME"'),

@@ -108,6 +108,18 @@ FAULTS = {
         '2:9: unknown key "listn"; did you mean "listen"',
     ),
     "a key twice": ("version: 1\nstate: a\nstate: b\n", '3:1: key "state" stands twice (first on line 2); keep one'),
+    "a window that is no number of days": (
+        "version: 1\nactivation: {window: month}\n",
+        '2:22: "month" is not a number of days; write for example "30d"',
+    ),
+    "something else that an activation needs": (
+        "version: 1\nactivation: {require: [luck]}\n",
+        '2:24: "luck" is not one of "simulation" or "second-approver"',
+    ),
+    "signed bundles and no key": (
+        "version: 1\nbundles: {require: true}\n",
+        '2:10: "require" needs "keys": without one no bundle can be verified',
+    ),
     "broken YAML": ("version: 1\nproxy: {\n", "3:1: did not find expected node content"),
     "no address": (
         'version: 1\napi: {listen: "8181"}\n',
