@@ -197,6 +197,18 @@ def test_e36_not_known(name, build, ask) -> None:
     assert (decision.code, decision.untold.endswith(f" {name}")) == ("skill.denied", True)
 
 
+@pytest.mark.parametrize("value", ["x" * 512 + "...", "[redacted]"], ids=["cut", "kept out"])
+def test_e36_not_recorded(value, build, ask) -> None:
+    """Of what stands in no record only that it is there can be told: in conditions and in what is required."""
+    question = with_header(replace(ask("a"), target=value), x_a=value)
+    for glob, expected in (("'*'", ALLOW), ("['x*', '[*']", DENY)):
+        for condition in (f"target: {glob}", f"header: {{x-a: {glob}}}"):
+            text = f"skill: deploy-v2\nallow: [{{action: a, when: {{{condition}}}}}]\n"
+            assert build(text).decide(question).outcome is expected
+        required = f"{PERMISSIVE}require: [{{action: a, header: x-a, like: {glob}}}]\n"
+        assert build(required).decide(question).outcome is expected
+
+
 TWO_WAYS = {
     "empty list": ("when: {client: []}", "an empty list is met by nothing"),
     "empty list of words": ("when: {access: []}", "an empty list is met by nothing"),
@@ -615,6 +627,9 @@ def test_e57_only_when_needed(build, ask) -> None:
     assert build(PERMISSIVE).decide(question).exception == ""
     held = build("skill: deploy-v2\n", "policy: p\napprove: [a]\n").decide(question)
     assert (held.outcome, held.exception) == (HOLD, "bgl_1")
+    watched = build(PERMISSIVE, f"policy: p\nmode: observe\nallow: [x]\ndeny: {OVERRIDABLE}\n").decide(question)
+    assert (watched.outcome, watched.exception) == (ALLOW, "")
+    assert watched.observed == "policy:p -- action in deny list; policy:p -- action not in allow list"
     denied = build(PERMISSIVE, "policy: p\nallow: [x]\ndeny: [a]\n").decide(question)
     assert (denied.outcome, denied.exception) == (DENY, "")
 
