@@ -208,12 +208,18 @@ def _target(texts: Sequence[str]) -> Check:
     globs = _globs(texts)
 
     def check(question: Question) -> Truth:
-        target = question.target
-        if not target or is_cut(target):
-            return Truth.UNTOLD
-        return Truth.YES if any(glob.fits(target) for glob in globs) else Truth.NO
+        return fits(globs, question.target) if question.target else Truth.UNTOLD
 
     return check
+
+
+def fits(globs: Iterable[Glob], text: str) -> Truth:
+    """Say whether one of the globs fits a text of a request; of one that stands in no record only "*" can be told."""
+    if any(not any(glob.pieces) and len(glob.pieces) > 1 for glob in globs):
+        return Truth.YES
+    if is_cut(text):
+        return Truth.UNTOLD
+    return Truth.YES if any(glob.fits(text) for glob in globs) else Truth.NO
 
 
 def is_cut(text: str) -> bool:
@@ -238,10 +244,7 @@ def _attribute(name: str, texts: Sequence[str], fold: Callable[[str], str]) -> C
 
     def check(question: Question) -> Truth:
         value = question.attributes.get(name)
-        if not value or is_cut(value):
-            return Truth.UNTOLD
-        folded = fold(value)
-        return Truth.YES if any(glob.fits(folded) for glob in globs) else Truth.NO
+        return fits(globs, fold(value)) if value else Truth.UNTOLD
 
     return check
 
@@ -251,9 +254,9 @@ def _header(name: str, texts: Sequence[str]) -> Check:
 
     def check(question: Question) -> Truth:
         value = question.attributes.get(key)
-        if value is None or is_cut(value):
+        if value is None:
             return Truth.UNTOLD
         # "" stands for a header that was not sent, and no glob is met by what is not there.
-        return Truth.YES if value and any(glob.fits(value) for glob in globs) else Truth.NO
+        return fits(globs, value) if value else Truth.NO
 
     return check

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Protocol
 
 from mappings.globs import Glob
-from policies.conditions import ALWAYS, Guard, is_cut
+from policies.conditions import ALWAYS, Guard, Truth, fits
 from policies.patterns import Matcher
 from policies.values import Agent, Hold, Limit, Mode, Outcome, Question, TextRef
 
@@ -89,7 +89,7 @@ class Requirement:
             return f'header "{self.header}" is needed and cannot be seen here'
         if not value:
             return f'header "{self.header}" is missing'
-        if is_cut(value) or not any(glob.fits(value) for glob in self.like):
+        if fits(self.like, value) is not Truth.YES:
             return f'header "{self.header}" is not like {self.shown}'
         return ""
 

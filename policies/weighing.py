@@ -157,21 +157,21 @@ class Weighing:
             if self.truth(rule) is Truth.NO:
                 continue
             # If this were asked of every rule, two humans could lift a deny that was to hold against anybody.
-            if rule.overridable and self._excepted():
+            if rule.overridable and self._excepted(text):
                 continue
             return self._enforced(text, rule.finding)
         return None
 
     def not_listed(self, text: MatchedText) -> Finding | None:
         """Return that a policy's allow list does not hold the action."""
-        if text.text.allow is None or self.permission(text) or self._excepted():
+        if text.text.allow is None or self.permission(text) or self._excepted(text):
             return None
         return self._enforced(text, text.text.not_allowed)
 
     def ended(self) -> Finding | None:
         """Return that the skill's time is over."""
         over = self.matched.skill.text.ended(self.question.at)
-        return self.matched.skill.text.expired if over and not self._excepted() else None
+        return self.matched.skill.text.expired if over and not self._excepted(self.matched.skill) else None
 
     def permitted(self) -> Finding:
         """Return what permits the action in the skill's name, or that nothing does."""
@@ -179,7 +179,7 @@ class Weighing:
         if not skill.text.ended(self.question.at) and (rule := self.permission(skill)):
             return rule.finding
         # Without a skill there is nothing to make an exception from, and nobody to say what it must never do.
-        if skill.text.ref is not None and (grant := self._excepted()):
+        if skill.text.ref is not None and (grant := self._excepted(skill)):
             reason = f"exception:{grant.id} -- {grant.by[0]} and {grant.by[1]} let it through"
             return Finding(Outcome.ALLOW, "exception", reason, "exception.granted")
         return skill.text.not_allowed
@@ -197,9 +197,9 @@ class Weighing:
             self._note_untold(rule.place, rule.guard.untold(self.question))
         return truth
 
-    def _excepted(self) -> BreakGlass | None:
-        """Return the break-glass grant that covers the question, and remember that it was needed."""
-        if not self.matched.canonical:
+    def _excepted(self, text: MatchedText) -> BreakGlass | None:
+        """Return the break-glass grant that covers the question, and remember that a text made it needed."""
+        if not self.matched.canonical or text.text.mode is Mode.OBSERVE:
             return None
         for grant in self.question.exceptions:
             if covers(grant, self.question, self.matched.action):

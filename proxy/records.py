@@ -171,7 +171,7 @@ def recorded_reason(decision: Decision) -> str:
 
 def without(fields: FieldValues, redact: Iterable[str]) -> FieldValues:
     """Return a record without what a policy keeps out of it, and with a note of what that was."""
-    kept_out = [name for name in redact if fields.get(name)]
+    kept_out = [name for name in sorted(set(redact)) if fields.get(name)]
     if not kept_out:
         return fields
     return {**fields, **dict.fromkeys(kept_out, REDACTED), "redacted": " ".join(kept_out)}

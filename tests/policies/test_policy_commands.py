@@ -198,7 +198,7 @@ def test_faults_end_a_command(site: Path) -> None:
 
 
 def test_explain(site: Path) -> None:
-    """Every stage, the deciding line and the nearest allow; the exit code is the answer."""
+    """Every stage, the deciding line, the nearest allow and what would turn it; the exit code is the answer."""
     allowed = claiim("explain", "--agent", "deploy-bot", "--action", "deploy:staging", "--target", "api-v2")
     assert allowed.exit_code == 0
     assert "ALLOW  skill:deploy-v2 -- action in allow list  [skill.allowed]" in allowed.stdout
@@ -207,7 +207,8 @@ def test_explain(site: Path) -> None:
     assert denied.exit_code == 1
     lines = denied.stdout.splitlines()
     assert lines[0] == "deploy-bot  deploy:production"
-    assert [line.split("  ")[1] for line in lines[1:-4]] == [
+    told = lines.index("DENY  skill:deploy-v2 -- action in deny list  [skill.denied]")
+    assert [line.split("  ")[1] for line in lines[1:told]] == [
         "agent",
         "token",
         "anchor",
@@ -216,13 +217,15 @@ def test_explain(site: Path) -> None:
         "skill deny",
         "skill allow",
     ]
-    assert lines[-4:-2] == [
-        "DENY  skill:deploy-v2 -- action in deny list  [skill.denied]",
+    place = f"{site}/policies/deploy-v2.yaml"
+    assert lines[told + 1 :] == [
         "would deny: policy:p -- action in deny list",
+        f'decided by: "deploy:production" {place}:6:3',
+        f"nearest allow: deploy:staging ({place}:3:3)",
+        "to make it ALLOW, all of:",
+        f'  1. remove "deploy:production" from deny of skill deploy-v2 ({place}:6:3) and raise its version',
+        f'  2. add "deploy:production" to allow of skill deploy-v2 ({place}:2:1) and raise its version',
     ]
-    assert lines[-2].startswith('decided by: "deploy:production" ')
-    assert lines[-2].endswith("policies/deploy-v2.yaml:6:3")
-    assert lines[-1].startswith("nearest allow: deploy:staging (")
 
 
 def test_explain_as_json(site: Path) -> None:
@@ -230,7 +233,8 @@ def test_explain_as_json(site: Path) -> None:
     done = claiim("explain", "--agent", "ghost", "--action", "deploy:staging", "--json")
     said = json.loads(done.stdout)
     assert (done.exit_code, said["outcome"], said["reason"]) == (1, "DENY", "agent:ghost -- unknown")
-    assert said["stages"] == [{"name": "agent", "verdict": "deny", "detail": "agent:ghost -- unknown", "place": ""}]
+    stage = {"name": "agent", "verdict": "deny", "detail": "agent:ghost -- unknown", "place": "", "note": ""}
+    assert said["stages"] == [stage]
     done = claiim("explain", "--agent", "deploy-bot", "--action", "health:check", "--environment", "e", "--json")
     said = json.loads(done.stdout)
     assert (done.exit_code, said["skill"], said["pattern"]) == (0, "deploy-v2@1", "health:check")

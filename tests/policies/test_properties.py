@@ -200,6 +200,42 @@ def test_extending_denies_no_less(skill, base, said, build, ask) -> None:
     assert after is not Outcome.ALLOW or before is Outcome.ALLOW
 
 
+@slow
+@given(skill=SKILL, policy=POLICY, said=CIRCUMSTANCES)
+def test_a_grant_only_lets_through(skill, policy, said, build, ask) -> None:
+    """A break-glass grant never brings an outcome nearer to DENY, and is named exactly when it was needed."""
+    rules = build(written(skill), written(policy))
+    question = put(rules, said, ask)
+    without = rules.decide(replace(question, exceptions=()))
+    granted = rules.decide(replace(question, exceptions=(GRANT,)))
+    assert RANK[granted.outcome] >= RANK[without.outcome]
+    needed = without.outcome is Outcome.DENY and granted.outcome is not Outcome.DENY
+    assert granted.exception == ("bgl_1" if needed else "")
+
+
+# --- what is remembered ---
+
+
+@slow
+@given(skill=SKILL, policy=POLICY, said=CIRCUMSTANCES)
+def test_the_short_way_and_the_long_way(skill, policy, said, build, ask) -> None:
+    """Where no question can change the answer, weighing it says the same: a grant of somebody else makes it weigh."""
+    rules = build(written(skill), written(policy))
+    question = replace(put(rules, said, ask), exceptions=())
+    foreign = replace(GRANT, agent="somebody")
+    assert rules.decide(question) == rules.decide(replace(question, exceptions=(foreign,)))
+
+
+@slow
+@given(skill=SKILL, policy=POLICY, first=CIRCUMSTANCES, second=CIRCUMSTANCES)
+def test_nothing_is_remembered_of_a_question(skill, policy, first, second, build, ask) -> None:
+    """The answer to a question does not depend on what was asked before it."""
+    texts = [written(skill), written(policy)]
+    used, fresh = build(*texts), build(*texts)
+    used.decide(put(used, first, ask))
+    assert used.decide(put(used, second, ask)) == fresh.decide(put(fresh, second, ask))
+
+
 # --- order ---
 
 

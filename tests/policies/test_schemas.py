@@ -1,12 +1,14 @@
 """The schemas that editors use agree with what the loader takes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
+from policies import Policies
 from policies.jsonschema import FOLDER, MODELS, schema_text
 
 EXAMPLES = Path(__file__).parents[2] / "policies/examples"
@@ -71,3 +73,19 @@ def test_what_does_not_load_is_not(kind: str) -> None:
     """An unknown key, a word that is none and a missing key are seen while one types."""
     validator = jsonschema.Draft202012Validator(json.loads(schema_text(kind)))
     assert not validator.is_valid(yaml.safe_load(WRONG[kind]))
+
+
+PRINTED = [
+    block
+    for page in sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+    for block in page.read_text("utf-8").split("```yaml\n")[1:]
+    if block.startswith(("skill:", "policy:"))
+]
+
+
+@pytest.mark.parametrize("block", PRINTED, ids=lambda block: block.split("\n", 1)[0])
+def test_what_the_pages_print_loads(block: str, build: Callable[..., Policies]) -> None:
+    """Every skill and policy in the documentation loads, and editors accept it."""
+    text = block.split("```")[0]
+    build("skill: deploy-v2\nallow: []\n", text.replace("deploy-v2", "printed"))
+    jsonschema.validate(yaml.safe_load(text), json.loads(schema_text(text.partition(":")[0])))

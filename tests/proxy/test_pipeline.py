@@ -70,10 +70,11 @@ SKILL = {"skill": "s", "allow": ["data:read", "deploy:staging"], "deny": ["infra
 
 def book(**changed: Any) -> Book:
     agents = read_document(json.dumps(changed.get("agents", AGENTS)), "agents.yaml")
-    skill = read_document(json.dumps(SKILL), "policies/s.yaml")
+    texts = [SKILL, *changed.get("policies", [])]
+    rules = [read_document(json.dumps(text), f"policies/{number}.yaml") for number, text in enumerate(texts)]
     return Book(
         compile_mappings([read_document(json.dumps(MAPPINGS), "mappings/site.yaml")]),
-        compile_policies(agents, [skill]),
+        compile_policies(agents, rules),
         "rules-digest",
     )
 
@@ -252,6 +253,26 @@ async def test_a_destination_that_is_refused_refuses_every_operation(log: Chron)
     assert verdict.answer.status == 403
     (record,) = await records(log)
     assert (record["outcome"], record["code"]) == ("DENY", "destination.private")
+
+
+async def test_what_is_kept_out_of_the_record_stays_out_whatever_refuses(log: Chron) -> None:
+    """A policy's `redact` holds for an ALLOW, for a denial by rule and for a destination that is refused."""
+
+    async def private(_: str) -> tuple[str, ...]:
+        return ("10.0.0.1",)
+
+    quiet = {"policy": "quiet", "redact": [{"action": "**", "fields": ["path", "query_keys"]}]}
+    gate = gate_with(log, book(policies=[quiet]))
+    await judged(gate, inbound(target="/secret-place?k=1"))
+    await judged(gate, inbound("DELETE", target="/secret-place?k=1"))
+    elsewhere = gate_with(log, book(policies=[quiet]))
+    elsewhere.destinations._lookup = private
+    await judged(elsewhere, inbound(target="/secret-place?k=1"))
+    found = await records(log)
+    assert [record["code"] for record in found] == ["skill.allowed", "skill.denied", "destination.private"]
+    for record in found:
+        assert (record["path"], record["query_keys"]) == ("[redacted]", "[redacted]")
+        assert record["redacted"] == "path query_keys"
 
 
 async def test_observe_lets_through_what_nothing_names_but_not_what_cannot_be_read(log: Chron) -> None:
