@@ -205,6 +205,7 @@ def test_a_loaded_set_names_the_operators_texts_and_counts_the_rest(tmp_path: Pa
         "skills": 1,
         "policies": 1,
         "mappings": 1,
+        "bundles": None,
         "session": "session",
     }
 
