@@ -20,8 +20,10 @@ from dataclasses import dataclass
 
 from policies.patterns import RESERVED_SEGMENTS, Matcher
 
-MAX_WALKS = 20_000
-"""Where a search gives up; patterns that people write need some hundreds."""
+MAX_WORK = 1_000_000
+"""Places looked at before a search gives up, about a second; patterns that people write need some thousands."""
+_ANYTHING = ("x0q", "x0q-x0q", "")
+"""What may stand for a star; nothing that a pattern is likely to spell out."""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789-_./@+"  # of an action's segment, the plainest first
 _RESERVED_STARTS = frozenset(word[:end] for word in RESERVED_SEGMENTS for end in range(1, len(word) + 1))
@@ -52,10 +54,56 @@ class Language:
 
 def covered(language: Language, by: Sequence[Language]) -> bool:
     """Say whether every action of one language is in at least one of others; raise UndecidedError."""
-    if "*" not in language.pattern:
-        return any(each.has(language.pattern) for each in by)
-    near = [each for each in by if may_meet(each.pattern, language.pattern)]
-    return bool(near) and witness([[language]], near) is None
+    return bool(Cover(by).over(language))
+
+
+class Cover:
+    """Languages, to be asked which of them cover another; of thousands, those that cannot are not looked into."""
+
+    def __init__(self, languages: Iterable[Language]) -> None:
+        self.languages = tuple(languages)
+        numbered = list(enumerate(self.languages))
+        self._matchers = [
+            Matcher([(each.pattern, number) for number, each in numbered if each.allow is allow], allow=allow)
+            for allow in (False, True)
+        ]
+
+    def over(self, language: Language, without: int = -1) -> tuple[int, ...]:
+        """Return the number of one that covers a language, or of several that do together; () when none do.
+
+        `without` is the number of one that is not asked. Raises UndecidedError.
+        """
+        having = [self._having(action, without) for action in samples(language)]
+        if not all(having):
+            return ()
+        if "*" not in language.pattern:
+            return (min(having[0]),)
+        for number in sorted(set.intersection(*having)):
+            if witness([[language]], [self.languages[number]]) is None:
+                return (number,)
+        together = [
+            number
+            for number, each in enumerate(self.languages)
+            if number != without and may_meet(each.pattern, language.pattern)
+        ]
+        if len(together) > 1 and witness([[language]], [self.languages[number] for number in together]) is None:
+            return tuple(together)
+        return ()
+
+    def _having(self, action: str, without: int) -> set[int]:
+        return {number for matcher in self._matchers for number in matcher.match(action) if number != without}
+
+
+def samples(language: Language) -> Iterator[str]:
+    """Yield a few actions of a language: what covers it has each of them, and most others have not."""
+    for filler in _ANYTHING:
+        segments = [
+            segment.replace("**", filler or _ANYTHING[0]).replace("*", filler)
+            for segment in language.pattern.split(":")
+        ]
+        action = ":".join(segments)
+        if all(segments) and language.has(action):
+            yield action
 
 
 def meet(one: Language, other: Language) -> bool:
@@ -104,14 +152,16 @@ class _Search:
     def run(self) -> str | None:
         *required, escaped = self._starts
         waiting = deque([_Walk(tuple(required), escaped, "", "")])
-        for _ in range(MAX_WALKS):
-            if not waiting:
-                return None
+        work = 0
+        while waiting:
             walk = waiting.popleft()
             if self._found(walk):
                 return walk.action
+            work += len(self._letters) * (len(walk.escaped) + sum(map(len, walk.required)))
+            if work > MAX_WORK:
+                raise UndecidedError
             waiting.extend(self._onward(walk))
-        raise UndecidedError
+        return None
 
     def _distinct(self) -> str:
         """Return the characters that some pattern tells apart, and one that stands for all others."""

@@ -18,7 +18,7 @@ from functools import cache
 
 from policies.conditions import Condition, Guard, Truth
 from policies.deciding import Policies
-from policies.inclusion import Language, UndecidedError, may_meet, witness
+from policies.inclusion import Language, UndecidedError, may_meet, samples, witness
 from policies.patterns import Matcher
 from policies.rules import Rule, Rules
 from policies.standing import Standing
@@ -100,6 +100,11 @@ class Passage:
             return ""
         near = [each.near(rule.pattern) for each in self._listed]
         return witness([[asked], [line], *near], self._barred.near(rule.pattern)) or ""
+
+    def anything(self, rule: Rule) -> bool:
+        """Say whether the line lets anything through; raise UndecidedError."""
+        line = Language(rule.pattern, allow=True)
+        return any(self._lets(action) for action in samples(line)) or bool(self.through(rule, rule.pattern))
 
     def _lets(self, action: str) -> bool:
         return all(group.have(action) for group in self._listed) and not self._barred.have(action)

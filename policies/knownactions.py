@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 from policies.inclusion import Language, UndecidedError, meet
 from policies.patterns import RESERVED_SEGMENTS, Matcher
@@ -23,7 +24,7 @@ MAX_SEARCHED = 2_000
 """Names that a misspelt one is compared with; the search takes the square of their length."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class KnownActions:
     """What can come."""
 
@@ -39,11 +40,20 @@ class KnownActions:
         segments = pattern.split(":")
         if not set(segments).isdisjoint(RESERVED_SEGMENTS):
             return True  # what the mappings say when they cannot tell
-        if any(_meets(pattern, word) for word in self.words):
+        if self._among_words(pattern):
             return True
         first = segments[0]
         families = self.families if "*" in first or first == "**" else self.families & {first}
         return any(self._in_family(pattern, family) for family in sorted(families))
+
+    @cached_property
+    def _matcher(self) -> Matcher[bool]:
+        return Matcher([(word, True) for word in self.words], allow=False)
+
+    def _among_words(self, pattern: str) -> bool:
+        if "*" not in pattern:
+            return bool(self._matcher.match(pattern))
+        return any(_meets(pattern, word) for word in self.words)
 
     def _in_family(self, pattern: str, family: str) -> bool:
         listed = self.operations(family)

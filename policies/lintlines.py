@@ -16,10 +16,9 @@ from datetime import datetime
 
 from policies.conditions import ALWAYS, Guard, always, compile_guard
 from policies.conditionschema import Conditions, moment
-from policies.inclusion import Language, UndecidedError, covered
+from policies.inclusion import Cover, Language, UndecidedError
 from policies.invariants import always_holds
 from policies.lintchecks import Lint
-from policies.patterns import Matcher
 from policies.rulebook import Candidate
 from policies.rules import Rule, TextRules
 from policies.schema import ApproveEntry, DenyEntry, LimitEntry, RuleEntry
@@ -75,36 +74,35 @@ def lint_lines(candidate: Candidate, rules: TextRules, at: datetime) -> Iterator
 # --- lines and others ---
 
 
-class _Cover:
+class _Lines:
     """Lines without conditions, to be asked which of them cover another."""
 
     def __init__(self, rules: Sequence[tuple[str, Rule]], *, allow: bool) -> None:
-        self._allow = allow
-        self._matcher = Matcher(rules, allow=allow)
-        self._wild = [(pattern, rule) for pattern, rule in rules if "*" in pattern]
+        self._rules = [rule for _, rule in rules]
+        self._cover = Cover(Language(pattern, allow) for pattern, _ in rules)
+        self._at = {rule.place: number for number, rule in enumerate(self._rules)}
 
-    def of(self, pattern: str, place: str, *, allow: bool) -> Rule | None:
-        """Return a line, other than the one at a place, that covers a pattern with others or alone; None when none."""
-        if "*" not in pattern:
-            return next((rule for rule in self._matcher.match(pattern) if rule.place != place), None)
-        language = Language(pattern, allow)
-        # Beside wildcards, single actions cover nothing that is worth a search.
-        near = [(Language(each, self._allow), rule) for each, rule in self._wild if rule.place != place]
+    def over(self, pattern: str, place: str, *, allow: bool) -> list[Rule]:
+        """Return the line, other than the one at a place, that covers a pattern, or those that do together."""
         try:
-            alone = next((rule for other, rule in near if covered(language, [other])), None)
-            together = alone is None and len(near) > 1 and covered(language, [other for other, _ in near])
+            numbers = self._cover.over(Language(pattern, allow), self._at.get(place, -1))
         except UndecidedError:
-            return None
-        return near[0][1] if together else alone
+            return []
+        return [self._rules[number] for number in numbers]
+
+
+def _named(rules: Sequence[Rule]) -> str:
+    """Name the lines that cover another."""
+    named = [f'"{rule.pattern}" ({rule.place})' for rule in rules[:2]]
+    return named[0] if len(named) == 1 else f"{' with '.join(named)}{' and others' if len(rules) > 2 else ''}"
 
 
 def _dead(candidate: Candidate, rules: TextRules) -> Iterator[Lint]:
     bars = [(pattern, rule) for pattern, rule in rules.deny.rules if always_holds(rule.guard) and not rule.overridable]
-    cover = _Cover(bars, allow=False)
+    lines = _Lines(bars, allow=False)
     for line in written(candidate, "allow", "approve"):
-        by = cover.of(line.pattern, "", allow=True)
-        if by is not None:
-            told = f'"{line.pattern}" allows nothing: "{by.pattern}" ({by.place}) denies it; take one of the two out'
+        if by := lines.over(line.pattern, "", allow=True):
+            told = f'"{line.pattern}" allows nothing: {_named(by)} denies it; take one of the two out'
             yield Lint("dead-allow", line.place, told)
 
 
@@ -112,15 +110,15 @@ def _shadowed(candidate: Candidate, rules: TextRules) -> Iterator[Lint]:
     for kind, matcher in (("allow", rules.allow), ("deny", rules.deny)):
         broad = [(pattern, rule) for pattern, rule in (matcher.rules if matcher else ()) if rule.guard is ALWAYS]
         permits = kind == "allow"
-        cover = _Cover(broad, allow=permits)
-        firm = _Cover([each for each in broad if not each[1].overridable], allow=permits)
+        lines = _Lines(broad, allow=permits)
+        firm = _Lines([each for each in broad if not each[1].overridable], allow=permits)
         for line in written(candidate, kind):
             if line.entry is not None and line.entry.why:  # type: ignore[union-attr]
                 continue  # it is there for its words
             overridable = isinstance(line.entry, DenyEntry) and line.entry.overridable == "break-glass"
-            by = (cover if overridable or permits else firm).of(line.pattern, line.place, allow=permits)
-            if by is not None and by.pattern != line.pattern:
-                told = f'"{line.pattern}" is part of "{by.pattern}" ({by.place}); take one of the two out'
+            by = (lines if overridable else firm).over(line.pattern, line.place, allow=permits)
+            if by and by[0].pattern != line.pattern:
+                told = f'"{line.pattern}" is part of {_named(by)}; take one of the two out'
                 yield Lint("shadowed", line.place, told)
 
 

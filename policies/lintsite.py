@@ -23,7 +23,7 @@ from policies.rulebook import Candidate, Rulebook
 from policies.rules import Rule, Rules, TextRules
 from policies.schema import AgentsFile, ApproveEntry, DenyEntry
 from policies.standing import Standing
-from policies.values import Agent, Human, State, Token
+from policies.values import Agent, Human, State, TextRef, Token
 
 SOON = timedelta(days=14)
 """How long before an end it is told."""
@@ -54,21 +54,33 @@ class SiteView:
         """The humans whose word counts."""
         return tuple(each for each in self.policies.humans.values() if each.state_at(self.at) is State.ACTIVE)
 
+    @cached_property
+    def _indexes(self) -> dict[tuple[str, str], int]:
+        ids = {"agents": [each.id for each in self.file.agents], "humans": [each.id for each in self.file.humans]}
+        return {(kind, id_): index for kind, listed in ids.items() for index, id_ in enumerate(listed)}
+
     def place(self, kind: str, name: str) -> str:
         """Return where an agent or a human stands."""
-        entries = getattr(self.file, kind)
-        index = next(number for number, entry in enumerate(entries) if entry.id == name)
-        return str(self.agents.place([kind, index]))
+        return str(self.agents.place([kind, self._indexes[kind, name]]))
 
-    def with_skill(self, candidate: Candidate) -> list[Standing]:
-        """Return the agents that have a skill."""
-        return [each for each in self.standings if each.agent.skill == candidate.ref]
+    @cached_property
+    def _under(self) -> dict[TextRef, list[Standing]]:
+        under: dict[TextRef, list[Standing]] = {}
+        for standing in self.standings:
+            agent = standing.agent
+            for ref in (*agent.policies, *([agent.skill] if agent.skill else [])):
+                under.setdefault(ref, []).append(standing)
+        return under
 
     def under(self, candidate: Candidate) -> list[Standing]:
-        """Return the agents that a text is about."""
-        if candidate.ref.kind == "skill":
-            return self.with_skill(candidate)
-        return [each for each in self.standings if candidate.ref in each.agent.policies]
+        """Return the agents that have a skill, or that a policy is about."""
+        return self._under.get(candidate.ref, [])
+
+    @cached_property
+    def extended(self) -> frozenset[TextRef]:
+        """The texts that others are put together from."""
+        candidates = (each for versions in self.book.candidates.values() for each in versions.values())
+        return frozenset(ref for each in candidates for ref in self.book.rules(each).parts[1:])
 
 
 # --- agents and humans ---
@@ -222,12 +234,7 @@ def _extended(site: SiteView, candidate: Candidate) -> Iterator[Lint]:
 def _uses(site: SiteView, candidate: Candidate) -> Iterator[Lint]:
     name, place = candidate.ref.id, str(candidate.document.place(["skill"]))
     used = any(standing.agent.skill == candidate.ref for standing in site.policies.standings.values())
-    extended = any(
-        candidate.ref in site.book.rules(other).parts[1:]
-        for versions in site.book.candidates.values()
-        for other in versions.values()
-    )
-    if not used and not extended:
+    if not used and candidate.ref not in site.extended:
         yield Lint("unused-skill", place, f'no agent has the skill "{name}" and no text extends it; remove it')
     if used and name not in site.tested:
         yield Lint("untested-skill", place, f'no test is about the skill "{name}"; write "{name}.test.yaml"')
@@ -237,7 +244,7 @@ def _uses(site: SiteView, candidate: Candidate) -> Iterator[Lint]:
 
 
 def _passages(site: SiteView, candidate: Candidate, rules: TextRules) -> Iterator[Lint]:
-    with_it = list({id(one.rules): one.rules for one in site.with_skill(candidate)}.values())
+    with_it = list({id(one.rules): one.rules for one in site.under(candidate)}.values())
     if not with_it or rules.allow is None:
         return
     alone = Passage(Rules((), rules), None, hold=False)
@@ -259,7 +266,7 @@ def _passages(site: SiteView, candidate: Candidate, rules: TextRules) -> Iterato
 def _lets(passage: Passage, rule: Rule, action: str = "") -> bool:
     """Say whether anything, or an action, of a line gets through."""
     try:
-        return bool(passage.through(rule, action or rule.pattern))
+        return bool(passage.through(rule, action)) if action else passage.anything(rule)
     except UndecidedError:
         return not action
 

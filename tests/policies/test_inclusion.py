@@ -95,6 +95,6 @@ def test_many_patterns_within_are_no_burden() -> None:
 
 def test_giving_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search that is given up is never taken for an answer."""
-    monkeypatch.setattr("policies.inclusion.MAX_WALKS", 3)
+    monkeypatch.setattr("policies.inclusion.MAX_WORK", 3)
     with pytest.raises(UndecidedError):
-        covered(Language("deploy:*", True), [Language("deploy:*a*")])
+        witness([[Language("deploy:*", True)]], [Language("deploy:*a*")])
