@@ -14,7 +14,7 @@ from policies.compiling import compile_policies
 from policies.knownactions import KnownActions
 from policies.lintchecks import Lint
 from policies.lintlines import lint_lines, written
-from policies.lintsite import SiteView, lint_registry, lint_text
+from policies.lintsite import SiteView, lint_registry, lint_text, lint_words
 from policies.reading import read_file
 from policies.rulebook import Activations, Candidate, Rulebook
 from policies.schema import AgentsFile
@@ -49,7 +49,17 @@ def lint(
         found += lint_text(site, candidate)
         if hits is not None and candidate.ref.digest in hits:
             found += _never_hit(candidate, hits[candidate.ref.digest])
+    for candidate in _waiting(book):
+        found += [*lint_lines(candidate, book.rules(candidate), at), *lint_words(site, candidate)]
     return sorted(set(found), key=_order)
+
+
+def _waiting(book: Rulebook) -> Iterator[Candidate]:
+    """Yield the newest version of each text that is not in force yet: what is wrong in it is best told before it is."""
+    for key, versions in book.candidates.items():
+        in_force, newest = book.in_force(*key), versions[max(versions)]
+        if in_force is None or newest.ref.version > in_force.ref.version:
+            yield newest
 
 
 def _order(found: Lint) -> tuple[str, int, int, str, str]:

@@ -147,7 +147,7 @@ def _last_token(tokens: Sequence[Token], at: datetime) -> datetime | None:
 def lint_text(site: SiteView, candidate: Candidate) -> Iterator[Lint]:
     """Yield what is wrong between a text and those it is for."""
     rules = site.book.rules(candidate)
-    yield from _unknown(site, candidate)
+    yield from lint_words(site, candidate)
     yield from _idle(site, candidate, rules)
     yield from _nobody(site, candidate)
     yield from _extended(site, candidate)
@@ -156,7 +156,8 @@ def lint_text(site: SiteView, candidate: Candidate) -> Iterator[Lint]:
         yield from _passages(site, candidate, rules)
 
 
-def _unknown(site: SiteView, candidate: Candidate) -> Iterator[Lint]:
+def lint_words(site: SiteView, candidate: Candidate) -> Iterator[Lint]:
+    """Yield the patterns of a text that no action fits."""
     for line in written(candidate):
         if site.known.fits(line.pattern):
             continue

@@ -17,7 +17,7 @@ from mappings import DocumentError
 from policies.lintchecks import CHECKS, Lint, Severity
 from policies.linting import Hits, lint, short_place
 from policies.loading import BUNDLE_SUFFIX, read_tests, read_texts
-from proxy.bundles import signed_sources
+from proxy.activations import sources_of
 from proxy.cli.chron import when
 from proxy.cli.options import EXIT_DENY, config_option, located_errors, print_json
 from proxy.cli.versions import version_of
@@ -55,14 +55,15 @@ def lint_command(kind: str, strict: bool, by_chron: bool, since: datetime.dateti
 
 def lint_site(config: Config, at: datetime.datetime, hits: Hits | None = None) -> list[Lint]:
     """Return what the lint finds in the files of a configuration; raises DocumentError when they do not load."""
-    agents, rules = read_texts(config.agents, signed_sources(config))
+    sources = sources_of(config)
+    agents, rules = read_texts(config.agents, sources)
     if agents is None:  # pragma: no cover -- a configuration always names one
         return []
     try:
         tests = read_tests([path for path in config.policies if path.suffix != BUNDLE_SUFFIX])
     except DocumentError:
         tests = []  # "claiim policy test" tells what is wrong with them
-    return lint(agents, rules, tests, at=at, known=load_known(config), hits=hits)
+    return lint(agents, rules, tests, at=at, known=load_known(config), activations=sources.activations, hits=hits)
 
 
 def _hits(path: Path, since: datetime.datetime) -> Hits:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mappings.documents import read_document
-from policies import PolicyError
+from policies import Activations, PolicyError
 from policies.knownactions import KnownActions
 from policies.lintchecks import CHECKS, Lint
 from policies.linting import Hits, lint
@@ -316,6 +316,23 @@ def test_lines_that_decided_nothing() -> None:
     told = found(FINE, policy, hits={digests[FINE]: frozenset({"a.yaml:2:9"}), digests[policy]: frozenset()})
     assert [each.place for each in told if each.check == "never-hit"] == ["a.yaml:2:27", "a.yaml:3:8", "p.yaml:3:8"]
     assert [each for each in found(FINE, policy, hits={}) if each.check == "never-hit"] == []
+
+
+def test_a_version_that_waits_is_looked_at_too() -> None:
+    """What is wrong in a version that is not in force yet is told before anybody puts it in force."""
+    worse = skill("version: 2", "allow: ['deploy:staging', 'infra:destory']", "deny: ['deploy:*']")
+    texts = [
+        read_document(FINE, "a.yaml", error=PolicyError),
+        read_document(worse, "a2.yaml", error=PolicyError),
+    ]
+    agents = read_document(f"version: 1\n{HUMANS}agents:\n- {AGENT}}}\n", "agents.yaml", error=PolicyError)
+    active = Activations({("skill", "a"): (1, texts[0].digest)})
+    said = lint(agents, texts, [], at=NOW, known=KNOWN, activations=active)
+    assert [(each.check, each.place) for each in said if each.check != "deny-without-why"] == [
+        ("untested-skill", "a.yaml:1:8"),
+        ("dead-allow", "a2.yaml:3:9"),
+        ("unknown-action", "a2.yaml:3:27"),
+    ]
 
 
 def test_the_page_lists_every_check() -> None:

@@ -1,6 +1,8 @@
 """Tests of policies: what passes, what fails and why, and what counts as met."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -105,7 +107,6 @@ def test_a_failure_says_what_is(text: str, failure: str) -> None:
 
 def test_several_operations_have_one_answer() -> None:
     """A request that is two operations is refused when one of them is, whichever comes first."""
-    from dataclasses import replace
 
     def both(entry: RequestEntry, question: Question, policies: Policies) -> list[Question]:
         return [replace(question, action=action) for action in ("deploy:staging", "deploy:production")]
@@ -116,7 +117,6 @@ def test_several_operations_have_one_answer() -> None:
 
 def test_operations_of_one_request_use_a_limit_up_together() -> None:
     """As in the gate, the third operation of a request meets the limit of two."""
-    from dataclasses import replace
 
     def three(entry: RequestEntry, question: Question, policies: Policies) -> list[Question]:
         return [replace(question, action="infra:destroy", environment="staging")] * 3
@@ -216,3 +216,26 @@ def test_nothing_to_meet_is_met_in_full() -> None:
 def test_places(expected: str, found: str, same: bool) -> None:
     """A test names a place as shortly as is clear; the column may be left out, the line may not."""
     assert same_place(expected, found) is same
+
+
+PAGE_SKILL = """\
+skill: ops-v1
+allow:
+- deploy:staging
+- {action: "deploy:production", when: {time: {from: "09:00", to: "17:00", zone: UTC}}}
+approve:
+- pr:merge
+"""
+
+
+def test_the_example_of_the_page() -> None:
+    """The file in docs/policy-tests.md runs as it stands against a skill that does what its cases say."""
+    page = (Path(__file__).parents[2] / "docs/policy-tests.md").read_text()
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+
+    def merges(entry: RequestEntry, question: Question, policies: Policies) -> list[Question]:
+        return [replace(question, action="pr:merge")]
+
+    tested = run(example, PAGE_SKILL, resolve=merges)
+    assert [(each.name, each.failures) for each in tested.failed] == []
+    assert len(tested.results) == 5
