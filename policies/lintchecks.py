@@ -24,8 +24,8 @@ class Check:
 
 CHECKS: Mapping[str, Check] = {
     "dead-allow": Check("error", "a line that allows, all of which the same text denies"),
-    "never-counts": Check("error", "a line whose conditions can never all hold, or whose exception always holds"),
-    "always-true": Check("warning", "a condition that every request meets"),
+    "never-counts": Check("error", "a line that allows unless what always holds, so that it never does"),
+    "always-true": Check("warning", "a condition that leaves nothing out"),
     "anchor-inactive": Check("warning", "an active agent whose human is not active"),
     "cross-grant-ended": Check("warning", "a cross-grant past its end"),
     "disagreement": Check("warning", "a line of a skill that policies keep from every agent that has the skill"),

@@ -11,6 +11,7 @@ from pathlib import PurePath
 
 from mappings.documents import Document, DocumentError
 from policies.compiling import compile_policies
+from policies.deciding import Policies
 from policies.knownactions import KnownActions
 from policies.lintchecks import Lint
 from policies.lintlines import lint_lines, written
@@ -44,7 +45,7 @@ def lint(
     tested = frozenset(_tested(tests, {name: agent.pin for name, agent in policies.agents.items()}))
     site = SiteView(policies, book, agents, read_file(agents, AgentsFile), at, known, tested)
     found = list(lint_registry(site))
-    for candidate in counting(book):
+    for candidate in _obeyed(book, policies):
         found += lint_lines(candidate, book.rules(candidate), at)
         found += lint_text(site, candidate)
         if hits is not None and candidate.ref.digest in hits:
@@ -52,6 +53,15 @@ def lint(
     for candidate in _waiting(book):
         found += [*lint_lines(candidate, book.rules(candidate), at), *lint_words(site, candidate)]
     return sorted(set(found), key=_order)
+
+
+def _obeyed(book: Rulebook, policies: Policies) -> list[Candidate]:
+    """Return every text that is in force, extended by one that is, or pinned by an agent."""
+    obeyed = {candidate.ref: candidate for candidate in counting(book)}
+    for agent in policies.agents.values():
+        if agent.skill is not None and agent.skill not in obeyed:
+            obeyed[agent.skill] = book.candidates["skill", agent.skill.id][agent.skill.version]
+    return list(obeyed.values())
 
 
 def _waiting(book: Rulebook) -> Iterator[Candidate]:

@@ -147,22 +147,26 @@ def _conditions(line: Written) -> Iterator[Lint]:
     if not isinstance(line.entry, RuleEntry):
         return
     when, unless = line.entry.when, line.entry.unless
-    for name in _always_met(when):
-        told = f'"{name}" is met by every request; remove it, or name what is meant'
-        yield Lint("always-true", line.place, f'"{line.pattern}": the condition {told}')
+    for name in _leaving_nothing_out(when):
+        told = f'the condition "{name}" leaves nothing out; remove it, or name what is meant'
+        yield Lint("always-true", line.place, f'"{line.pattern}": {told}')
     if unless is None:
         return
-    met = set(_always_met(unless))
+    met = set(_leaving_nothing_out(unless))
     if met == unless.model_fields_set or _within(unless, when):
-        told = 'never counts: "unless" holds whenever it could; narrow what stands under "unless"'
-        yield Lint("never-counts", line.place, f'"{line.pattern}" {told}')
+        # What cannot be told takes an allow away and lets anything else count.
+        check = "never-counts" if line.kind == "allow" else "always-true"
+        counts = "never counts" if line.kind == "allow" else "counts only where its conditions cannot be told"
+        told = f'{counts}: "unless" holds whenever it could; narrow what stands under "unless"'
+        yield Lint(check, line.place, f'"{line.pattern}" {told}')
     else:
         for name in sorted(met):
-            told = f'"{name}" under "unless" is met by every request; remove it'
-            yield Lint("always-true", line.place, f'"{line.pattern}": the condition {told}')
+            told = f'the condition "{name}" under "unless" leaves nothing out; remove it'
+            yield Lint("always-true", line.place, f'"{line.pattern}": {told}')
 
 
-def _always_met(conditions: Conditions | None) -> Iterator[str]:
+def _leaving_nothing_out(conditions: Conditions | None) -> Iterator[str]:
+    """Yield the conditions that are met by whatever there is."""
     if conditions is None:
         return
     if conditions.time is not None and always(conditions.time):

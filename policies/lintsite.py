@@ -1,7 +1,9 @@
 """What is wrong between texts, agents and humans, where each by itself is fine; pure.
 
-agents.yaml:9:3: agent "ops-bot" is active and its human "alice@acme.test" is suspended; move it to another human
-policies/ops.yaml:4:3: "deploy:*" is kept from every agent with this skill by policy "no-prod"; take it out, or ...
+    agents.yaml:9:3: agent "ops-bot" is active and its human "alice@acme.test" is suspended; give it another human, ...
+    policies/ops.yaml:4:3: "deploy:*" is kept from every agent with this skill by policy "no-prod", which wins; ...
+
+Agents that are revoked or expired are left out of it.
 """
 
 from __future__ import annotations

@@ -78,9 +78,13 @@ def test_what_is_fine_is_fine() -> None:
         ("always-true", ["allow: [{action: 'deploy:staging', when: {target: ['*']}}]"], None),
         (
             "always-true",
+            ["allow: ['deploy:*']", "deny: [{action: 'deploy:eu', unless: {target: '*'}}]"],
+            'a.yaml:3:8: "deploy:eu" counts only where its conditions cannot be told: "unless" holds whenever it could',
+        ),
+        (
+            "always-true",
             ["allow: [{action: 'deploy:staging', when: {client: ['0.0.0.0/0', '::/0']}}]"],
-            'a.yaml:2:9: "deploy:staging": the condition "client" is met by every request; '
-            "remove it, or name what is meant",
+            'a.yaml:2:9: "deploy:staging": the condition "client" leaves nothing out; remove it, or name what is meant',
         ),
         ("always-true", ["allow: [{action: 'deploy:staging', when: {time: {zone: UTC}}}]"], None),
         ("always-true", ["allow: [{action: 'deploy:staging', unless: {target: '*', environment: b}}]"], None),
@@ -266,7 +270,8 @@ def test_a_pin_that_is_left_behind() -> None:
     texts = [base.format(1), base.format(2), skill("version: 1", "extends: [base-v1@1]", "allow: ['deploy:staging']")]
     said = found(*texts, skill("version: 2", "allow: ['deploy:staging']"), agent="@1")
     assert [str(each).removesuffix(" [pinned-elsewhere]") for each in said if each.check == "pinned-elsewhere"] == [
-        'agents.yaml:6:3: agent "deploy-bot" is pinned to "a@1" and version 2 is in force; move the pin'
+        'a.yaml:3:11: skill "a" extends "base-v1@1" and version 2 is in force; move the pin',
+        'agents.yaml:6:3: agent "deploy-bot" is pinned to "a@1" and version 2 is in force; move the pin',
     ]
     said = found(*texts)
     assert [str(each) for each in said if each.check == "pinned-elsewhere"] == [

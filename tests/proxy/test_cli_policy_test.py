@@ -88,6 +88,15 @@ def test_below_the_threshold(folder: Path) -> None:
     assert run("texts", "--threshold", "50").exit_code == 0
 
 
+# Required and possible attributes by element, from junit-10.xsd of Jenkins' xUnit plugin.
+JUNIT = {
+    "testsuites": (set(), {"name", "time", "tests", "failures", "errors"}),
+    "testsuite": ({"name", "tests", "failures", "errors"}, {"time", "skipped", "timestamp", "hostname", "file"}),
+    "testcase": ({"name"}, {"time", "classname", "group"}),
+    "failure": (set(), {"type", "message"}),
+}
+
+
 def test_junit(folder: Path) -> None:
     """Suites and cases as every consumer reads them; what XML cannot hold is shown as an escape."""
     (folder / "ops.test.yaml").write_text(cases_of(PASSES, FAILS + ', reason: "<&\\e"'))
@@ -98,6 +107,9 @@ def test_junit(folder: Path) -> None:
         "testsuites",
         {"name": "claiim policy test", "tests": "2", "failures": "1", "errors": "0"},
     )
+    for element in root.iter():
+        required, possible = JUNIT[element.tag]
+        assert required <= set(element.attrib) <= required | possible
     (suite,) = root
     assert [case.get("name") for case in suite] == ["case 1", "case 2"]
     (failure,) = suite[1]
