@@ -15,7 +15,8 @@ from policies.deciding import Policies
 from policies.knownactions import KnownActions
 from policies.lintchecks import Lint
 from policies.lintlines import lint_lines, written
-from policies.lintsite import SiteView, lint_registry, lint_text, lint_words
+from policies.lintregistry import lint_registry
+from policies.lintsite import SiteView, lint_text, lint_words
 from policies.reading import read_file
 from policies.rulebook import Activations, Candidate, Rulebook
 from policies.schema import AgentsFile

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from mappings import Mappings
 from policies import Policies, Question
-from policies.testing import Refused
+from policies.testcases import Refused
 from policies.testschema import RequestEntry
 from proxy.facts import FactsError, read_facts
 from proxy.offline import as_judged, on_paper

@@ -6,8 +6,9 @@ from pathlib import Path
 from xml.etree import ElementTree  # written only; nothing is parsed
 
 from chron import printable
+from policies.testcases import Result
 from policies.testcoverage import Coverage, Line
-from policies.testing import FileResult, Report, Result
+from policies.testing import FileResult, Report
 from proxy.sarif import Located, sarif
 
 RULE = "policy-test"

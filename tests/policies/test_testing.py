@@ -8,7 +8,8 @@ import pytest
 
 from mappings.documents import read_document
 from policies import Policies, PolicyError, Question
-from policies.testing import Refused, Report, Result, run_tests, same_place
+from policies.testcases import Refused, Result, same_place
+from policies.testing import Report, run_tests
 from policies.testschema import CasesError, RequestEntry
 
 POLICY = "policy: calm\nlimits:\n- {id: wipes, action: 'infra:destroy', most: 2, per: day}\n"
@@ -123,6 +124,25 @@ def test_operations_of_one_request_use_a_limit_up_together() -> None:
 
     asked = 'agent: tester, request: {url: "https://a.test/"}, expect: DENY, code: policy.limit'
     assert only(run(f"{HEAD}cases:\n- {{name: it, {asked}}}\n", resolve=three)).failures == ()
+
+
+def test_what_was_used_before_counts_together_with_the_request() -> None:
+    """With one use before, the second operation of a request meets the limit of two."""
+
+    def twice(entry: RequestEntry, question: Question, policies: Policies) -> list[Question]:
+        return [replace(question, action="infra:destroy", environment="staging")] * 2
+
+    asked = 'agent: tester, request: {url: "https://a.test/"}, uses: {"policy:calm/wipes": 1}, expect: DENY'
+    assert only(run(f"{HEAD}cases:\n- {{name: it, {asked}}}\n", resolve=twice)).failures == ()
+
+
+def test_a_misspelt_agent_is_no_denial() -> None:
+    """Nobody is denied by a name that nobody has, unless the test says that this is what it is about."""
+    text = (
+        "version: 1\nagents: [{id: tester, skill: ops-v1}]\ncases:\n- {name: it, agent: testr, action: a, expect: DENY"
+    )
+    assert only(run(f"{text}}}\n")).failures == ('no agent is called "testr"; did you mean "tester"',)
+    assert only(run(f"{text}, code: agent.unknown}}\n")).failures == ()
 
 
 def test_agents_of_the_registry_are_there_too(agents_text) -> None:
