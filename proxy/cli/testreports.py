@@ -6,6 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree  # written only; nothing is parsed
 
 from chron import printable
+from policies.loading import TESTS
 from policies.testcases import Result
 from policies.testcoverage import Coverage, Line
 from policies.testing import FileResult, Report
@@ -85,7 +86,9 @@ def _sums(results: tuple[Result, ...]) -> dict[str, str]:
 def _suite(root: ElementTree.Element, file: FileResult) -> None:
     suite = ElementTree.SubElement(root, "testsuite", {"name": printable(file.source), **_sums(file.results)})
     for result in file.results:
-        names = {"name": printable(result.name), "classname": printable(file.source), "time": "0"}
+        # Consumers take what follows the last dot for the name of a class.
+        where = printable(file.source.removesuffix(TESTS))
+        names = {"name": printable(result.name), "classname": where, "time": "0"}
         case = ElementTree.SubElement(suite, "testcase", names)
         if result.failures:
             message = printable(result.failures[0])

@@ -111,7 +111,10 @@ def test_junit(folder: Path) -> None:
         required, possible = JUNIT[element.tag]
         assert required <= set(element.attrib) <= required | possible
     (suite,) = root
-    assert [case.get("name") for case in suite] == ["case 1", "case 2"]
+    assert [(case.get("classname"), case.get("name")) for case in suite] == [
+        ("texts/ops", "case 1"),
+        ("texts/ops", "case 2"),
+    ]
     (failure,) = suite[1]
     assert failure.get("message").startswith("expected ALLOW, is DENY: skill:ops-v1")
     assert 'expected reason "<&\\x1b"' in failure.text
