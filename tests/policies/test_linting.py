@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mappings.documents import read_document
 from policies import Activations, PolicyError
@@ -350,3 +352,37 @@ def test_findings_are_in_the_order_of_places() -> None:
     """The same texts have the same findings in the same order, whatever the order of files."""
     texts = [FINE, "policy: p\ndeny: ['pr:merge', 'pr:merge']\n"]
     assert found(*texts) == found(*reversed(texts))
+
+
+WORD = st.sampled_from(["a", "b", "*", "a*", "**", "unknown"])
+PATTERNS = st.lists(st.lists(WORD, min_size=1, max_size=2).map(":".join), max_size=4)
+ACTIONS = [*"ab", *(f"{one}:{two}" for one in ("a", "b", "unknown") for two in ("a", "ab", "unknown")), "a:b:a"]
+NEEDLESS = ("dead-allow", "duplicate", "shadowed")
+
+
+@settings(deadline=None, max_examples=150)  # a busy machine is no failure
+@given(allow=PATTERNS, deny=PATTERNS)
+def test_a_line_that_is_called_needless_is(build, ask, allow: list[str], deny: list[str]) -> None:
+    """Without a line that the lint calls dead, double or shadowed, every action has the answer it had."""
+
+    def text(allow: Sequence[str], deny: Sequence[str]) -> str:
+        lists = {"allow": allow, "deny": deny}
+        written = [f"{name}:\n" + "".join(f'- "{one}"\n' for one in lines) for name, lines in lists.items() if lines]
+        return "skill: deploy-v2\n" + "".join(written)
+
+    def answers(written: str) -> list[str]:
+        policies = build(written)
+        return [policies.decide(ask(action)).outcome.value for action in ACTIONS]
+
+    whole = text(allow, deny)
+    before = answers(whole)
+    skill_document = read_document(whole, "deploy-v2.yaml", error=PolicyError)
+    agents = read_document(f"version: 1\n{HUMANS}agents: []\n", "agents.yaml", error=PolicyError)
+    for each in lint(agents, [skill_document], [], at=NOW, known=KNOWN):
+        if each.check in NEEDLESS:
+            line = int(each.place.split(":")[1])
+            kept = [row for number, row in enumerate(whole.splitlines(keepends=True), 1) if number != line]
+            rest = "".join(kept)
+            # A list without lines is written without brackets here; its key goes with the last of them.
+            rest = re.sub(r"^(allow|deny):\n(?!- )", "", rest, flags=re.MULTILINE)
+            assert answers(rest) == before, (each, whole)
