@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 from policies.patterns import RESERVED_SEGMENTS, Matcher
 
-MAX_WORK = 1_000_000
-"""Places looked at before a search gives up, about a second; patterns that people write need some thousands."""
+MAX_WORK = 4_000_000
+"""Places looked at before a search gives up, some seconds; patterns that people write need some thousands."""
 _ANYTHING = ("x0q", "x0q-x0q", "")
 """What may stand for a star; nothing that a pattern is likely to spell out."""
 

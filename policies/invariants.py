@@ -18,7 +18,7 @@ from functools import cache
 
 from policies.conditions import Condition, Guard, Truth
 from policies.deciding import Policies
-from policies.inclusion import Language, UndecidedError, may_meet, samples, witness
+from policies.inclusion import Language, UndecidedError, may_meet, meet, samples, witness
 from policies.patterns import Matcher
 from policies.rules import Rule, Rules
 from policies.standing import Standing
@@ -98,8 +98,8 @@ class Passage:
                 return action
         if single:
             return ""
-        near = [each.near(rule.pattern) for each in self._listed]
-        return witness([[asked], [line], *near], self._barred.near(rule.pattern)) or ""
+        listed = [group.near(asked, rule.pattern) for group in self._listed]
+        return witness([[asked], [line], *listed], self._barred.near(asked, rule.pattern)) or ""
 
     def anything(self, rule: Rule) -> bool:
         """Say whether the line lets anything through; raise UndecidedError."""
@@ -144,14 +144,20 @@ class _Languages:
             Matcher([(each.pattern, True) for each in self._all if each.allow is allow], allow=allow)
             for allow in (False, True)
         ]
+        self._meeting: dict[Language, list[Language]] = {}
 
     def have(self, action: str) -> bool:
         """Say whether an action is in one of them."""
         return any(matcher.match(action) for matcher in self._matchers)
 
-    def near(self, pattern: str) -> list[Language]:
-        """Return those that may have an action in common with a pattern."""
-        return [each for each in self._all if may_meet(each.pattern, pattern)]
+    def near(self, asked: Language, pattern: str) -> list[Language]:
+        """Return those that have an action in common with a language, and may have one with a pattern.
+
+        The others change nothing, and a search through all of them together would be long.
+        """
+        if asked not in self._meeting:
+            self._meeting[asked] = [each for each in self._all if meet(each, asked)]
+        return [each for each in self._meeting[asked] if may_meet(each.pattern, pattern)]
 
 
 # --- conditions ---
