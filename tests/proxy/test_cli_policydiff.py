@@ -107,7 +107,7 @@ def test_folders_are_compared_text_by_text_and_agent_by_agent(site: Path) -> Non
     assert lines[3:] == [
         "agent deploy-bot, second-bot",
         "  lost     allow -> deny",
-        "    deploy:*                     1 action: deploy:staging",
+        "    deploy:staging",
     ]
 
 
