@@ -471,6 +471,20 @@ def test_limits_count_what_went_on_and_nothing_that_waited(tmp_path: Path, origi
     assert arrived(origin) == [b"one", b"two"]
 
 
+def test_what_a_policy_keeps_out_of_the_record_stays_out(impatient: WaitingGate) -> None:
+    """The question on record has neither path nor target; the human who decides sees both."""
+    redact = {"policy": "quiet-v1", "redact": [{"action": "data:**", "fields": ["path", "target"]}]}
+    impatient.write("policies/quiet-v1.yaml", redact)
+    impatient.reload()
+    write(impatient, url="https://origin.test/things/patient-7")
+    (shown,) = impatient.pending()
+    assert shown["operations"][0]["target"] == "origin.test/things/patient-7"
+    assert "patient-7" in shown["request"]
+    (asked,) = impatient.records("approval")
+    assert (asked["target"], asked["request"]) == ("[redacted]", "[redacted]")
+    assert "patient-7" not in json.dumps([asked, *impatient.records()])
+
+
 def test_a_record_that_fails_forwards_nothing_and_wastes_no_question(
     impatient: WaitingGate, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
