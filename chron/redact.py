@@ -31,7 +31,8 @@ _TOKEN = re.compile(
     r"|xox[a-z]-[\w-]{8,}|xapp-[\w-]{8,}"  # docs.slack.dev "Tokens"
     r"|(?:AKIA|ASIA)[A-Z2-7]{16}"  # docs.aws.amazon.com IAM "Identifiers", unique ID prefixes
     r"|sk-[\w-]{16,}|[sr]k_(?:live|test)_\w{16,}"  # OpenAI and Anthropic keys; docs.stripe.com/keys
-    r"|clm_[\w-]{16,}"  # our own agent tokens
+    r"|cl[mho]_[\w-]{16,}"  # our own tokens, of agents, humans and the operator
+    r"|whsec_[\w+/=]{16,}"  # standardwebhooks.com, secrets
     r"|AIza[\w-]{35}|ya29\.[\w-]{16,}"  # cloud.google.com "API keys", OAuth access tokens
     r"|npm_\w{30,}|pypi-[\w-]{30,}|hf_\w{20,}|dop_v1_\w{32,}"  # npm, PyPI, Hugging Face, DigitalOcean
     r"|hv[sbr]\.[\w-]{16,}|\w{14}\.atlasv1\.[\w-]{32,}"  # HashiCorp Vault and HCP Terraform "API tokens"
@@ -58,6 +59,7 @@ _HEX_OR_UUID = re.compile(r"(?:[a-z]+[_-])?(?:[0-9a-f]+|[0-9a-f]{8}(?:-[0-9a-f]{
 _HINTS = (
     *("eyj", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "gldt-", "glrt-", "glcbt-", "glptt-"),
     *("glft-", "glsoat-", "glagent-", "gloas-", "xox", "xapp-", "akia", "asia", "sk-", "sk_", "rk_", "clm_", "aiza"),
+    *("clh_", "clo_", "whsec_"),
     *("ya29.", "npm_", "pypi-", "hf_", "dop_v1_", "hvs.", "hvb.", "hvr.", "atlasv1", "sg.", "://", "bot", "/services/"),
     *("/webhooks/", "private key", "basic", "bearer", "passw", "secret", "token", "key", "credential", "signature"),
 )

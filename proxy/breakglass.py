@@ -145,7 +145,17 @@ def from_records(records: Iterable[Mapping[str, str | int | bool]]) -> dict[str,
 
 def grants(records: Iterable[Mapping[str, str | int | bool]]) -> dict[str, BreakGlass]:
     """Return every grant that records tell of, by id: what a past decision names is put back into its question."""
-    return {name: one.grant for name, one in from_records(records).items() if one.since is not None}
+    found: dict[str, BreakGlass] = {}
+    for fields in records:
+        if fields.get("event") != "granted":
+            continue
+        name, agent, action, target, by, second, reason = (str(fields.get(each, "")) for each in _GRANTED)
+        since, until = (datetime.fromisoformat(str(fields[each])) for each in ("since", "until"))
+        found[name] = BreakGlass(name, agent, action, target, since, until, (by, second), reason)
+    return found
+
+
+_GRANTED = ("exception", "agent", "action", "target", "requested_by", "approved_by", "reason")
 
 
 class ExceptionDesk:

@@ -25,6 +25,7 @@ VOLATILE: dict[str, str] = {
     "x-goog-api-client": "holds a random id of the call (Google SDKs)",
     "x-goog-gcs-idempotency-token": "a random id of the call (Google Cloud Storage clients)",
     "x-stainless-retry-count": "the number of the attempt (OpenAI and Anthropic SDKs)",
+    "sec-websocket-key": "a random number of the handshake (RFC 6455, 4.1)",
     "kubectl-session": "a random id of the invocation (kubectl)",
     "idempotency-key": "a random id of the call (Stripe and others); an approval is good for one run in any case",
     "x-request-id": "a random id of the call",

@@ -361,7 +361,7 @@ class Gate:
             return await self._conclude(head, facts, _refused(head, decided, error), recorded)
         if self.holding.phase(approval.id, head.book.policies) is Phase.PENDING:
             ids = await self._ask(head, facts, decided, approval, new, recorded)
-            woken = await self._park(head, approval, ids, gone)
+            woken = await self._park(head, approval, ids, recorded, gone)
             if woken in (Woken.WAITING, Woken.GONE):
                 return self._waiting(head, facts, decided, ids, approval, woken)
             self._end_held(ids, woken)
@@ -387,7 +387,12 @@ class Gate:
         return ids
 
     async def _park(
-        self, head: Head, approval: Approval, ids: Sequence[str], gone: asyncio.Future[None] | None
+        self,
+        head: Head,
+        approval: Approval,
+        ids: Sequence[str],
+        recorded: list[str],
+        gone: asyncio.Future[None] | None,
     ) -> Woken:
         if self.refusal(head.credential) is not None:
             return Woken.STOPPED  # while the question was being recorded, when nothing was parked to be woken
@@ -395,6 +400,7 @@ class Gate:
             return await self.holding.park(approval.id, self.book.policies, gone, head.credential)
         except BaseException:
             self._end_held(ids, Woken.GONE)
+            recorded.clear()  # they have their outcome
             raise
 
     async def _decide_again(self, head: Head, facts: Facts, approval: Approval, recorded: list[str]) -> Verdict:

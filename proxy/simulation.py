@@ -25,9 +25,10 @@ from chron.reading import FieldValue, time_text
 from mappings.actions import MAX_ACTION_CHARS
 from policies import BreakGlass, Decision, Policies, Question
 from policies.simulating import Change, Shape, Simulation, Tally, Told, said, shape_of
+from proxy.breakglass import grants
 from proxy.questions import asked_again
 from proxy.records import recorded_reason
-from proxy.uses import Uses, longest_window
+from proxy.uses import Uses, longest_window, went_on
 
 type Fields = Mapping[str, FieldValue]
 type Then = Callable[[Fields], Policies | None]
@@ -134,15 +135,15 @@ class Replay:
                     self._as_then(fields, self._obeyed)
                 else:
                     yield fields, self._again(fields)
-            went_on, reached = all(map(_went_on, request)), "address" in request[0]
+            passed, reached = all(map(went_on, request)), "address" in request[0]
             # Of a request that was stopped nobody knows whether it would have found its target; it is supposed.
-            self._simulation.end_request(reached=reached or not went_on, kept=reached and went_on)
+            self._simulation.end_request(reached=reached or not passed, kept=reached and passed)
 
     def _as_then(self, fields: Fields, obeyed: Obeyed) -> None:
         """Count a call as what it was."""
         if fields.get("channel") == "wire":
             limits = obeyed.look(str(fields.get("agent")), str(fields.get("action"))).shape.limits
-            self._simulation.note(_went_on(fields), limits, _asked_at(fields) if limits else _NEVER)
+            self._simulation.note(went_on(fields), limits, _asked_at(fields) if limits else _NEVER)
 
     def _again(self, fields: Fields) -> Again | str:
         obeyed = self._set_of(fields)
@@ -200,7 +201,7 @@ class Replay:
 
     @cached_property
     def _grants(self) -> dict[str, BreakGlass]:
-        return dict(break_glass_grants(chron.scan(self._path, {"exception"})))
+        return grants(chron.scan(self._path, {"exception"}))
 
 
 _NEVER = datetime.min
@@ -228,13 +229,9 @@ def _request(fields: Fields) -> FieldValue:
     return fields.get("request") or fields["id"]
 
 
-def _went_on(fields: Fields) -> bool:
-    return fields.get("outcome") == "ALLOW" or fields.get("mode") == "observe"
-
-
 def _charged(fields: Fields) -> frozenset[str]:
     """Return the limits that a call was counted against."""
-    return frozenset(json.loads(str(fields.get("limits", "[]")))) if _went_on(fields) else _NO_LIMITS
+    return frozenset(json.loads(str(fields.get("limits", "[]")))) if went_on(fields) else _NO_LIMITS
 
 
 def _same_texts(fields: Fields, policies: Policies) -> bool:
@@ -251,29 +248,6 @@ def _asked_at(fields: Fields) -> datetime:
 
 def _barred(decision: Decision) -> bool:
     return decision.stage in ("agent", "anchor") or (decision.stage == "org" and decision.code != "org.foreign-target")
-
-
-def break_glass_grants(records: Iterable[Fields]) -> dict[str, BreakGlass]:
-    """Return the break-glass grants that a Chron tells of, by id."""
-    grants: dict[str, BreakGlass] = {}
-    for fields in records:
-        if fields.get("event") != "granted":
-            continue
-        text = {name: str(fields.get(name, "")) for name in _GRANT_FIELDS}
-        grants[text["exception"]] = BreakGlass(
-            text["exception"],
-            text["agent"],
-            text["action"],
-            text["target"],
-            datetime.fromisoformat(text["since"]),
-            datetime.fromisoformat(text["until"]),
-            (text["requested_by"], text["approved_by"]),
-            text["reason"],
-        )
-    return grants
-
-
-_GRANT_FIELDS = ("exception", "agent", "action", "target", "since", "until", "requested_by", "approved_by", "reason")
 
 
 def tallied(decisions: Iterable[tuple[Fields, Again | str]], only: str = "") -> Tally:

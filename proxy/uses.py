@@ -68,7 +68,7 @@ def restored(policies: Policies, decisions: Iterable[Mapping[str, str | int | bo
     """Return the uses that recorded decisions, oldest first, are of the limits of these policies."""
     times: dict[str, list[datetime]] = {}
     for fields in decisions:
-        if fields.get("channel") != "wire" or not _went_on(fields):
+        if fields.get("channel") != "wire" or not went_on(fields):
             continue
         at = datetime.fromisoformat(str(fields.get("at") or fields["ts"])).astimezone(UTC)
         for limit in policies.limits(str(fields.get("agent", "")), str(fields.get("action", ""))):
@@ -76,7 +76,8 @@ def restored(policies: Policies, decisions: Iterable[Mapping[str, str | int | bo
     return times
 
 
-def _went_on(fields: Mapping[str, str | int | bool]) -> bool:
+def went_on(fields: Mapping[str, str | int | bool]) -> bool:
+    """Say whether a recorded decision let something through."""
     # What waited for humans is on record a second time when it went on.
     return "held" not in fields and _forwards(fields)
 

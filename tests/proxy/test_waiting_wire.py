@@ -13,6 +13,7 @@ import h2.events
 import httpx
 import pytest
 
+from chron import ChronError
 from support.clients import client_of
 from support.gate import TOKEN
 from support.raw import tunnel
@@ -445,6 +446,88 @@ def test_a_body_that_is_not_known_in_full_is_not_approved(tmp_path: Path, origin
         assert write(gate, b"x" * 10).status_code == 202
         assert origin.connections == 0
         assert [record["code"] for record in gate.records()] == ["approval.unreadable", "skill.needs-approval"]
+
+
+def test_limits_count_what_went_on_and_nothing_that_waited(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
+    """Waiting uses nothing up; an approved call counts once, also for the next run; a used-up limit asks nobody."""
+    limits = [{"action": "data:write", "most": 2, "per": "day"}]
+    skills = {
+        "deploy-v2": {"skill": "deploy-v2", "approve": ["data:write"], "limits": limits},
+        "reader-v1": {"skill": "reader-v1"},
+    }
+    for body in (b"one", b"two"):
+        with waiting_gate(
+            tmp_path / "gate", origin, target_ca=target_ca_pem, approvals={"wait_s": 0}, skills=skills
+        ) as gate:
+            for _ in range(3):
+                assert write(gate, body).status_code == 202
+            gate.approve(gate.pending()[0])
+            assert write(gate, body).status_code == 200
+            if body == b"two":
+                denied = write(gate, b"three")
+                assert denied.status_code == 403
+                assert gate.records()[-1]["stage"] == denied.json()["code"].partition(".")[0]
+                assert gate.pending() == []
+    assert arrived(origin) == [b"one", b"two"]
+
+
+def test_what_a_policy_keeps_out_of_the_record_stays_out(impatient: WaitingGate) -> None:
+    """The question on record has neither path nor target; the human who decides sees both."""
+    redact = {"policy": "quiet-v1", "redact": [{"action": "data:**", "fields": ["path", "target"]}]}
+    impatient.write("policies/quiet-v1.yaml", redact)
+    impatient.reload()
+    write(impatient, url="https://origin.test/things/patient-7")
+    (shown,) = impatient.pending()
+    assert shown["operations"][0]["target"] == "origin.test/things/patient-7"
+    assert "patient-7" in shown["request"]
+    (asked,) = impatient.records("approval")
+    assert (asked["target"], asked["request"]) == ("[redacted]", "[redacted]")
+    assert "patient-7" not in json.dumps([asked, *impatient.records()])
+
+
+def test_a_record_that_fails_forwards_nothing_and_wastes_no_question(
+    impatient: WaitingGate, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the question cannot be recorded nobody is asked; when the use cannot, nothing goes on, then or later."""
+    log = impatient.service.gate._chron
+    append = log.append_many
+
+    def failing(records: Any) -> Any:
+        raise ChronError("disk full")
+
+    monkeypatch.setattr(log, "append_many", failing)
+    assert write(impatient).json()["code"] == "gate.audit-unavailable"
+    monkeypatch.setattr(log, "append_many", append)
+    assert impatient.pending() == []
+    write(impatient)
+    impatient.approve(impatient.pending()[0])
+    monkeypatch.setattr(log, "append_many", failing)
+    assert write(impatient).json()["code"] == "gate.audit-unavailable"
+    monkeypatch.setattr(log, "append_many", append)
+    assert write(impatient).status_code == 202
+    assert origin.connections == 0
+
+
+def test_a_yes_that_cannot_be_recorded_does_not_count(
+    impatient: WaitingGate, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The human is told so, and the request still waits; a no counts at once all the same."""
+    write(impatient)
+    (shown,) = impatient.pending()
+    log = impatient.service.gate._chron
+
+    def failing(kind: str, fields: Any) -> Any:
+        raise ChronError("disk full")
+
+    with monkeypatch.context() as full:
+        full.setattr(log, "append", failing)
+        assert impatient.approve(shown).json()["code"] == "gate.audit-unavailable"
+    assert write(impatient).status_code == 202
+    with monkeypatch.context() as full:
+        full.setattr(log, "append", failing)
+        assert impatient.refuse(shown).json()["code"] == "gate.audit-unavailable"
+    assert write(impatient).json()["code"] == "approval.refused"
+    assert origin.connections == 0
 
 
 # --- floods, farewells, stops --------------------------------------------------------------------------
