@@ -21,7 +21,7 @@ from policies.conditions import Truth
 from policies.patterns import Matcher
 from policies.rules import Finding, Rule, Rules, TextRules
 from policies.standing import Boundaries, Standing
-from policies.values import CrossGrant, Hold, Organisation, Outcome, Question, State, TextRef
+from policies.values import Agent, CrossGrant, Hold, Human, Organisation, Outcome, Question, State, TextRef
 from policies.weighing import MatchedText, Weighing, match
 
 MOST_STEPS = 16
@@ -53,7 +53,8 @@ def _forbidding(standing: Standing, question: Question) -> tuple[str, ...]:
     if skill.ref is None:
         return ()
     file = skill.not_allowed.rule.rsplit(":", 2)[0]
-    return (f'add "{action}" to deny of skill {skill.ref.id} ({file}) and raise its version',)
+    then = _another_version(standing, "skill", skill.ref.id)
+    return (f'add "{action}" to deny of skill {skill.ref.id} ({file}) and {then}',)
 
 
 def _next(standing: Standing, question: Question) -> Step | None:
@@ -90,12 +91,10 @@ def _admitted(standing: Standing, question: Question) -> Step | None:
     """Return the step past what the registry forbids; None when nothing is, without words when none is known."""
     agent, human, at = standing.agent, standing.human, question.at
     if standing.inactive(at):
-        if agent.state is State.REVOKED:
-            return "", standing, question
-        freed = replace(standing, agent=replace(agent, state=State.ACTIVE, expires=None))
+        freed = replace(standing, agent=_revived(agent, agent.state_at(at)))
         return _reviving("agent", agent.id, agent.state_at(at), standing.place), freed, question
     if standing.anchor_inactive(at):
-        freed = replace(standing, human=replace(human, state=State.ACTIVE, expires=None))
+        freed = replace(standing, human=_revived(human, human.state_at(at)))
         return _reviving("human", human.id, human.state_at(at), ""), freed, question
     boundaries = standing.boundaries
     for name in (agent.org, human.org):
@@ -107,9 +106,17 @@ def _admitted(standing: Standing, question: Question) -> Step | None:
     return None if into is None else _crossing(standing, question, into)
 
 
+def _revived[O: (Agent, Human)](one: O, state: State) -> O:
+    """Take away what stands in the way now: an end first, and what is written below it after that."""
+    return replace(one, expires=None) if state is State.EXPIRED else replace(one, state=State.ACTIVE)
+
+
 def _reviving(kind: str, name: str, state: State, place: str) -> str:
-    how = 'give it a later "expires"' if state is State.EXPIRED else 'set "state: active"'
-    return f"{how} for {kind} {name}" + (f" ({place})" if place else "")
+    """Say how; "" where it is final."""
+    if state is State.REVOKED:
+        return ""
+    how = 'give a later "expires"' if state is State.EXPIRED else 'give "state: active"'
+    return f"{how} to {kind} {name}" + (f" ({place})" if place else "")
 
 
 def _foreign_to(standing: Standing, question: Question) -> str | None:
@@ -157,7 +164,7 @@ class _Trial:
         if asked := asked_so(line.guard, self.question, Truth.NO):
             return asked[0], self.standing, asked[1]
         kind, name = self._home(self.found)
-        words = f'remove "{line.pattern}" from deny of {kind} {name} ({line.place}) and {self._raise(kind, name)}'
+        words = f'remove "{line.pattern}" from deny of {kind} {name} ({line.place}) and {self._then(kind, name)}'
         # By place: a text that several extend is one text.
         gone = self._edited(lambda text: replace(text, deny=_but(text.deny, line.place)))
         if any(text.ref is not None and text.ref.id == name and _empty(text) for text in gone.rules.policies):
@@ -177,7 +184,7 @@ class _Trial:
         if ref is None:
             words = f'give agent {self.standing.agent.id} a skill that allows "{action}" ({self.found.rule})'
         else:
-            then = self._raise(ref.kind, ref.id)
+            then = self._then(ref.kind, ref.id)
             words = f'add "{action}" to allow of {ref.kind} {ref.id} ({self.found.rule}) and {then}'
         return words, self._edited(lambda each: _allowing(each, rule) if each is text.text else each), self.question
 
@@ -191,7 +198,7 @@ class _Trial:
         if ref is None:
             return None
         later = self._edited(lambda text: replace(text, until=None) if text.ref is ref else text)
-        words = f'give skill {ref.id} a later "until" ({self.found.rule}) and {self._raise(ref.kind, ref.id)}'
+        words = f'give skill {ref.id} a later "until" ({self.found.rule}) and {self._then(ref.kind, ref.id)}'
         return words, later, self.question
 
     def with_the_header(self) -> Step | None:
@@ -210,7 +217,7 @@ class _Trial:
         if limit.most:
             return f"be asked when fewer than {limit.most} uses lie within the last {rule.per}", self.standing, asked
         kind, name = self._home(self.found)
-        words = f'raise "most" of the limit of {kind} {name} ({rule.place}) and {self._raise(kind, name)}'
+        words = f'raise "most" of the limit of {kind} {name} ({rule.place}) and {self._then(kind, name)}'
         raised = self._edited(lambda text: replace(text, limits=_but(text.limits, rule.place)))
         return words, raised, asked
 
@@ -231,19 +238,22 @@ class _Trial:
         kind, _, name = found.reason.partition(" -- ")[0].partition(":")
         return kind, name
 
-    def _raise(self, kind: str, name: str) -> str:
-        """Say what makes another version of a text count."""
-        refs = [(text.ref, text.parts) for text in self.standing.rules.texts if text.ref is not None]
-        extending = [ref.id for ref, parts in refs if (ref.kind, ref.id) != (kind, name) and _among(kind, name, parts)]
-        follow = [f"raise {other} to extend that" for other in extending]
-        follow += (
-            [f"pin agent {self.standing.agent.id} to it"] if kind == "skill" and "@" in self.standing.agent.pin else []
-        )
-        return ", ".join(["raise its version", *follow])
+    def _then(self, kind: str, name: str) -> str:
+        return _another_version(self.standing, kind, name)
 
     def _edited(self, edit: Callable[[TextRules], TextRules]) -> Standing:
         rules = self.standing.rules
         return replace(self.standing, rules=Rules(tuple(map(edit, rules.policies)), edit(rules.skill)))
+
+
+def _another_version(standing: Standing, kind: str, name: str) -> str:
+    """Say what makes another version of a text count for this agent."""
+    refs = [(text.ref, text.parts) for text in standing.rules.texts if text.ref is not None]
+    extending = [ref.id for ref, parts in refs if (ref.kind, ref.id) != (kind, name) and _among(kind, name, parts)]
+    follow = [f"raise {other} to extend that" for other in extending]
+    if kind == "skill" and "@" in standing.agent.pin:
+        follow.append(f"pin agent {standing.agent.id} to it")
+    return ", ".join(["raise its version", *follow])
 
 
 def _among(kind: str, name: str, parts: Iterable[TextRef]) -> bool:

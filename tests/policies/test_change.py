@@ -178,10 +178,19 @@ def test_it_turns_the_decision(texts, expected, build, ask, agents_text) -> None
 
 
 REGISTRY = {
-    "suspended": ("state: suspended", "", ['set "state: active" for agent deploy-bot (agents.yaml:6:3)']),
+    "suspended": ("state: suspended", "", ['give "state: active" to agent deploy-bot (agents.yaml:6:3)']),
     "revoked is final": ("state: revoked", "", []),
-    "anchor": ("", "state: suspended", ['set "state: active" for human alice@acme.test']),
-    "expired": ("expires: '2026-01-01'", "", ['give it a later "expires" for agent deploy-bot (agents.yaml:6:3)']),
+    "anchor": ("", "state: suspended", ['give "state: active" to human alice@acme.test']),
+    "expired": ("expires: '2026-01-01'", "", ['give a later "expires" to agent deploy-bot (agents.yaml:6:3)']),
+    "ended and suspended": (
+        "state: suspended; expires: '2026-01-01'",
+        "",
+        [
+            'give a later "expires" to agent deploy-bot (agents.yaml:6:3)',
+            'give "state: active" to agent deploy-bot (agents.yaml:6:3)',
+        ],
+    ),
+    "a revoked human is final": ("", "state: revoked", []),
     "another organisation": (
         "",
         "org: globex",
@@ -214,7 +223,8 @@ def test_nothing_turns_what_is_no_action(build, ask, skill_text) -> None:
 def test_a_pin_is_part_of_the_change(build, ask, agents_text) -> None:
     """An agent that names a version has to name the new one."""
     rules = build("skill: deploy-v2\nallow: [x]\n", agents=agents_text(agent="skill: deploy-v2@1"))
-    assert rules.explain(ask("y")).change.endswith("and raise its version, pin agent deploy-bot to it")
+    for action in ("x", "y"):
+        assert rules.explain(ask(action)).change.endswith("and raise its version, pin agent deploy-bot to it")
 
 
 def test_several_in_one_line(build, ask) -> None:
