@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chron.body import MAX_BODY_BYTES, canonical, checked
@@ -167,6 +167,7 @@ _LONG = st.sampled_from(["x", "\x1f", "\u20ac", "\U0001f600", "a b", '"', "/%41"
 _TEXT = _LONG | st.text(max_size=30)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.builds(replace, st.just(INBOUND), method=_TEXT, target=_TEXT | _TEXT.map("/{}".format), uri_authority=_TEXT,
               tunnel=st.none()),
