@@ -4,6 +4,7 @@ A decision that cannot be made again is counted with its reason, never skipped a
 
     identity      who acted was not proven, and the proof is in no record
     unnamed       no mapping named the request, or it could not be read
+    humans        somebody was asked for approval and did not give it
     elsewhere     something other than the texts decided: where the request led, another decision point
     ...
 
@@ -25,6 +26,7 @@ from chron.reading import FieldValue, time_text
 from mappings.actions import MAX_ACTION_CHARS
 from policies import BreakGlass, Decision, Policies, Question
 from policies.simulating import Change, Shape, Simulation, Tally, Told, said, shape_of
+from proxy import breakglass
 from proxy.questions import asked_again
 from proxy.records import recorded_reason
 from proxy.uses import Uses, longest_window
@@ -35,7 +37,13 @@ type Then = Callable[[Fields], Policies | None]
 
 _BY_TEXTS = frozenset({"org", "anchor", "policy", "skill", "approval", "exception", "error"})
 """The stages of a decision that texts and registry make when they are asked again."""
-_WITHOUT_QUESTION = {"agent": "identity", "anchor": "identity", "org": "identity", "mapping": "unnamed"}
+_WITHOUT_QUESTION = {
+    "agent": "identity",
+    "anchor": "identity",
+    "org": "identity",
+    "mapping": "unnamed",
+    "approval": "humans",
+}
 """Stage of a decision without a question -> why it cannot be made again."""
 
 
@@ -200,7 +208,7 @@ class Replay:
 
     @cached_property
     def _grants(self) -> dict[str, BreakGlass]:
-        return dict(break_glass_grants(chron.scan(self._path, {"exception"})))
+        return breakglass.grants(record.fields for record in chron.find(self._path, kind="exception"))
 
 
 _NEVER = datetime.min
@@ -251,29 +259,6 @@ def _asked_at(fields: Fields) -> datetime:
 
 def _barred(decision: Decision) -> bool:
     return decision.stage in ("agent", "anchor") or (decision.stage == "org" and decision.code != "org.foreign-target")
-
-
-def break_glass_grants(records: Iterable[Fields]) -> dict[str, BreakGlass]:
-    """Return the break-glass grants that a Chron tells of, by id."""
-    grants: dict[str, BreakGlass] = {}
-    for fields in records:
-        if fields.get("event") != "granted":
-            continue
-        text = {name: str(fields.get(name, "")) for name in _GRANT_FIELDS}
-        grants[text["exception"]] = BreakGlass(
-            text["exception"],
-            text["agent"],
-            text["action"],
-            text["target"],
-            datetime.fromisoformat(text["since"]),
-            datetime.fromisoformat(text["until"]),
-            (text["requested_by"], text["approved_by"]),
-            text["reason"],
-        )
-    return grants
-
-
-_GRANT_FIELDS = ("exception", "agent", "action", "target", "since", "until", "requested_by", "approved_by", "reason")
 
 
 def tallied(decisions: Iterable[tuple[Fields, Again | str]], only: str = "") -> Tally:

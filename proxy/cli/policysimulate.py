@@ -21,10 +21,11 @@ import click
 import chron
 from chron import ChronError, printable
 from mappings.documents import Document
+from policies import Activations
 from policies.drafting import Drafted, compile_drafts
 from policies.expecting import Expected, read_expected, unexpected, unmet
 from policies.loading import read_text, read_texts
-from proxy.bundles import signed_sources
+from proxy.activations import sources_of
 from proxy.cli.asking import ask_gate, gate_url, human_token, human_token_option
 from proxy.cli.chron import when
 from proxy.cli.options import (
@@ -47,6 +48,7 @@ _MOST_LINES = 40
 _WHY = {
     "identity": "the agent was not proven, and what it presented is in no record",
     "unnamed": "no mapping named the request, or it could not be read",
+    "humans": "a human was asked for approval and did not give it",
     "elsewhere": "something other than skills and policies decided",
     "inputs not recorded": "the record does not say what the decision hung on",
     "target redacted": "the target was kept out of the record",
@@ -151,27 +153,24 @@ def _expected(path: Path | None) -> list[Expected]:
 def _trial(
     config: Config, path: Path, new: Sequence[Path], *, only: bool, agents_file: Path | None, then: bool
 ) -> Trial:
-    agents, texts = _texts(config, agents_file)
+    sources = sources_of(config)
+    agents, texts = read_texts(agents_file or config.agents, sources)
     drafts = read_texts(None, new)[1] if new else []
     if new and not drafts:
         fail(f"{new[0]}: holds no skill and no policy; name a *.yaml or a folder of them", EXIT_USAGE)
     seen = chron.seen(path)
+    others = Activations() if only else sources.activations
+    kept = [] if only else texts
 
     def drafted(registry: Document) -> Drafted:
-        return compile_drafts(registry, [] if only else texts, drafts, seen=seen)
+        return compile_drafts(registry, kept, drafts, seen=seen, activations=others)
 
     now = datetime.now(UTC)
+    registry = agents or read_text(config.agents)
     if then:
-        registries = Registries(path, lambda registry: drafted(registry).policies)
-        return Trial(path, drafted(agents), now, now, registry="then", then=registries)
-    return Trial(path, drafted(agents), now, now, registry="other" if agents_file else "now")
-
-
-def _texts(config: Config, agents_file: Path | None) -> tuple[Document, list[Document]]:
-    """Return the registry and the texts that are in force."""
-    path = agents_file or config.agents
-    agents, texts = read_texts(path, signed_sources(config))
-    return agents or read_text(path), texts
+        registries = Registries(path, lambda one: drafted(one).policies)
+        return Trial(path, drafted(registry), now, now, registry="then", then=registries)
+    return Trial(path, drafted(registry), now, now, registry="other" if agents_file else "now")
 
 
 def _beginning(path: Path) -> datetime:
