@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal
 
+from mappings.documents import Document
 from policies.conditions import is_cut
 from policies.deciding import Policies
 from policies.patterns import RESERVED_SEGMENTS
@@ -115,6 +116,22 @@ type _Key = tuple[str, str]
 """An action and the place of the line that permits it now; "" for what was denied."""
 
 
+def entries_of(texts: Iterable[Document]) -> Entries:
+    """Return the lines of texts by place."""
+    return {
+        str(text.place([name, index])): (name, entry)
+        for text in texts
+        for name in ("allow", "approve")
+        for index, entry in enumerate(listed(text, name))
+    }
+
+
+def listed(text: Document, name: str) -> list[Any]:
+    """Return one list of a text as it is written; empty when it has none."""
+    found = text.value.get(name) if isinstance(text.value, dict) else None
+    return found if isinstance(found, list) else []
+
+
 def learn(
     policies: Policies, agent: str, observed: Iterable[Observed], entries: Entries, *, risky: Risky = "approve"
 ) -> Lesson:
@@ -134,9 +151,9 @@ def learn(
         else:
             _gather(groups.setdefault((each.question.action, place), {}), each)
     for (action, place), evidence in sorted(groups.items()):
-        listed, base = _written(entries, place)
-        for line in _lines(action, listed == "approve", base, list(evidence.values()), risky):
-            omitted = line.risks and risky == "omit" and listed != "approve"
+        kind, base = _written(entries, place)
+        for line in _lines(action, kind == "approve", base, list(evidence.values()), risky):
+            omitted = line.risks and risky == "omit" and kind != "approve"
             (lesson.omitted if omitted else lesson.lines).append(line)
     lesson.lines += _also_held(standing, lesson.lines, groups, entries)
     return lesson
@@ -155,8 +172,8 @@ def _also_held(standing: Standing, lines: Sequence[Line], groups: Iterable[_Key]
 
 def _written(entries: Entries, place: str) -> tuple[str, Mapping[str, Any]]:
     """Return the list that a line stands in and what is written there; of no line at all, an allow without more."""
-    listed, base = entries[place] if place else ("allow", {})
-    return listed, base if isinstance(base, dict) else {}
+    kind, base = entries[place] if place else ("allow", {})
+    return kind, base if isinstance(base, dict) else {}
 
 
 def _without_reason(base: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,6 +299,3 @@ def _targets(seen: Sequence[str]) -> tuple[bool, list[str]]:
 def _bound(target: str, depth: int) -> str:
     segments = target.split("/")
     return target if len(segments) <= depth else "/".join([*segments[:depth], "*"])
-
-
-__all__: Sequence[str] = ["Entries", "Evidence", "Lesson", "Line", "Observed", "Risky", "learn", "risks_of"]

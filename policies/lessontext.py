@@ -22,6 +22,7 @@ from policies.learning import Evidence, Lesson, Line
 from policies.values import Agent, Question
 
 _PLAIN = re.compile(r"[a-z][a-z0-9_-]*")
+_BEYOND_ASCII = re.compile(r"[^\x20-\x7e]")
 _WORDS = frozenset({"yes", "no", "on", "off", "true", "false", "null"})
 """Keys that some reader of YAML takes for something other than text."""
 _KEPT_LISTS = ("deny", "require", "limits")
@@ -118,12 +119,15 @@ def written(value: Any) -> str:
             return f"{{{inner}}}"
         case list() | tuple():
             return f"[{', '.join(written(each) for each in value)}]"
+        case str():
+            # All in ASCII; not as JSON has it, whose two halves of a character YAML takes for two characters.
+            return _BEYOND_ASCII.sub(lambda found: rf"\U{ord(found[0]):08x}", json.dumps(value, ensure_ascii=False))
         case _:
-            return json.dumps(value, ensure_ascii=True)
+            return json.dumps(value)
 
 
 def _key(name: str) -> str:
-    return name if _PLAIN.fullmatch(name) and name not in _WORDS else json.dumps(name)
+    return name if _PLAIN.fullmatch(name) and name not in _WORDS else written(name)
 
 
 # --- tests ---
@@ -218,6 +222,3 @@ def _never(lesson: Lesson, tester: str) -> Iterator[dict[str, Any]]:
     seen = {name for line in allowed for name in line.entry.get("when", {}).get("environment", ("production",))}
     if allowed and "production" not in seen:
         yield {"agents": [tester], "actions": ["**"], "environment": "production", "why": "it was never seen there"}
-
-
-__all__: Sequence[str] = ["Heading", "skill_text", "tests_text", "written"]

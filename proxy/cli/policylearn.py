@@ -10,7 +10,7 @@ human to read them, to move them, and to put them in force. Exit 0 when they are
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import click
 
@@ -19,7 +19,7 @@ from chron import ChronError, Record, printable
 from mappings.documents import Document, read_document
 from policies import Policies, PolicyError, Sources
 from policies.drafting import compile_drafts
-from policies.learning import Entries, Lesson, Observed, Risky
+from policies.learning import Entries, Lesson, Observed, Risky, entries_of, listed
 from policies.learning import learn as lesson_of
 from policies.lessontext import Heading, skill_text, tests_text
 from policies.loading import read_text, read_texts
@@ -30,7 +30,6 @@ from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, locate
 from proxy.config import Config, load_config, why
 from proxy.questions import asked_again
 
-_LISTS = ("allow", "approve")
 _KEPT = ("deny", "require", "limits")
 _BY_RULES = ("policy", "skill", "approval")
 
@@ -102,12 +101,7 @@ class _Site:
         self.texts: list[Document] = [*texts, *self.sources.documents]
         self.seen: Mapping[TextKey, str] = chron.seen(path)
         self.policies: Policies = self.compiled([])
-        self.entries: Entries = {
-            str(document.place([name, index])): (name, entry)
-            for document in self.texts
-            for name in _LISTS
-            for index, entry in enumerate(_listed(document, name))
-        }
+        self.entries: Entries = entries_of(self.texts)
 
     def compiled(self, drafts: Sequence[Document]) -> Policies:
         """Return the policies, with drafts; raises PolicyError."""
@@ -125,15 +119,10 @@ class _Site:
         if missing:
             fail(f"the text of {missing[0]} is in no file, so what it denies would be lost; put its file back")
         parts = [documents[ref.digest] for ref in rules.parts]
-        kept = {name: [entry for part in parts for entry in _listed(part, name)] for name in _KEPT}
+        kept = {name: [entry for part in parts for entry in listed(part, name)] for name in _KEPT}
         own = parts[0].value if parts else {}
         ends = str(own.get("until", "")) if isinstance(own, dict) else ""
         return Heading(one, skill, max(versions, default=0) + 1, since, until, kept, ends)
-
-
-def _listed(document: Document, name: str) -> list[Any]:
-    listed = document.value.get(name) if isinstance(document.value, dict) else None
-    return listed if isinstance(listed, list) else []
 
 
 def _observed(records: Iterator[Record], denied: bool) -> Iterator[Observed]:
