@@ -78,15 +78,6 @@ def read_texts(agents_file: Path | None, policy_paths: PolicyPaths) -> tuple[Doc
     return agents, [*rules, *sources.documents]
 
 
-def read_text(path: Path) -> Document:
-    """Return one file as a document; raise PolicyError."""
-    faults: list[Fault] = []
-    document = _document(path, faults, "check the path")
-    if document is None:
-        raise PolicyError(faults)
-    return document
-
-
 def read_tests(paths: Sequence[Path]) -> list[Document]:
     """Return the files of tests among files and folders, read and not checked; raise CasesError."""
     faults: list[Fault] = []
@@ -141,6 +132,15 @@ def _sources(policy_paths: PolicyPaths) -> Sources:
     return policy_paths if isinstance(policy_paths, Sources) else Sources(policy_paths)
 
 
+def read_text(path: Path) -> Document:
+    """Return one file as a document; raise PolicyError."""
+    faults: list[Fault] = []
+    document = _document(path, faults, "check the path")
+    if document is None:
+        raise PolicyError(faults)
+    return document
+
+
 def _files(paths: Sequence[Path], agents_file: Path | None, faults: list[Fault]) -> Iterator[Path]:
     read = {agents_file.resolve()} if agents_file else set()
     for path in paths:
@@ -159,6 +159,11 @@ def _files(paths: Sequence[Path], agents_file: Path | None, faults: list[Fault])
                 _fault(faults, file, f'only "*.yaml" is read; rename it to "{file.stem}.yaml"')
             elif file.suffix.lower() == BUNDLE_SUFFIX:
                 _fault(faults, file, 'is a bundle, which is not looked for in folders; name it in "policies"')
+
+
+def _registry(path: Path, faults: list[Fault]) -> Document | None:
+    missing = 'create it with "claiim agent add" or "claiim init"'
+    return _document(path, faults, missing, times_larger=REGISTRY_TIMES_LARGER)
 
 
 def _look_for_rules(file: Path, faults: list[Fault]) -> None:

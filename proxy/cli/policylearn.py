@@ -96,9 +96,8 @@ class _Site:
 
     def __init__(self, config: Config, path: Path) -> None:
         self.sources: Sources = sources_of(config)
-        registry, texts = read_texts(config.agents, self.sources.paths)
+        registry, self.texts = read_texts(config.agents, self.sources)
         self.registry = registry or read_text(config.agents)
-        self.texts: list[Document] = [*texts, *self.sources.documents]
         self.seen: Mapping[TextKey, str] = chron.seen(path)
         self.policies: Policies = self.compiled([])
         self.entries: Entries = entries_of(self.texts)

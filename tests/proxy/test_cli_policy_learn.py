@@ -95,6 +95,14 @@ def test_the_risky_ones_stand_at_the_top(gate: LiveGate) -> None:
     ]
 
 
+def test_its_tests_run_where_it_was_written(gate: LiveGate) -> None:
+    """`claiim policy test` takes a draft beside its tests for part of the site, and the site loads nothing of it."""
+    assert learn().exit_code == 0
+    result = run("test", "learned")
+    assert result.exit_code == 0, result.output
+    assert "0 failed" in result.output or "passed" in result.output
+
+
 def test_it_is_enough_and_its_tests_pass(gate: LiveGate) -> None:
     """Tried on the past that it was learned from, nothing flips but what a human is to approve; every test passes."""
     assert learn().exit_code == 0
