@@ -86,6 +86,11 @@ class Line:
         return sum(each.count for each in self.evidence)
 
     @property
+    def newest(self) -> Evidence:
+        """What was seen last."""
+        return max(self.evidence, key=lambda each: each.last)
+
+    @property
     def risks(self) -> tuple[str, ...]:
         """Why it is risky."""
         return tuple(sorted({risk for each in self.evidence for risk in each.risks}))

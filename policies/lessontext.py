@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from policies.learning import Evidence, Lesson, Line
+from policies.learning import Lesson, Line
 from policies.values import Agent, Question
 
 _PLAIN = re.compile(r"[a-z][a-z0-9_-]*")
@@ -63,7 +63,7 @@ def _head(lesson: Lesson, heading: Heading) -> Iterator[str]:
         yield "# LOOK AT THESE BEFORE ANYBODY PUTS THIS IN FORCE:"
         for line in risky:
             where = "left out" if line in lesson.omitted else "under approve" if line.approve else "under allow"
-            risks, record = ", ".join(line.risks), line.evidence[-1].record
+            risks, record = ", ".join(line.risks), line.newest.record
             yield f"#   {line.action}  {risks}  {_times(line.count)}  {record}  {where}"
     denied = [line for line in lesson.lines if line.denied]
     if denied:
@@ -104,8 +104,8 @@ def _entry(line: Line) -> dict[str, Any]:
     entry = {"action": line.action, **line.entry}
     if not line.evidence:
         return {**entry, "why": "as it is now"}
-    first, last = min(each.first for each in line.evidence), max(each.last for each in line.evidence)
-    why = f"seen {_times(line.count)}, {first:%Y-%m-%d} to {last:%Y-%m-%d}, last in {line.evidence[-1].record}"
+    first, newest = min(each.first for each in line.evidence), line.newest
+    why = f"seen {_times(line.count)}, {first:%Y-%m-%d} to {newest.last:%Y-%m-%d}, last in {newest.record}"
     if line.denied:
         why = f"DENIED when {why}"
     return {**entry, "why": f"{why}; {', '.join(line.risks)}" if line.risks else why}
@@ -160,14 +160,13 @@ def _cases(lesson: Lesson, tester: str, skill: str) -> Iterator[dict[str, Any]]:
     for line in lesson.lines:
         if not line.evidence or line.denied:
             continue
-        newest = max(line.evidence, key=lambda each: each.last)
-        yield _case(line, newest, tester, skill)
+        yield _case(line, tester, skill)
     yield from (_elsewhere(line, tester) for line in lesson.lines if _bounded(line, lesson))
 
 
-def _case(line: Line, newest: Evidence, tester: str, skill: str) -> dict[str, Any]:
-    question = newest.question
-    case = {"name": f"{line.action} as in {newest.record}", **_asked(question, tester)}
+def _case(line: Line, tester: str, skill: str) -> dict[str, Any]:
+    question = line.newest.question
+    case = {"name": f"{line.action} as in {line.newest.record}", **_asked(question, tester)}
     if line.approve:
         # Nobody has said yes in the test, so it waits.
         case.pop("approvers", None)
@@ -203,7 +202,7 @@ def _bounded(line: Line, lesson: Lesson) -> bool:
 
 
 def _elsewhere(line: Line, tester: str) -> dict[str, Any]:
-    asked = _asked(line.evidence[-1].question, tester)
+    asked = _asked(line.newest.question, tester)
     return {"name": f"{line.action} anywhere else", **asked, "target": "elsewhere/than-was-seen", "expect": "DENY"}
 
 

@@ -47,18 +47,10 @@ class Told:
     code: str
     rule: str
 
-    @property
-    def went_on(self) -> bool:
-        """Say whether the call went on to its target."""
-        return self.outcome == Outcome.ALLOW.value or self.outcome.endswith(OBSERVED)
-
-
-OBSERVED = " observed"
-
 
 def said(outcome: str, mode: str) -> str:
     """Return what became of a call in one word, or two where a denial did not stop it."""
-    return outcome + OBSERVED if outcome != Outcome.ALLOW.value and mode == Mode.OBSERVE.value else outcome
+    return f"{outcome} observed" if outcome != Outcome.ALLOW.value and mode == Mode.OBSERVE.value else outcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,7 @@ class Replay:
     def _again(self, fields: Fields) -> Again | str:
         obeyed = self._set_of(fields)
         if obeyed is None:
+            self._as_then(fields, self._obeyed)
             return "agents of then"
         again = _left_out(fields, obeyed.policies) or self._asked(fields, obeyed)
         if not isinstance(again, str) and not self._standing and _barred(again.decision):

@@ -112,7 +112,7 @@ def simulate(
         fail("--then and --agents-file name two registries; keep one", EXIT_USAGE)
     config = load_config(config_path)
     path = chron_path or config.chron
-    token = _token(record, token_file, agent)
+    token = _token(token_file, partial=bool(agent or only or agents_file or chron_path)) if record else ""
     expected = _expected(expect)
     try:
         trial = _trial(config, path, new, only=only, agents_file=agents_file, then=then)
@@ -137,12 +137,11 @@ def simulate(
         raise SystemExit(EXIT_DENY)
 
 
-def _token(record: bool, token_file: Path | None, agent: str) -> str:
-    if not record:
-        return ""
+def _token(token_file: Path | None, *, partial: bool) -> str:
     refuse_gated_caller("claiim policy simulate --record")
-    if agent:
-        fail("--record vouches for what a change does to all agents; leave --agent out", EXIT_USAGE)
+    if partial:
+        options = "--agent, --only, --agents-file and --chron"
+        fail(f"--record vouches for what a change does to this site; leave out {options}", EXIT_USAGE)
     return human_token(token_file)
 
 
@@ -232,4 +231,6 @@ def _print_totals(report: Report) -> None:
         click.echo(f"{report['other_reasons']} of those have another reason; --reasons shows them")
     for name, count in report["not_decided"].items():
         click.echo(f"{count} not decided again: {_WHY.get(name, name)}")
+    if report["erased"]:
+        click.echo(f"{report['erased']} records of the Chron were erased; whether they were decisions nobody can tell")
     click.echo(f"report {digest_of(report)}")

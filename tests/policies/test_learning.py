@@ -152,6 +152,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(values)
 def test_what_is_written_reads_as_it_was(value: Any) -> None:
     """Every value that a text can hold comes back from its line, and the line is ASCII."""
@@ -187,7 +188,7 @@ skills = st.fixed_dictionaries(
 _STRENGTH = {"DENY": 0, "HOLD": 1, "ALLOW": 2}
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(skills, st.lists(questions, max_size=8), st.lists(questions, max_size=8), st.sampled_from(["approve", "allow"]))
 def test_what_was_learned_is_enough_and_never_more(
     build: Callable[..., Policies], skill: dict[str, Any], seen: list[Question], others: list[Question], risky: Any
