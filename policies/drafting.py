@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from mappings.documents import Document, DocumentError, Fault, parse
+from mappings.documents import Document, DocumentError, Fault
 from policies.compiling import compile_policies
 from policies.deciding import Policies
+from policies.reading import read_file
 from policies.rulebook import Activations, Seen
 from policies.schema import PolicyFile, SkillFile
 from policies.values import PolicyError, TextRef
@@ -93,9 +94,9 @@ def reference(document: Document) -> TextRef | None:
     """Return which version of which text a document is, None when it is none; raise PolicyError for its faults."""
     keys = document.value if isinstance(document.value, dict) else {}
     if "skill" in keys:
-        skill = parse(document, SkillFile, error=PolicyError)
+        skill = read_file(document, SkillFile)
         return TextRef("skill", skill.skill, skill.version, document.digest)
     if "policy" in keys:
-        policy = parse(document, PolicyFile, error=PolicyError)
+        policy = read_file(document, PolicyFile)
         return TextRef("policy", policy.policy, policy.version, document.digest)
     return None

@@ -18,12 +18,12 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from mappings.documents import Document, parse
+from mappings.documents import Document
 from policies.conditionschema import Entry
 from policies.patterns import Matcher, read_action
+from policies.reading import read_file
 from policies.schema import Globs, Pattern, PersonGlobs
 from policies.simulating import Change, Seen
-from policies.values import PolicyError
 
 type _Said = Literal["ALLOW", "DENY", "HOLD", "DENY observed", "HOLD observed"]
 
@@ -76,7 +76,7 @@ class _Expectations(Entry):
 
 def read_expected(document: Document) -> list[Expected]:
     """Return the expectations of a file; raise PolicyError with every fault."""
-    file = parse(document, _Expectations, error=PolicyError)
+    file = read_file(document, _Expectations)
     return [
         Expected(
             str(document.place(["flips", index])),

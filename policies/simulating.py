@@ -47,18 +47,10 @@ class Told:
     code: str
     rule: str
 
-    @property
-    def went_on(self) -> bool:
-        """Say whether the call went on to its target."""
-        return self.outcome == Outcome.ALLOW.value or self.outcome.endswith(OBSERVED)
-
-
-OBSERVED = " observed"
-
 
 def said(outcome: str, mode: str) -> str:
     """Return what became of a call in one word, or two where a denial did not stop it."""
-    return outcome + OBSERVED if outcome != Outcome.ALLOW.value and mode == Mode.OBSERVE.value else outcome
+    return f"{outcome} observed" if outcome != Outcome.ALLOW.value and mode == Mode.OBSERVE.value else outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +148,7 @@ def shape_of(policies: Policies, agent: str, action: str) -> Shape:
 def _read(standing: Standing, matched: Matched) -> Iterator[str]:
     if any(organisation.owns for organisation in standing.boundaries.organisations.values()):
         yield "target"
-    for text in (*matched.policies, matched.skill):
+    for text in matched.texts:
         yield from (f"header.{requirement.header}" for requirement in text.require)
         for guard in _guards(text):
             yield from (condition.name for condition in (*guard.when, *guard.unless))
@@ -164,7 +156,7 @@ def _read(standing: Standing, matched: Matched) -> Iterator[str]:
 
 def _ends(standing: Standing, matched: Matched) -> bool:
     """Say whether something that these questions meet has an end."""
-    texts = (*matched.policies, matched.skill)
+    texts = matched.texts
     ends = [standing.agent.expires, standing.human.expires, *(text.text.until for text in texts)]
     ends += [guard.until for text in texts for guard in _guards(text)]
     return any(ends) or bool(standing.boundaries.grants)

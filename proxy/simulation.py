@@ -4,6 +4,7 @@ A decision that cannot be made again is counted with its reason, never skipped a
 
     identity      who acted was not proven, and the proof is in no record
     unnamed       no mapping named the request, or it could not be read
+    humans        somebody was asked for approval and did not give it
     elsewhere     something other than the texts decided: where the request led, another decision point
     ...
 
@@ -36,7 +37,13 @@ type Then = Callable[[Fields], Policies | None]
 
 _BY_TEXTS = frozenset({"org", "anchor", "policy", "skill", "approval", "exception", "error"})
 """The stages of a decision that texts and registry make when they are asked again."""
-_WITHOUT_QUESTION = {"agent": "identity", "anchor": "identity", "org": "identity", "mapping": "unnamed"}
+_WITHOUT_QUESTION = {
+    "agent": "identity",
+    "anchor": "identity",
+    "org": "identity",
+    "mapping": "unnamed",
+    "approval": "humans",
+}
 """Stage of a decision without a question -> why it cannot be made again."""
 
 
@@ -148,6 +155,7 @@ class Replay:
     def _again(self, fields: Fields) -> Again | str:
         obeyed = self._set_of(fields)
         if obeyed is None:
+            self._as_then(fields, self._obeyed)
             return "agents of then"
         again = _left_out(fields, obeyed.policies) or self._asked(fields, obeyed)
         if not isinstance(again, str) and not self._standing and _barred(again.decision):
@@ -201,7 +209,7 @@ class Replay:
 
     @cached_property
     def _grants(self) -> dict[str, BreakGlass]:
-        return grants(chron.scan(self._path, {"exception"}))
+        return grants(record.fields for record in chron.find(self._path, kind="exception"))
 
 
 _NEVER = datetime.min

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
+import chron
 from chron.reading import time_text
 from policies import TextRef
 from policies.drafting import Drafted
@@ -71,6 +72,7 @@ class Trial:
             "flips": sum(seen.count for seen in flips.values()),
             "other_reasons": sum(seen.count for change, seen in tally.changes.items() if not change.flips),
             "not_decided": dict(sorted(tally.left_out.items())),
+            "erased": chron.erased(self.path),
             "changes": [_described(change, seen) for change, seen in sorted(shown.items(), key=_order)],
         }
 

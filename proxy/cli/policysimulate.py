@@ -21,10 +21,11 @@ import click
 import chron
 from chron import ChronError, printable
 from mappings.documents import Document
+from policies import Activations
 from policies.drafting import Drafted, compile_drafts
 from policies.expecting import Expected, read_expected, unexpected, unmet
 from policies.loading import read_text, read_texts
-from proxy.bundles import signed_sources
+from proxy.activations import sources_of
 from proxy.cli.asking import ask_gate, gate_url, human_token, human_token_option
 from proxy.cli.chron import when
 from proxy.cli.options import (
@@ -47,6 +48,7 @@ _MOST_LINES = 40
 _WHY = {
     "identity": "the agent was not proven, and what it presented is in no record",
     "unnamed": "no mapping named the request, or it could not be read",
+    "humans": "a human was asked for approval and did not give it",
     "elsewhere": "something other than skills and policies decided",
     "inputs not recorded": "the record does not say what the decision hung on",
     "target redacted": "the target was kept out of the record",
@@ -110,7 +112,7 @@ def simulate(
         fail("--then and --agents-file name two registries; keep one", EXIT_USAGE)
     config = load_config(config_path)
     path = chron_path or config.chron
-    token = _token(record, token_file, agent)
+    token = _token(token_file, partial=bool(agent or only or agents_file or chron_path)) if record else ""
     expected = _expected(expect)
     try:
         trial = _trial(config, path, new, only=only, agents_file=agents_file, then=then)
@@ -135,12 +137,11 @@ def simulate(
         raise SystemExit(EXIT_DENY)
 
 
-def _token(record: bool, token_file: Path | None, agent: str) -> str:
-    if not record:
-        return ""
+def _token(token_file: Path | None, *, partial: bool) -> str:
     refuse_gated_caller("claiim policy simulate --record")
-    if agent:
-        fail("--record vouches for what a change does to all agents; leave --agent out", EXIT_USAGE)
+    if partial:
+        options = "--agent, --only, --agents-file and --chron"
+        fail(f"--record vouches for what a change does to this site; leave out {options}", EXIT_USAGE)
     return human_token(token_file)
 
 
@@ -151,27 +152,24 @@ def _expected(path: Path | None) -> list[Expected]:
 def _trial(
     config: Config, path: Path, new: Sequence[Path], *, only: bool, agents_file: Path | None, then: bool
 ) -> Trial:
-    agents, texts = _texts(config, agents_file)
+    sources = sources_of(config)
+    agents, texts = read_texts(agents_file or config.agents, sources)
     drafts = read_texts(None, new)[1] if new else []
     if new and not drafts:
         fail(f"{new[0]}: holds no skill and no policy; name a *.yaml or a folder of them", EXIT_USAGE)
     seen = chron.seen(path)
+    others = Activations() if only else sources.activations
+    kept = [] if only else texts
 
     def drafted(registry: Document) -> Drafted:
-        return compile_drafts(registry, [] if only else texts, drafts, seen=seen)
+        return compile_drafts(registry, kept, drafts, seen=seen, activations=others)
 
     now = datetime.now(UTC)
+    registry = agents or read_text(config.agents)
     if then:
-        registries = Registries(path, lambda registry: drafted(registry).policies)
-        return Trial(path, drafted(agents), now, now, registry="then", then=registries)
-    return Trial(path, drafted(agents), now, now, registry="other" if agents_file else "now")
-
-
-def _texts(config: Config, agents_file: Path | None) -> tuple[Document, list[Document]]:
-    """Return the registry and the texts that are in force."""
-    path = agents_file or config.agents
-    agents, texts = read_texts(path, signed_sources(config))
-    return agents or read_text(path), texts
+        registries = Registries(path, lambda one: drafted(one).policies)
+        return Trial(path, drafted(registry), now, now, registry="then", then=registries)
+    return Trial(path, drafted(registry), now, now, registry="other" if agents_file else "now")
 
 
 def _beginning(path: Path) -> datetime:
@@ -233,4 +231,6 @@ def _print_totals(report: Report) -> None:
         click.echo(f"{report['other_reasons']} of those have another reason; --reasons shows them")
     for name, count in report["not_decided"].items():
         click.echo(f"{count} not decided again: {_WHY.get(name, name)}")
+    if report["erased"]:
+        click.echo(f"{report['erased']} records of the Chron were erased; whether they were decisions nobody can tell")
     click.echo(f"report {digest_of(report)}")

@@ -18,7 +18,7 @@ import click
 
 from mappings import Document, load_mappings
 from mappings.vocabulary import VOCABULARY
-from policies.loading import BUNDLE_SUFFIX, TESTS, read_tests, read_texts
+from policies.loading import BUNDLE_SUFFIX, TESTS, files_of_tests, read_tests, read_texts
 from policies.testing import Report, run_tests
 from policies.testschema import CasesError
 from proxy.bundles import signed_sources
@@ -65,6 +65,7 @@ def test(
 
 def _tested(config: Config, site: bool, paths: Sequence[Path]) -> Report:
     agents, rules = read_texts(config.agents, signed_sources(config)) if site else _beside(paths)
+    rules += _drafts(paths, rules) if site else []
     paper = Paper(lambda: load_mappings(config.mappings, config.catalogues), config.proxy.max_body_bytes)
     try:
         tests = read_tests(paths)
@@ -81,6 +82,14 @@ def _beside(paths: Sequence[Path]) -> tuple[Document | None, list[Document]]:
     folders = list(dict.fromkeys(path if path.is_dir() else path.parent for path in paths))
     registries = [folder / "agents.yaml" for folder in folders if (folder / "agents.yaml").is_file()]
     return read_texts(next(iter(registries), None), folders)
+
+
+def _drafts(paths: Sequence[Path], loaded: Sequence[Document]) -> list[Document]:
+    """Read the text beside each file of tests that the site does not load: NAME.yaml, of NAME.test.yaml."""
+    known = {Path(document.source).resolve() for document in loaded}
+    tests = [path for path in files_of_tests(paths) if path.name.endswith(TESTS)]
+    texts = [path.with_name(f"{path.name.removesuffix(TESTS)}.yaml") for path in tests]
+    return read_texts(None, [text for text in texts if text.is_file() and text.resolve() not in known])[1]
 
 
 def _words() -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from policies import BreakGlass
 from policies.simulating import Tally
+from proxy.breakglass import AgentException, fields_of
 from proxy.simulation import Replay, tallied
 from support.history import BEGIN, REGISTRY, History, texts
 
@@ -91,19 +92,10 @@ def test_an_exception_is_part_of_the_past(history: History) -> None:
     """A grant that two humans made is found in the log and counts for the calls made under it."""
     history.ask("infra:destroy", exceptions=(grant(),))
     one = grant()
-    history.note(
-        "exception",
-        event="granted",
-        exception=one.id,
-        agent=one.agent,
-        action=one.action,
-        target=one.target,
-        since=one.since.isoformat(),
-        until=one.until.isoformat(),
-        requested_by=one.by[0],
-        approved_by=one.by[1],
-        reason=one.reason,
+    asked = AgentException(
+        one.id, one.agent, one.action, one.target, 50, one.reason, one.by[0], BEGIN, approved_by=one.by[1], since=BEGIN
     )
+    history.note("exception", **fields_of("granted", asked))
     tally = simulated(history, SKILL)
     assert (tally.decided, tally.changes) == (1, {})
 
