@@ -26,6 +26,7 @@ from aiohttp.hdrs import VIA
 from policies import Decision, Question
 from proxy.config import ConfigError, PdpConfig, why
 from proxy.records import NOTHING_NAMED
+from proxy.secretfiles import read_token
 
 _log = logging.getLogger(__name__)
 
@@ -78,19 +79,6 @@ def evaluation(decision: Decision, question: Question | None, unnamed: str, at: 
         "resource": {"type": "target", "id": question.target if question else "", "properties": resource},
         "context": {"time": at.isoformat(timespec="milliseconds")},
     }
-
-
-def read_token(path: Path) -> str:
-    """Return the bearer token in a file; raises ConfigError when there is none."""
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise ConfigError.plain(f"{path}: cannot read: {why(error)}; write the token there") from None
-    except UnicodeDecodeError:
-        text = ""
-    if not text or not text.isprintable() or " " in text:
-        raise ConfigError.plain(f"{path}: not a token; write one line of printable ASCII without blanks")
-    return text
 
 
 class Pdp:
