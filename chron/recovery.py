@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 MARK_EVERY_RECORDS = 100_000
 _MOST_TRACKED = 100_000
+_OF_REQUESTS = frozenset({"wire", "forward"})
+"""The channels whose decisions have outcomes: requests, by whichever proxy they are forwarded."""
 
 _LAST_BOUND = """
 SELECT seq, body->>'$.event', body->>'$.resolved_to' FROM chron
@@ -19,7 +21,7 @@ WHERE kind = 'lifecycle' AND body->>'$.resolved_to' IS NOT NULL ORDER BY seq DES
 
 _WITHOUT_OUTCOME = """
 SELECT d.seq, d.id FROM chron AS d
-WHERE d.seq > ? AND d.kind = 'decision' AND d.channel = 'wire'
+WHERE d.seq > ? AND d.kind = 'decision' AND d.channel IN ('wire', 'forward')
   AND NOT EXISTS (SELECT 1 FROM chron AS o WHERE o.ref = d.id AND o.kind = 'outcome')
 ORDER BY d.seq"""
 
@@ -63,7 +65,7 @@ class Unresolved:
         """Take notice of a record that is now durable."""
         if kind == "outcome":
             self._seqs.pop(str(fields.get("ref")), None)
-        elif kind == "decision" and fields.get("channel") == "wire":
+        elif kind == "decision" and fields.get("channel") in _OF_REQUESTS:
             if len(self._seqs) >= _MOST_TRACKED and self._frozen_at is None:
                 # Somebody never writes outcomes. Stop counting; the next opening reads from here.
                 self._frozen_at = self.resolved_to(seq - 1)

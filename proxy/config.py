@@ -119,6 +119,12 @@ def _is_web_address(text: str) -> str:
     return text
 
 
+def _is_base_address(text: str) -> str:
+    if not _WEB_ADDRESS.fullmatch(text) or "?" in text:
+        raise ValueError(f'"{text}" is not where a PDP is; write for example "https://pdp.acme.test"')
+    return text
+
+
 def _names_each_host_once(table: object) -> object:
     """Refuse two spellings of one host: the last would silently win."""
     seen: dict[str, str] = {}
@@ -254,6 +260,17 @@ class _BundlesSection(_Section):
     require: bool = False
 
 
+class _PdpSection(_Section):
+    url: Annotated[str, AfterValidator(_is_base_address)]
+    token_file: str | None = None
+    ca: str | None = None
+    timeout_s: Annotated[int, Field(ge=1, le=30)] = 2
+
+
+class _ForwardAuthSection(_Section):
+    token_file: str
+
+
 class _File(_Section):
     version: Annotated[int, Field(ge=1, le=1)]
     proxy: _ProxySection = _ProxySection()
@@ -271,6 +288,8 @@ class _File(_Section):
     resolve: Annotated[dict[HostText, _ResolveEntry], BeforeValidator(_names_each_host_once)] = {}
     activation: _ActivationSection = _ActivationSection()
     bundles: Annotated[_BundlesSection, AfterValidator(_needs_keys)] = _BundlesSection()
+    pdp: _PdpSection | None = None
+    forward_auth: _ForwardAuthSection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -403,6 +422,20 @@ class BundlesConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PdpConfig:
+    """An external policy decision point that has to allow what our rules allow."""
+
+    url: str
+    """Where its AuthZEN endpoints are, without the path of one."""
+    token: Path | None
+    """The file of the bearer token it knows us by."""
+    ca: Path | None
+    """What vouches for its certificate, where the system's roots do not."""
+    timeout_s: int
+    """How long an answer may take, connecting included; then the request is denied."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """Everything the gate is told; built once, never changed."""
 
@@ -428,6 +461,9 @@ class Config:
     activation: ActivationConfig = ActivationConfig()
     bundles: BundlesConfig = BundlesConfig()
     approvals: ApprovalsConfig = field(default_factory=ApprovalsConfig)
+    pdp: PdpConfig | None = None
+    forward_auth_token: Path | None = None
+    """The file of the token by which a fleet proxy may ask about requests that it forwards; without it none may."""
 
     @property
     def operator_token(self) -> Path:
@@ -531,6 +567,8 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         ),
         bundles=BundlesConfig(tuple(folder / name for name in file.bundles.keys), file.bundles.require),
         approvals=_approvals(file.approvals, folder),
+        pdp=_pdp(file.pdp, folder),
+        forward_auth_token=folder / file.forward_auth.token_file if file.forward_auth else None,
     )
 
 
@@ -542,6 +580,17 @@ def _tls(section: _TlsSection | None, folder: Path) -> TlsConfig | None:
         key=folder / section.key,
         client_ca=folder / section.client_ca if section.client_ca else None,
         ca=folder / section.ca if section.ca else None,
+    )
+
+
+def _pdp(section: _PdpSection | None, folder: Path) -> PdpConfig | None:
+    if section is None:
+        return None
+    return PdpConfig(
+        url=section.url.rstrip("/"),
+        token=folder / section.token_file if section.token_file else None,
+        ca=folder / section.ca if section.ca else None,
+        timeout_s=section.timeout_s,
     )
 
 

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proxy.questions import OF_REQUESTS
+
 type Fields = Mapping[str, str | int | bool]
 
 _READS = frozenset({"read", "list"})
@@ -93,7 +95,7 @@ def measure(
     hosts: dict[str, _Seen] = {}
     fired: set[tuple[str, str]] = set()
     for record in records:
-        if record.get("channel") != "wire":
+        if record.get("channel") not in OF_REQUESTS:
             continue
         decisions += 1
         operation, rule = _text(record, "operation"), _text(record, "mapping_rule")

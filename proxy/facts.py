@@ -71,6 +71,8 @@ class Inbound:
     """The authority of an absolute-form URI or of `:authority`; "" when there was none."""
     bodiless: bool = False
     """The head alone says that there is no body."""
+    delegated: bool = False
+    """Another proxy asks about this request and forwards it; nothing but its head is seen here."""
 
 
 @dataclass(frozen=True, slots=True)

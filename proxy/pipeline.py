@@ -10,6 +10,7 @@ Promises, each held by tests:
 - every unknown and every exception ends in a refusal; there is one catch-all, in `judge`;
 - a `Verdict` that forwards exists only after its records are durable;
 - what humans must approve waits for them (`proxy.holding`), and is decided anew when they have;
+- where an external PDP is configured, nothing goes on that it has not allowed as well (`proxy.pdp`);
 - if nothing can be recorded the answer is 503 and nothing is forwarded.
 """
 
@@ -22,7 +23,7 @@ from datetime import datetime
 
 from chron import Chron, ChronError, redacted_path, redacted_text
 from mappings import Mappings, Operation, Problem, Resolution, canonical_action
-from policies import BreakGlass, Credential, Decision, Outcome, Policies, Question
+from policies import BreakGlass, Credential, Decision, Mode, Outcome, Policies, Question
 from proxy.answers import Answer, Refusal, answer
 from proxy.approvalrecords import requested_fields, used_fields
 from proxy.approvals import Approval, ApprovalError, Asked, Phase
@@ -36,10 +37,12 @@ from proxy.identity import NO_ISSUERS, ClientCertificate, Issuers, Unproven
 from proxy.identity import NOBODY as NOBODY
 from proxy.identity import read_credential as read_credential
 from proxy.metrics import Metrics
-from proxy.questions import FieldValues, recorded, recorded_target, wire_question
+from proxy.pdp import Pdp, Said, Word, evaluation
+from proxy.questions import FORWARD, WIRE, FieldValues, recorded, recorded_target, wire_question
 from proxy.records import (
     NOTHING_NAMED,
     Origin,
+    channel,
     decision_fields,
     operation_fields,
     proof_fields,
@@ -97,6 +100,8 @@ class Judgement:
     decision: Decision
     question: Question | None = None
     """None where no texts were asked."""
+    pdp: str = ""
+    """What the external PDP said; "" where it was not asked."""
 
     @property
     def denies(self) -> bool:
@@ -122,7 +127,10 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to do with a request. It forwards exactly when `route` is set and `answer` is not."""
+    """What to do with a request. It forwards exactly when `route` is set and `answer` is not.
+
+    Without either, another proxy may forward it: the one that asked.
+    """
 
     answer: Answer | None
     facts: Facts | None
@@ -134,6 +142,7 @@ class Verdict:
     started_ns: int
     error: str = ""
     """Why an allowed request could not be sent at all."""
+    channel: str = WIRE
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +150,7 @@ class Ending:
     """What became of a forwarded request."""
 
     result: str
-    """`sent`, `failed` or `blocked`."""
+    """`sent`, `failed` or `blocked`; `delegated` where another proxy was told that it may forward."""
     status: int | None = None
     request_bytes: int = 0
     response_bytes: int = 0
@@ -149,8 +158,22 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A question that somebody asks before anything is done."""
+
+    who: Credential
+    action: str
+    """Canonical."""
+    target: str
+    environment: str
+    client: str
+    asked_by: str = ""
+    """Who asks about an agent that is somebody else; "" for the agent itself, which proves who it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
-    """The answer to an agent that asked first."""
+    """The answer to an inquiry."""
 
     decision: Decision
     action: str
@@ -172,6 +195,7 @@ class Gate:
         metrics: Metrics,
         holding: Holding | None = None,
         exceptions: ExceptionDesk | None = None,
+        pdp: Pdp | None = None,
     ) -> None:
         self.book = book
         self.destinations = destinations
@@ -182,6 +206,7 @@ class Gate:
         self.now = now
         self.holding = holding or Holding(chron, metrics, ApprovalsConfig(), session=origin.session, now=now)
         self.exceptions = exceptions or ExceptionDesk(chron, session=origin.session, now=now)
+        self.pdp = pdp
         self._stopping = False
         self._requests = 0
         self._judging = 0
@@ -295,7 +320,7 @@ class Gate:
             return self._unrecorded(head, "gate.audit-unavailable", "gate -- the decision cannot be recorded")
         except Exception:  # noqa: BLE001 -- the catch-all: without it an exception would decide
             _log.exception("judging a request failed; it is refused")
-            self._end_unsent(recorded)
+            self._end_unsent(head, recorded)
             return await self._refuse_by_error(head)
 
     async def _judge(
@@ -322,7 +347,8 @@ class Gate:
     ) -> Verdict:
         """Record what was decided and make the verdict of it; `approval` is what it is allowed by."""
         try:
-            route, judgements, unreachable = await self._route(head, facts, decided.judgements)
+            judgements = await self._seconded(decided, head.at)
+            route, judgements, unreachable = await self._route(head, facts, judgements)
             decided = replace(decided, judgements=judgements)
             used: list[Record] = []
             if approval is not None and route is not None:
@@ -340,7 +366,7 @@ class Gate:
         if stopped is not None:
             # Stopped while the record was on its way to the disk, where no sweep sees it; nothing has left yet.
             self.uses.release(decided.charges)
-            self._end_unsent(recorded, stopped.reason)
+            self._end_unsent(head, recorded, stopped.reason)
             recorded.clear()
             anew = replace(head, book=self.book, at=self.now())
             return await self._conclude(anew, facts, self._decide(anew, facts), recorded)
@@ -460,7 +486,7 @@ class Gate:
         self, head: Head, facts: Facts | None, judgements: list[Judgement]
     ) -> tuple[Route | None, list[Judgement], str]:
         """Where a request that may go on goes: its route, what that makes of the judgements, why there is none."""
-        if facts is None or not all(each.decision.forwards for each in judgements):
+        if facts is None or head.inbound.delegated or not all(each.decision.forwards for each in judgements):
             return None, judgements, ""
         try:
             return await self.destinations.route(facts.request.host, facts.request.port), judgements, ""
@@ -473,6 +499,18 @@ class Gate:
             return None, [Judgement(replace(refused, redact=fields)) for fields in kept_out], ""
         except DestinationUnknown as error:
             return None, judgements, str(error)
+
+    async def _seconded(self, decided: Decided, at: datetime) -> list[Judgement]:
+        """What is left of the judgements once an external PDP was asked about everything that would go on."""
+        judgements, operations = decided.judgements, decided.resolution.operations or (None,)
+        if self.pdp is None or not all(each.decision.forwards for each in judgements):
+            return judgements
+        asked = [
+            evaluation(each.decision, each.question, operation.action if operation else decided.resolution.unnamed, at)
+            for operation, each in zip(operations, judgements, strict=True)
+        ]
+        words = await self.pdp.ask(asked)
+        return [_with_word(each, word) for each, word in zip(judgements, words, strict=True)]
 
     def _decide(self, head: Head, facts: Facts | None, approvers: tuple[str, ...] = ()) -> Decided:
         """Who, resolve and decide: one judgement for each operation, at least one, and what they count against."""
@@ -559,6 +597,7 @@ class Gate:
                     {
                         **shared,
                         **(marks or {}),
+                        "pdp": each.pdp or None,
                         **operation_fields(operation, resolution.unnamed),
                         **decision_fields(each.decision, each.question),
                     },
@@ -596,7 +635,12 @@ class Gate:
                 refusal = _refusal(operation, decision, chron_id, resolution.unnamed)
                 request = facts.request if facts else None
                 reply = answer(refusal, request, resolution.family)
-                return Verdict(reply, facts, None, chron_id, ids, refusal, head.started_ns)
+                return Verdict(
+                    reply, facts, None, chron_id, ids, refusal, head.started_ns, channel=channel(head.inbound)
+                )
+        if head.inbound.delegated:
+            permitted = _refusal(operations[0], decisions[0], ids[0])
+            return Verdict(None, facts, None, ids[0], ids, permitted, head.started_ns, channel=FORWARD)
         if route is None or facts is None:
             refusal = replace(
                 _refusal(operations[0], decisions[0], ids[0]),
@@ -616,10 +660,11 @@ class Gate:
             nothing = Resolution((), None, "")
             ids = await self._record(head, None, None, Decided(nothing, [Judgement(decision)]), recorded)
             refusal = _refusal(None, decision, ids[0])
-            return Verdict(answer(refusal), None, None, ids[0], ids, refusal, head.started_ns)
+            how = channel(head.inbound)
+            return Verdict(answer(refusal), None, None, ids[0], ids, refusal, head.started_ns, channel=how)
         except Exception:  # noqa: BLE001 -- the last resort refuses without a record
             _log.exception("the refusal could not be recorded either")
-            self._end_unsent(recorded)
+            self._end_unsent(head, recorded)
             return self._unrecorded(head, code, reason)
 
     def _unrecorded(self, head: Head, code: str, reason: str) -> Verdict:
@@ -641,10 +686,11 @@ class Gate:
             reply = Answer(503, ((b"Content-Length", b"0"),), b"")
         return Verdict(reply, None, None, "", (), refusal, head.started_ns)
 
-    def _end_unsent(self, record_ids: Sequence[str], why: str = "the gate failed after recording") -> None:
+    def _end_unsent(self, head: Head, record_ids: Sequence[str], why: str = "the gate failed after recording") -> None:
         """What was recorded before something failed was forwarded by nobody: say so now, not at the next start."""
         for record_id in record_ids:
-            self._note("outcome", {"channel": "wire", "ref": record_id, "result": "blocked", "error": why})
+            fields: FieldValues = {"channel": channel(head.inbound), "ref": record_id}
+            self._note("outcome", {**fields, "result": "blocked", "error": why})
 
     def finish(self, verdict: Verdict, ending: Ending) -> None:
         """Record what became of a judged request, off the critical path."""
@@ -654,7 +700,7 @@ class Gate:
             self._note(
                 "outcome",
                 {
-                    "channel": "wire",
+                    "channel": verdict.channel,
                     "ref": record_id,
                     "result": ending.result,
                     "status": ending.status,
@@ -678,31 +724,70 @@ class Gate:
         The same rules, the same Chron. Raises ValueError for an action that is none, ChronError when the
         answer cannot be recorded.
         """
-        action = canonical_action(action)
-        book = self.book
-        at = self.now()
-        uses = self.uses.counts(book.policies.limits(who.agent, action), at)
-        exceptions = self.exceptions.active(book.policies, who.agent, at)
+        (checked,) = await self.check_all([Inquiry(who, canonical_action(action), target, environment, client)])
+        return checked
+
+    async def check_all(self, inquiries: Sequence[Inquiry], stop_at: bool | None = None) -> list[Checked]:
+        """Decide and record several questions, up to the first whose being allowed is `stop_at`.
+
+        The records are adjacent, all or none. Raises ChronError when they cannot be written.
+        """
+        started_ns, at, book = time.perf_counter_ns(), self.now(), self.book
+        judged = [self._inquire(book, inquiry, at) for inquiry in inquiries]
+        judged = await self._seconded_each(judged, at)
+        allowed = [each.decision.outcome is Outcome.ALLOW for each in judged]
+        if stop_at in allowed:
+            judged = judged[: allowed.index(stop_at) + 1]
+        records = [self._inquiry_record(book, *each) for each in zip(inquiries, judged, strict=False)]
+        receipts = await self._chron.append_many(records)
+        for each in judged:
+            self.metrics.decided(each.decision, time.perf_counter_ns() - started_ns)
+        return [
+            Checked(each.decision, inquiry.action, inquiry.target, receipt.id)
+            for inquiry, each, receipt in zip(inquiries, judged, receipts, strict=False)
+        ]
+
+    def _inquire(self, book: Book, inquiry: Inquiry, at: datetime) -> Judgement:
+        policies, agent = book.policies, inquiry.who.agent
         question = Question(
-            who, action, recorded_target(target), environment, at, client, uses=uses, exceptions=exceptions
+            inquiry.who,
+            inquiry.action,
+            recorded_target(inquiry.target),
+            inquiry.environment,
+            at,
+            inquiry.client,
+            uses=self.uses.counts(policies.limits(agent, inquiry.action), at),
+            exceptions=self.exceptions.active(policies, agent, at),
         )
-        started_ns = time.perf_counter_ns()
-        decision = book.policies.decide(question)
+        decide = policies.decide_again if inquiry.asked_by else policies.decide
+        return Judgement(decide(question), question)
+
+    async def _seconded_each(self, judged: list[Judgement], at: datetime) -> list[Judgement]:
+        """As `_seconded`, of questions that stand each for itself."""
+        going = [index for index, each in enumerate(judged) if each.decision.forwards]
+        if self.pdp is None or not going:
+            return judged
+        asked = [evaluation(judged[index].decision, judged[index].question, "", at) for index in going]
+        judged = list(judged)
+        for index, word in zip(going, await self.pdp.ask(asked), strict=True):
+            judged[index] = _with_word(judged[index], word)
+        return judged
+
+    def _inquiry_record(self, book: Book, inquiry: Inquiry, judged: Judgement) -> Record:
         fields: FieldValues = {
             "channel": "api",
             "session": self._origin.session,
-            "client": client,
-            "action": action,
-            "target": question.target,
-            "environment": environment or None,
+            "client": inquiry.client,
+            "asked_by": inquiry.asked_by or None,
+            "action": inquiry.action,
+            "target": recorded_target(inquiry.target),
+            "environment": inquiry.environment or None,
             "rules_digest": book.digest,
-            **proof_fields(who),
-            **decision_fields(decision, question),
+            "pdp": judged.pdp or None,
+            **proof_fields(inquiry.who),
+            **decision_fields(judged.decision, judged.question),
         }
-        fields = without(fields, decision.redact)
-        receipt = await self._chron.append("decision", fields)
-        self.metrics.decided(decision, time.perf_counter_ns() - started_ns)
-        return Checked(decision, action, target, receipt.id)
+        return "decision", without(fields, judged.decision.redact)
 
 
 def _may_hold(book: Book, who: Credential, facts: Facts) -> bool:
@@ -714,6 +799,8 @@ def _may_hold(book: Book, who: Credential, facts: Facts) -> bool:
 def _asked(head: Head, facts: Facts, decided: Decided) -> Asked:
     """What humans are asked to approve; raises ApprovalError when nobody can know what that would be."""
     request, operations = facts.request, decided.resolution.operations
+    if head.inbound.delegated:
+        raise ApprovalError("approval.unreadable", "approval -- the body is not seen here, so nobody can approve it")
     if request.body is None or not request.body_complete:
         raise ApprovalError("approval.unreadable", "approval -- the body is too long to be approved")
     decisions = [each.decision for each in decided.judgements]
@@ -734,6 +821,28 @@ def _refused(head: Head, decided: Decided, error: ApprovalError) -> Decided:
     reason = error.reason if " -- " in error.reason else f"approval -- {error.reason}"
     refused = head.book.policies.refuse(head.credential, error.code, reason, head.at)
     return Decided(decided.resolution, [Judgement(refused)] * len(decided.judgements))
+
+
+def _with_word(each: Judgement, word: Word) -> Judgement:
+    """The judgement, if the external PDP allows it too, else the refusal that its word is, which no mode lets pass."""
+    if word.said is Said.ALLOW:
+        return replace(each, pdp=word.said.value)
+    refused = replace(
+        each.decision,
+        outcome=Outcome.DENY,
+        mode=Mode.ENFORCE,
+        stage="pdp",
+        code="pdp.denied" if word.said is Said.DENY else "pdp.unavailable",
+        reason=f"pdp -- {word.reason}",
+        rule="",
+        pattern="",
+        policy=None,
+        holds=(),
+        limits=(),
+        exception="",
+    )
+    # Without its question: no text of ours would give this answer again.
+    return Judgement(refused, pdp=word.said.value)
 
 
 def _why(approval: Approval, woken: Woken) -> ApprovalError:

@@ -19,6 +19,9 @@ type FieldValues = dict[str, str | int | bool | None]
 
 REDACTED = KEPT_OUT
 """Stands in a record where a policy keeps something out; a condition on it can no longer be told."""
+WIRE, FORWARD = "wire", "forward"
+"""The channels of requests: those that this gate forwards, and those that another proxy forwards when it is told to."""
+OF_REQUESTS = frozenset({WIRE, FORWARD})
 _RECORDED_ATTRIBUTES = ("method", "scheme", "host", "access")
 
 
@@ -103,7 +106,7 @@ def asked_again(fields: Mapping[str, str | int | bool], exceptions: Mapping[str,
     if "at" not in fields:
         return None
     attributes = {name: text(name) for name in _RECORDED_ATTRIBUTES if name in fields}
-    if fields.get("channel") == "wire":
+    if fields.get("channel") in OF_REQUESTS:
         known = {name: "true" for name in ("executes", "mints") if fields.get(name) is True}
         if "access" in fields:
             known["access"] = text("access")

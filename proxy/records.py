@@ -16,7 +16,16 @@ from policies import Credential, Decision, Policies, Question, TextRef
 from policies.changes import agents_text, tokens_digest
 from proxy.destinations import Route
 from proxy.facts import Facts, Inbound, request_digest
-from proxy.questions import REDACTED, FieldValues, asked_fields, limit_fields, recorded, recorded_target
+from proxy.questions import (
+    FORWARD,
+    REDACTED,
+    WIRE,
+    FieldValues,
+    asked_fields,
+    limit_fields,
+    recorded,
+    recorded_target,
+)
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, 3.2
 _SHIPPED = "pack:"
@@ -38,6 +47,11 @@ class Origin:
     engine_version: str
 
 
+def channel(inbound: Inbound) -> str:
+    """Return how a request came to be judged: through this gate, or told of by another proxy that forwards it."""
+    return FORWARD if inbound.delegated else WIRE
+
+
 def wire_fields(
     origin: Origin,
     request_id: str,
@@ -48,7 +62,7 @@ def wire_fields(
 ) -> FieldValues:
     """What the records of one wire request have in common."""
     fields: FieldValues = {
-        "channel": "wire",
+        "channel": channel(inbound),
         "session": origin.session,
         "client": inbound.client,
         "request": request_id,

@@ -37,10 +37,12 @@ from proxy.api import (
     Activations,
     Api,
     Approving,
+    AuthZen,
     Callers,
     Checks,
     Excepting,
     Failing,
+    ForwardAuth,
     Operations,
     RouteGroup,
     Simulations,
@@ -56,9 +58,11 @@ from proxy.metrics import Metrics
 from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
 from proxy.mitm.listener import listener_context
+from proxy.pdp import Pdp
 from proxy.pipeline import Book, Gate
 from proxy.questions import FieldValues
 from proxy.records import Origin, loaded_fields, refused_fields
+from proxy.secretfiles import read_token
 from proxy.timers import Later, loop_later
 from proxy.uses import longest_window, restored
 from proxy.webhooks import Webhook, read_secret
@@ -137,6 +141,7 @@ class Service:
             metrics=self.metrics,
             holding=holding,
             exceptions=exceptions,
+            pdp=self._pdp(stack),
         )
         self.gate.uses.adopt(await asyncio.to_thread(self._uses_of, book))
         await self._record_book(book)
@@ -167,6 +172,7 @@ class Service:
         groups: list[RouteGroup] = [operations, Checks(self.gate, callers), Activations(activating, callers)]
         groups += self._for_humans(callers, stack)
         groups.append(Simulations(self._chron, callers, session=self.session))
+        groups += self._for_others(callers)
         self.api = Api(groups)
         stack.push_async_callback(self.api.stop)
         self.api_address = await _listening(self.api.start, self._listen(config.api.listen))
@@ -179,6 +185,14 @@ class Service:
             # After the listeners: a start that fails on a busy port must not replace the token of the gate
             # that is there. A private gate keeps its token to itself.
             _write_operator_token(config.operator_token, operator_token)
+
+    def _pdp(self, stack: contextlib.AsyncExitStack) -> Pdp | None:
+        """The external PDP that is asked as well."""
+        if self._config.pdp is None:
+            return None
+        pdp = Pdp(self._config.pdp, f"claiim-{self.session}")
+        stack.push_async_callback(pdp.close)
+        return pdp
 
     def _listen(self, configured: Address) -> Address:
         return Address("127.0.0.1", 0) if self._private else configured
@@ -215,6 +229,12 @@ class Service:
             holding.announce = lambda approval: webhook.announce(approval, holding.url + approval.id)
             stack.push_async_callback(webhook.stop)
         return [Approving(self.gate, callers, webhook), Excepting(self.gate, callers)]
+
+    def _for_others(self, callers: Callers) -> list[RouteGroup]:
+        """The routes on which other systems ask: by AuthZEN, and proxies that forward themselves."""
+        authzen = AuthZen(self.gate, callers, lambda: self.gate.holding.url.removesuffix("/v1/approvals/"))
+        token = self._config.forward_auth_token
+        return [authzen, ForwardAuth(self.gate, read_token(token) if token else "")]
 
     # --- rules ---------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from mappings.actions import MAX_ACTION_CHARS
 from policies import BreakGlass, Decision, Policies, Question
 from policies.simulating import Change, Shape, Simulation, Tally, Told, said, shape_of
 from proxy.breakglass import grants
-from proxy.questions import asked_again
+from proxy.questions import FORWARD, OF_REQUESTS, asked_again
 from proxy.records import recorded_reason
 from proxy.uses import Uses, longest_window, went_on
 
@@ -142,13 +142,15 @@ class Replay:
                     self._as_then(fields, self._obeyed)
                 else:
                     yield fields, self._again(fields)
-            passed, reached = all(map(went_on, request)), "address" in request[0]
+            passed = all(map(went_on, request))
+            # What another proxy forwards has no address of ours.
+            reached = "address" in request[0] or request[0].get("channel") == FORWARD
             # Of a request that was stopped nobody knows whether it would have found its target; it is supposed.
             self._simulation.end_request(reached=reached or not passed, kept=reached and passed)
 
     def _as_then(self, fields: Fields, obeyed: Obeyed) -> None:
         """Count a call as what it was."""
-        if fields.get("channel") == "wire":
+        if fields.get("channel") in OF_REQUESTS:
             limits = obeyed.look(str(fields.get("agent")), str(fields.get("action"))).shape.limits
             self._simulation.note(went_on(fields), limits, _asked_at(fields) if limits else _NEVER)
 
@@ -162,7 +164,7 @@ class Replay:
             again = "agent stopped since"
         if isinstance(again, str):
             self._as_then(fields, obeyed)
-        elif fields.get("channel") == "wire":
+        elif fields.get("channel") in OF_REQUESTS:
             self._simulation.note(again.decision.forwards, again.decision.limits, again.at)
         return again
 
@@ -205,7 +207,7 @@ class Replay:
             return "exception not recorded"
         missing = sorted(name for name in shape.headers if f"header.{name}" not in question.attributes)
         # Over the API no header is ever seen, then or now.
-        return f"header {missing[0]} not recorded" if missing and fields.get("channel") == "wire" else question
+        return f"header {missing[0]} not recorded" if missing and fields.get("channel") in OF_REQUESTS else question
 
     @cached_property
     def _grants(self) -> dict[str, BreakGlass]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from policies import Limit, Policies
+from proxy.questions import OF_REQUESTS
 
 _MOST_KEPT = 10_000
 """Of one limit; no limit counts more (`policies.schema.MAX_LIMIT`)."""
@@ -68,7 +69,7 @@ def restored(policies: Policies, decisions: Iterable[Mapping[str, str | int | bo
     """Return the uses that recorded decisions, oldest first, are of the limits of these policies."""
     times: dict[str, list[datetime]] = {}
     for fields in decisions:
-        if fields.get("channel") != "wire" or not went_on(fields):
+        if fields.get("channel") not in OF_REQUESTS or not went_on(fields):
             continue
         at = datetime.fromisoformat(str(fields.get("at") or fields["ts"])).astimezone(UTC)
         for limit in policies.limits(str(fields.get("agent", "")), str(fields.get("action", ""))):

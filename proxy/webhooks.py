@@ -23,7 +23,8 @@ import aiohttp
 from ulid import ULID
 
 from proxy.approvals import Approval
-from proxy.config import ConfigError, WebhookConfig, why
+from proxy.config import ConfigError, WebhookConfig
+from proxy.secretfiles import read_secret_line
 from proxy.timers import Later, loop_later
 
 _log = logging.getLogger(__name__)
@@ -45,12 +46,7 @@ class SignatureError(Exception):
 
 def read_secret(path: Path) -> bytes:
     """Return the key in a file; raises ConfigError when there is none."""
-    try:
-        text = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise ConfigError.plain(f"{path}: cannot read: {why(error)}; write the webhook's secret there") from None
-    except UnicodeDecodeError:
-        text = ""
+    text = read_secret_line(path, "the webhook's secret")
     try:
         key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except binascii.Error:

@@ -10,6 +10,8 @@
     ...  /v1/approvals         requests that wait for humans (`proxy.api.approvals`)
     ...  /v1/exceptions        break-glass (`proxy.api.exceptions`)
     POST /v1/simulations       Bearer = a human's token       records that a human vouches for a simulation
+    POST /access/v1/...        the same questions by AuthZEN, one or many (`proxy.api.authzen`)
+    ANY  /v1/forward-auth      a proxy asks about a request that it forwards itself (`proxy.api.forward`)
 
 It has its own listener and is not reachable through the proxy. A question asked here and a request on the
 wire are decided by the same code and stand in the same Chron. Each module here holds one group of routes.
@@ -22,11 +24,13 @@ from aiohttp import web
 
 from proxy.api.activations import Activations
 from proxy.api.approvals import Approving
+from proxy.api.authzen import AuthZen
 from proxy.api.callers import Callers
 from proxy.api.checks import Checks
 from proxy.api.exceptions import Excepting
+from proxy.api.forward import ForwardAuth
 from proxy.api.operations import Failing, Operations
-from proxy.api.problems import problems
+from proxy.api.problems import name_request, problems
 from proxy.api.simulations import Simulations
 from proxy.config import Address
 
@@ -34,10 +38,12 @@ __all__ = [
     "Activations",
     "Api",
     "Approving",
+    "AuthZen",
     "Callers",
     "Checks",
     "Excepting",
     "Failing",
+    "ForwardAuth",
     "Operations",
     "RouteGroup",
     "Simulations",
@@ -59,6 +65,7 @@ class Api:
 
     def __init__(self, groups: Sequence[RouteGroup]) -> None:
         app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[problems])
+        app.on_response_prepare.append(name_request)
         for group in groups:
             app.add_routes(group.routes())
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_STOP_TIMEOUT_S)

@@ -14,6 +14,8 @@ _log = logging.getLogger(__name__)
 _MOST_FAULTS = 10
 """Of a malformed body; one of nothing but unknown keys has thousands."""
 
+_MAX_REQUEST_ID_CHARS = 256
+
 _KINDS: dict[int, type[web.HTTPException]] = {
     400: web.HTTPBadRequest,
     401: web.HTTPUnauthorized,
@@ -43,6 +45,13 @@ async def read_body[M: pydantic.BaseModel](request: web.Request, model: type[M],
             for fault in error.errors(include_input=False, include_url=False)[:_MOST_FAULTS]
         )
         raise problem(400, code, faults) from None
+
+
+async def name_request(request: web.Request, response: web.StreamResponse) -> None:
+    """Echo the caller's name for its request, also with failures (Authorization API 1.0, "Request Identification")."""
+    name = request.headers.get("X-Request-ID", "")
+    if name and name.isascii() and name.isprintable() and len(name) <= _MAX_REQUEST_ID_CHARS:
+        response.headers["X-Request-ID"] = name
 
 
 @web.middleware

@@ -342,7 +342,7 @@ def test_an_answer_that_cannot_be_recorded_is_503(
         raise ChronError("disk full")
 
     with monkeypatch.context() as planted:
-        planted.setattr(type(gate.service._chron), "append", full)
+        planted.setattr(type(gate.service._chron), "append_many", full)
         response = check(api, "deploy:staging")
     assert (response.status_code, response.json()["code"]) == (503, "gate.audit-unavailable")
     assert response.headers["content-type"].startswith(PROBLEM)

@@ -562,12 +562,7 @@ async def test_a_question_is_decided_like_a_request(log: Chron) -> None:
 
 async def test_a_question_that_cannot_be_recorded_has_no_answer() -> None:
     """ChronError, never a decision."""
-
-    class Full(Ledger):
-        def append(self, kind: str, fields: dict[str, Any]) -> Any:
-            raise ChronError("disk full")
-
     with pytest.raises(ChronError):
-        await gate_with(Full([])).check(WHO, "data:read", "", "", "")
+        await gate_with(Ledger([ChronError("disk full")])).check(WHO, "data:read", "", "", "")
     with pytest.raises(ValueError, match="action"):
-        await gate_with(Full([])).check(WHO, "not an action", "", "", "")
+        await gate_with(Ledger([])).check(WHO, "not an action", "", "", "")

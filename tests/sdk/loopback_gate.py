@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 CHRON_ID = "chr_01jd0000000000000000000000"
-ALLOWED = {
+ALLOWED: dict[str, object] = {
     "outcome": "ALLOW",
     "reason": "skill:deploy-v2 -- action in allow list",
     "code": "skill.allowed",
@@ -20,6 +20,14 @@ ALLOWED = {
     "anchor": "alice@acme.test",
     "mode": "enforce",
 }
+
+
+def answered(said: dict[str, object]) -> dict[str, object]:
+    """What a gate sends to say this: an AuthZEN evaluation response."""
+    context = {name: value for name, value in said.items() if name != "reason"}
+    if "reason" in said:
+        context["reason_user"] = {"en": said["reason"]}
+    return {"decision": said.get("outcome") == "ALLOW", "context": context}
 
 
 @dataclass
@@ -87,7 +95,7 @@ def loopback(tls: ssl.SSLContext | None = None) -> Iterator[LoopbackGate]:
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     scheme = "http" if tls is None else "https"
-    gate = LoopbackGate(json_reply(200, ALLOWED), server, f"{scheme}://127.0.0.1:{server.server_port}")
+    gate = LoopbackGate(json_reply(200, answered(ALLOWED)), server, f"{scheme}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from claiim import ActionDenied, AsyncGate, GateUnavailable
-from sdk.loopback_gate import ALLOWED, LoopbackGate, json_reply
+from sdk.loopback_gate import ALLOWED, LoopbackGate, answered, json_reply
 
 QUESTION = {"action": "deploy:staging", "target": "api-v2"}
 
@@ -20,7 +20,7 @@ async def test_the_same_answers_as_gate(served: LoopbackGate) -> None:
     gate = gate_at(served.url)
     assert (await gate.check(**QUESTION)).outcome == "ALLOW"
     assert (await gate.require(**QUESTION)).allowed
-    served.reply = json_reply(200, ALLOWED | {"outcome": "DENY"})
+    served.reply = json_reply(200, answered(ALLOWED | {"outcome": "DENY"}))
     assert not await gate.check(**QUESTION)
     with pytest.raises(ActionDenied):
         await gate.require(**QUESTION)
@@ -29,7 +29,7 @@ async def test_the_same_answers_as_gate(served: LoopbackGate) -> None:
 async def test_the_loop_goes_on_while_the_gate_thinks(served: LoopbackGate) -> None:
     """Other tasks run, and many questions are under way at once."""
     together = threading.Barrier(4)
-    good = json_reply(200, ALLOWED)
+    good = json_reply(200, answered(ALLOWED))
 
     def reply(handler: object) -> None:
         together.wait(10)  # nobody is answered before all four have asked

@@ -37,7 +37,7 @@ def test_arguments_come_before_the_environment(served: LoopbackGate, monkeypatch
     Gate("deploy-bot", "argument", served.url).check(**QUESTION)
     [(_, headers, body)] = served.asked
     assert headers["Authorization"] == "Bearer argument"
-    assert body["agent"] == "deploy-bot"
+    assert body["subject"] == {"type": "agent", "id": "deploy-bot"}
 
 
 def test_the_default_address() -> None:

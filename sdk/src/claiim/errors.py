@@ -25,7 +25,7 @@ class NotAuthenticated(GateError):
 
 
 class ActionDenied(GateError):
-    """The gate answered DENY; raised by `require` only."""
+    """The gate answered DENY, or HOLD: a human has to approve it first; raised by `require` only."""
 
     def __init__(self, result: CheckResult) -> None:
         super().__init__(result)
@@ -34,4 +34,5 @@ class ActionDenied(GateError):
 
     def __str__(self) -> str:
         answer = self.result
-        return f'"{answer.action}" on "{answer.target}" denied: {answer.reason} ({answer.chron_id})'
+        what = "held" if answer.held else "denied"
+        return f'"{answer.action}" on "{answer.target}" {what}: {answer.reason} ({answer.chron_id})'

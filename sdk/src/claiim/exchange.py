@@ -27,10 +27,11 @@ MAX_ANSWER_BYTES = 1024 * 1024
 
 
 class Exchange:
-    """One question to the gate at `settings`, to be answered before `deadline` (time.monotonic())."""
+    """One POST to `path` of the gate at `settings`, to be answered before `deadline` (time.monotonic())."""
 
-    def __init__(self, settings: Settings, deadline: float) -> None:
+    def __init__(self, settings: Settings, path: str, deadline: float) -> None:
         self._settings = settings
+        self._path = path
         self._deadline = deadline
         self._socket: socket.socket | None = None
         self._aborted = False
@@ -58,7 +59,7 @@ class Exchange:
         connection = http.client.HTTPConnection(settings.host, settings.port)
         connection.auto_open = 0  # else a connection closed early would be reopened without deadline or TLS
         connection.sock = cast("socket.socket", _DeadlineSocket(self._connect(), self._remaining_s))
-        connection.request("POST", f"{settings.prefix}/v1/check", body, self._headers())
+        connection.request("POST", f"{settings.prefix}{self._path}", body, self._headers())
         answer = connection.getresponse()
         content = answer.read(MAX_ANSWER_BYTES + 1)
         if len(content) > MAX_ANSWER_BYTES:
