@@ -25,13 +25,14 @@ from mappings.hostrules import HostRules, rank_of
 from mappings.naming import MAX_OPERATIONS, NO_CAPTURES, TOO_MANY_OPERATIONS, Naming
 from mappings.paths import split_path
 from mappings.places import Document
-from mappings.reading import Alternative, Reading, alternatives, ordinary
+from mappings.reading import Alternative, Reading, alternatives, form_may_override, ordinary
 from mappings.recognition import Call, Pack, Recognition
 from mappings.request import Request
 from mappings.resolution import CONFLICT, UNMAPPED, UNREADABLE, Operation, Problem, Resolution, RuleRef
 from mappings.routes import Candidate, choose, method_rank
 
 _NO_RULE = Problem(UNMAPPED, "no rule names this request")
+_UNREAD_FORM = Problem(UNREADABLE, "a form that was not read whole may name another method")
 
 MAX_HOSTS = 1024
 """Hosts whose rules are kept at hand; an agent that makes up more of them pays for each."""
@@ -81,6 +82,8 @@ class Mappings:
     def needs_body(self, request: Request) -> bool:
         """Say whether naming a request with this head takes its body; ``request.body`` is None."""
         try:
+            if self._form_counts(request):
+                return True
             every = [request, *(other.request for other in alternatives(request))]
             return any(self._needs_body(each) for each in every)
         except Exception:  # noqa: BLE001 - reading a body too many costs time; one too few costs the answer
@@ -90,6 +93,9 @@ class Mappings:
         """Return the operations of the request, or the problem."""
         try:
             first = self._resolve(request)
+            # If these lines are removed, a deletion passes as a POST behind more padding than is read.
+            if request.whole().body is None and self._form_counts(request):
+                return Resolution((), _UNREAD_FORM, first.family, first.pack)
             if ordinary(request):
                 return first
             keeps = self._binding(request.host).keeps_slashes
@@ -192,6 +198,13 @@ class Mappings:
         return found
 
     # --- before the body is there ---
+
+    def _form_counts(self, request: Request) -> bool:
+        """Say whether a form could turn the request into another, so that it has to be read whole.
+
+        Files are sent to hosts whose API is known without being read: none of those takes a method from a part.
+        """
+        return form_may_override(request, parts=not self._binding(request.host).packs)
 
     def _needs_body(self, request: Request) -> bool:
         here = self._binding(request.host)

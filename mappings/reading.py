@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mappings.bodies import read_json
-from mappings.forms import form_values, may_hold
+from mappings.forms import FORM, MULTIPART, form_values, may_hold
 from mappings.paths import split_path
 from mappings.request import Request
 from mappings.resolution import Problem
@@ -126,10 +126,19 @@ def alternatives(request: Request) -> Iterator[Alternative]:
             yield Alternative(shorter, f'some servers read "{suffix}" as a format, not a name', lenient=True)
 
 
+def form_may_override(request: Request, *, parts: bool) -> bool:
+    """Say whether a form, of which the head alone tells, could name another method than the request's.
+
+    Frameworks look into the forms of a POST only. With `parts`, into those of files too.
+    """
+    kinds = {FORM, MULTIPART} if parts else {FORM}
+    sent = {value.partition(";")[0].strip().lower() for value in request.header_values("content-type")}
+    return request.method == "POST" and not kinds.isdisjoint(sent)
+
+
 def _overriding_methods(request: Request) -> list[str]:
     named = [value for name, value in request.headers if name in _OVERRIDE_HEADERS]
     named += [value for name, value in request.query if name.lower() in _OVERRIDE_PARAMETERS]
-    # A form that nobody asked for is not there to look at: what names the method then goes unseen.
     named += form_values(request, _OVERRIDE_PARAMETERS)
     methods = {method: None for value in named if (method := value.strip().upper()) != request.method}
     if len(methods) > MAX_METHODS:

@@ -1,6 +1,7 @@
 """What two servers would read differently, and what cannot be read, is refused wherever a rule depends on it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -331,7 +332,10 @@ FORM_ROWS: dict[str, tuple[str, bytes | None, str, str]] = {
     "parts, another case": ("POST https://a.test/x", PART.replace(b"name=", b"NAME = "), MULTIPART, "mapping.conflict"),
     "parts of other names": ("POST https://a.test/x", PART.replace(b"_method", b"_methods"), MULTIPART, "data:write"),
     "no form": ("POST https://a.test/x", b"_method=DELETE", "text/plain", "data:write"),
-    "not read": ("POST https://a.test/x", None, FORM, "data:write"),
+    "not read": ("POST https://a.test/x", None, FORM, "mapping.unreadable"),
+    "parts, not read": ("POST https://a.test/x", None, MULTIPART, "mapping.unreadable"),
+    "no form, not read": ("POST https://a.test/x", None, "text/plain", "data:write"),
+    "not a POST, not read": ("PUT https://a.test/x", None, FORM, "mapping.unmapped"),
 }
 
 
@@ -339,9 +343,15 @@ FORM_ROWS: dict[str, tuple[str, bytes | None, str, str]] = {
 def test_method_in_a_form(
     mapped: Mapped, request_of: RequestOf, line: str, body: bytes | None, kind: str, expected: str
 ) -> None:
-    """A method that a form names counts as one in a header does, where the form was read."""
+    """A method that a form names counts as one in a header does; a form that could not be read may name any."""
     request = request_of(line, body, (("content-type", kind),))
-    assert told(mapped(HEADS, GROUP), request) == expected
+    mappings = mapped(HEADS, GROUP)
+    assert told(mappings, request) == expected
+    if body is None:
+        assert mappings.needs_body(request) == (expected == "mapping.unreadable")
+    else:
+        cut = replace(request, body_complete=False)
+        assert told(mappings, cut) == ("mapping.unreadable" if "form" in kind.lower() else expected)
 
 
 def test_a_problem_says_what_to_do(mapped: Mapped, request_of: RequestOf) -> None:

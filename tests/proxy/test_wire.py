@@ -96,6 +96,23 @@ def test_a_body_decides_where_a_rule_reads_it(gate: LiveGate, origin: Origin, cl
     assert len(origin.seen) == 1
 
 
+@pytest.mark.parametrize("padding", ["", "a=b&" * 300_000], ids=["short", "behind more than is read"])
+@pytest.mark.parametrize("field", ["_method=DELETE", "%5Fm%65thod=delete"])
+def test_a_form_that_names_another_method_reaches_nobody(
+    gate: LiveGate, origin: Origin, client: httpx.Client, padding: str, field: str
+) -> None:
+    """A deletion dressed as a POST is refused, although no rule of that host asks for a body."""
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    assert client.post("https://origin.test/things/7", content="a=b", headers=form).status_code == 200
+    refused = client.post("https://origin.test/things/7", content=padding + field, headers=form)
+    assert refused.status_code == 403
+    record = gate.records()[-1]
+    code = "mapping.unreadable" if padding else "mapping.conflict"
+    assert (record["outcome"], record["code"]) == ("DENY", code)
+    assert refused.json()["reason"] == record["reason"]
+    assert len(origin.seen) == 1
+
+
 @pytest.mark.parametrize("declared", [True, False], ids=["content-length", "chunked"])
 def test_a_body_too_long_to_read_is_unreadable(
     gate: LiveGate, origin: Origin, client: httpx.Client, declared: bool
