@@ -19,7 +19,7 @@ from mappings.documents import Document, Place
 from policies.conditionschema import moment
 from policies.deciding import Policies
 from policies.loading import PolicyPaths
-from policies.registryfile import NOUNS, Kind, change, find, ids, new, stop
+from policies.registryfile import NOUNS, Kind, change, find, ids, narrow, new, stop
 from policies.roundtrip import Tree, append, clear, mapping, put, sequence
 from policies.values import Mode, State, Token, written_moment
 
@@ -110,10 +110,11 @@ def set_state(
     *,
     kind: Kind = "agents",
     expires: datetime | str | None = None,
-) -> Policies:
+) -> Policies | None:
     """Suspend, resume or revoke; revoking removes the tokens and is final. Raises PolicyError.
 
-    With `expires` the end changes too; `NEVER` takes it away.
+    With `expires` the end changes too; `NEVER` takes it away. None when other files are at fault, which keeps
+    nobody from being suspended or revoked.
     """
 
     def edit(tree: Tree, document: Document) -> None:
@@ -128,7 +129,8 @@ def set_state(
         if state is State.REVOKED and "tokens" in entry:
             put(entry, "tokens", sequence([]))
 
-    return change(path, policy_paths, edit)
+    stops = state in (State.SUSPENDED, State.REVOKED) and expires is None
+    return (narrow if stops else change)(path, policy_paths, edit)
 
 
 def set_token(

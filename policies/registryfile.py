@@ -46,6 +46,27 @@ _COMMANDS: Mapping[Kind, str] = {"agents": "agent", "humans": "human", "organisa
 
 def change(path: Path, policy_paths: PolicyPaths, edit: Callable[[Tree, Document], None]) -> Policies:
     """Edit the file and return what now holds; on PolicyError nothing was written."""
+    return _changed(path, edit, lambda text: load_with_agents(text, path, policy_paths))
+
+
+def narrow(path: Path, policy_paths: PolicyPaths, edit: Callable[[Tree, Document], None]) -> Policies | None:
+    """As `change`, for what only takes away: written too where other files are at fault, and then None.
+
+    Stopping somebody never waits for a policy to be mended: a gate takes away what it can (`policies.narrowing`).
+    """
+
+    def loaded(text: str) -> Policies | None:
+        try:
+            return load_with_agents(text, path, policy_paths)
+        except PolicyError as wrong:
+            if any(fault.place.file == str(path) for fault in wrong.faults):
+                raise
+            return None
+
+    return _changed(path, edit, loaded)
+
+
+def _changed[T](path: Path, edit: Callable[[Tree, Document], None], load: Callable[[str], T]) -> T:
     file = Path(os.path.realpath(path))  # a link stays a link; what it points to is replaced
     try:
         with _locked(file):
@@ -59,9 +80,9 @@ def change(path: Path, policy_paths: PolicyPaths, edit: Callable[[Tree, Document
             written = io.StringIO()
             yaml.dump(tree, written)
             # If this line is removed, a change can leave a registry that the gate refuses to load.
-            policies = load_with_agents(written.getvalue(), path, policy_paths)
+            loaded = load(written.getvalue())
             _replace(file, written.getvalue().encode())
-            return policies
+            return loaded
     except UnicodeDecodeError:
         stop(Place(str(path), 1, 1), "is not UTF-8 text; save it as UTF-8")
     except OSError as error:

@@ -1,7 +1,8 @@
 """What every change of the registry ends with: the new token shown once, and a running gate told to load.
 
-A change is written first. When no gate answers it stands and takes effect when the gate next loads; when the gate
-refuses it, its older rules stay in force and the command ends with 78.
+A change is written first. When no gate answers it stands and takes effect when the gate next loads. When other files
+keep the gate from loading it, what it takes away counts all the same; when nothing of it counts, the older rules
+stay in force and the command ends with 78.
 """
 
 import click
@@ -19,8 +20,14 @@ def announce(config: Config) -> None:
         click.echo(f"no gate answers on {where}; the change takes effect when the gate next loads", err=True)
         return
     status, found = answered
+    refused = said(found) or f"status {status}"
+    if status == 422 and isinstance(found, dict) and found.get("narrowed"):
+        # Nobody may do more than before, and whoever was to be stopped is.
+        click.echo(
+            f"the gate has taken away what the change takes away, and cannot load the rest:\n{refused}", err=True
+        )
+        return
     if status != 200:
-        refused = said(found) or f"status {status}"
         fail(f"the change is written, but the gate keeps its older rules:\n{refused}", EXIT_CONFIGURATION)
     click.echo("the gate has loaded the change", err=True)
 

@@ -120,7 +120,8 @@ def revoke(human_id: str, as_json: bool, config_path: Path | None) -> None:
 
 def _stop(human_id: str, state: State, as_json: bool, config_path: Path | None) -> None:
     policies = change_state("humans", "human", human_id, state, as_json, config_path)
-    stopped = sorted(agent.id for agent in policies.agents.values() if agent.anchor == human_id)
+    agents = policies.agents.values() if policies else ()
+    stopped = sorted(agent.id for agent in agents if agent.anchor == human_id)
     if stopped:
         click.echo(f"stopped with {human_id}: {', '.join(stopped)}", err=True)
 

@@ -26,12 +26,15 @@ def end_of(ctx: click.Context, param: click.Parameter, value: str | None) -> dat
 def change_state(
     kind: Kind, noun: str, name: str, state: State, as_json: bool, config_path: Path | None,
     expires: datetime | str | None = None,
-) -> Policies:  # fmt: skip
-    """Write a state, say it, and announce it."""
+) -> Policies | None:  # fmt: skip
+    """Write a state, say it, and announce it.
+
+    None when the rules do not load as they are, which keeps nobody from being stopped.
+    """
     config = load_config(config_path)
     policies = set_state(config.agents, registry_sources(config), name, state, kind=kind, expires=expires)
     tell(config, noun, name, as_json, state=state.value)
-    one = _holder(policies, kind, name)
+    one = None if policies is None else _holder(policies, kind, name)
     if state is State.ACTIVE and one is not None and one.state_at(datetime.now(UTC)) is State.EXPIRED:
         remedy = f'"claiim {noun} resume {name} --expires never", or another end'
         click.echo(f"{noun} {name} has expired all the same; {remedy}", err=True)

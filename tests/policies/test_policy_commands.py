@@ -190,7 +190,7 @@ def test_a_gated_agent_cannot_govern_itself(site: Path, gate, monkeypatch: pytes
 def test_faults_end_a_command(site: Path) -> None:
     """A broken rule is printed as file:line:col with exit 78, and the registry stays as it was."""
     (site / "policies/b.yaml").write_text("skill: b\nalow: [x]\n")
-    for verb in (["agent", "suspend", "deploy-bot"], ["agent", "list"], ["explain", "--agent", "a", "--action", "b"]):
+    for verb in (["agent", "rotate", "deploy-bot"], ["agent", "list"], ["explain", "--agent", "a", "--action", "b"]):
         done = claiim(*verb)
         assert done.exit_code == 78
         assert done.stderr.endswith('/policies/b.yaml:2:1: unknown key "alow"; did you mean "allow"\n')

@@ -1,0 +1,96 @@
+"""Takes away what a registry takes away, when the rest of the rules cannot be loaded.
+
+Stopping somebody must not wait for a typing error in some policy to be found. `narrowed` applies to the set in force
+what a new registry forbids and nothing that it permits: states that are no longer active, ends that are nearer,
+tokens and identities that are gone, agents and grants that are gone. Whatever it is given, nobody may do more
+than before.
+
+    bob suspended, and a new agent added        bob's agents stop; the new agent waits for the next whole load
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+
+from mappings.documents import Document, parse
+from policies.conditionschema import moment
+from policies.deciding import Policies
+from policies.schema import AgentEntry, AgentsFile, HumanEntry, OrganisationEntry, TokenEntry
+from policies.standing import Boundaries, Standing
+from policies.values import Agent, CrossGrant, Human, Organisation, PolicyError, State, Token
+
+
+def narrowed(policies: Policies, document: Document) -> Policies:
+    """Return the policies with what the registry in `document` takes away; raise PolicyError when it is none."""
+    file = parse(document, AgentsFile, error=PolicyError)
+    humans = {entry.id: entry for entry in file.humans}
+    agents = {entry.id: entry for entry in file.agents}
+    boundaries = _boundaries(policies.boundaries, file)
+    people = {name: _human(human, humans.get(name)) for name, human in policies.humans.items()}
+    standings = {
+        name: _standing(standing, agents[name], people, boundaries)
+        for name, standing in policies.standings.items()
+        if name in agents
+    }
+    return Policies(standings, people, boundaries, policies.texts, policies.digest, policies.in_force)
+
+
+def _standing(standing: Standing, entry: AgentEntry, people: Mapping[str, Human], boundaries: Boundaries) -> Standing:
+    agent = standing.agent
+    less = replace(
+        agent,
+        state=_state(agent, entry),
+        expires=_sooner(agent.expires, entry.expires),
+        tokens=_tokens(agent.tokens, entry.tokens),
+        identities=tuple(each for each in agent.identities if each in entry.identities),
+    )
+    return replace(standing, agent=less, human=people[standing.human.id], boundaries=boundaries)
+
+
+def _human(human: Human, entry: HumanEntry | None) -> Human:
+    if entry is None:  # nobody answers any more
+        return replace(human, state=State.REVOKED, tokens=())
+    return replace(
+        human,
+        state=_state(human, entry),
+        expires=_sooner(human.expires, entry.expires),
+        tokens=_tokens(human.tokens, entry.tokens),
+    )
+
+
+def _boundaries(boundaries: Boundaries, file: AgentsFile) -> Boundaries:
+    written = {entry.id: entry for entry in file.organisations}
+    organisations = {
+        name: replace(one, state=_state(one, written[name])) if name in written else replace(one, state=State.REVOKED)
+        for name, one in boundaries.organisations.items()
+    }
+    left = {
+        CrossGrant(entry.of, entry.into, entry.agents, entry.actions, _moment(entry.until))
+        for entry in file.cross_grants
+    }
+    return Boundaries(organisations, [grant for grant in boundaries.grants if grant in left])
+
+
+def _state(held: Agent | Human | Organisation, entry: AgentEntry | HumanEntry | OrganisationEntry) -> State:
+    return held.state if entry.state is State.ACTIVE else entry.state if held.state is State.ACTIVE else held.state
+
+
+def _sooner(held: datetime | None, written: str | None) -> datetime | None:
+    return min(filter(None, (held, _moment(written))), default=None)
+
+
+def _tokens(held: Iterable[Token], entries: Iterable[str | TokenEntry]) -> tuple[Token, ...]:
+    written = {entry if isinstance(entry, str) else entry.sha256: entry for entry in entries}
+    kept = []
+    for token in held:
+        entry = written.get(token.sha256)
+        if entry is not None:
+            end = entry.expires if isinstance(entry, TokenEntry) else None
+            kept.append(replace(token, expires=_sooner(token.expires, end)))
+    return tuple(kept)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else moment(text)
