@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from policies import Decision
 
 if TYPE_CHECKING:
-    from proxy.pipeline import Ending
+    from proxy.verdicts import Ending
 
 _BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 

@@ -26,6 +26,7 @@ from proxy.questions import (
     recorded,
     recorded_target,
 )
+from proxy.verdicts import Ending, Verdict
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, 3.2
 _SHIPPED = "pack:"
@@ -161,6 +162,20 @@ def decision_fields(decision: Decision, question: Question | None = None) -> Fie
         "error": recorded(decision.error) or None,
         **_reference("policy", decision.policy),
         **_reference("skill", decision.skill),
+    }
+
+
+def outcome_fields(verdict: Verdict, ending: Ending, ref: str, duration_us: int) -> FieldValues:
+    """What became of one decision about a request."""
+    return {
+        "channel": verdict.channel,
+        "ref": ref,
+        "result": ending.result,
+        "status": ending.status,
+        "request_bytes": ending.request_bytes,
+        "response_bytes": ending.response_bytes,
+        "duration_us": duration_us,
+        "error": redacted_text(ending.error)[:256] or None,
     }
 
 

@@ -59,12 +59,13 @@ from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
 from proxy.mitm.listener import listener_context
 from proxy.pdp import Pdp
-from proxy.pipeline import Book, Gate
+from proxy.pipeline import Gate
 from proxy.questions import FieldValues
 from proxy.records import Origin, loaded_fields, refused_fields
 from proxy.secretfiles import read_token
 from proxy.timers import Later, loop_later
 from proxy.uses import longest_window, restored
+from proxy.verdicts import Book
 from proxy.webhooks import Webhook, read_secret
 from proxy.wiring import write_bundle
 

@@ -28,7 +28,8 @@ from policies import Credential, Human, Outcome
 from proxy.api.callers import Callers
 from proxy.api.problems import problem, read_body
 from proxy.pdp import EVALUATION, EVALUATIONS, asked_via
-from proxy.pipeline import Checked, Gate, Inquiry
+from proxy.pipeline import Gate
+from proxy.verdicts import Checked, Inquiry
 
 _METADATA = "/.well-known/authzen-configuration"
 _MOST_EVALUATIONS = 100
@@ -157,7 +158,7 @@ class AuthZen:
             first = next((index for index, each in enumerate(asked) if isinstance(each, _Unaskable)), len(asked))
             asked = asked[: first + 1]
         inquiries = [each for each in asked if isinstance(each, Inquiry)]
-        checked = iter(await self._gate.check_all(inquiries, stop_at) if inquiries else ())
+        checked = iter(await self._gate.checking.check_all(inquiries, stop_at) if inquiries else ())
         said: list[dict[str, Any]] = []
         for each in asked:
             if isinstance(each, _Unaskable):

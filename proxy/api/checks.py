@@ -43,7 +43,9 @@ class Checks:
             raise problem(403, "agent.other", f'this token is not of agent "{question.agent}"')
         client = request.remote or ""
         try:
-            checked = await self._gate.check(who, question.action, question.target, question.environment or "", client)
+            checked = await self._gate.checking.check(
+                who, question.action, question.target, question.environment or "", client
+            )
         except ValueError as error:
             raise problem(400, "check.action", str(error)) from None
         decision = checked.decision

@@ -31,7 +31,8 @@ from proxy.answers import problem as refused
 from proxy.api.problems import problem
 from proxy.facts import Fields, Inbound
 from proxy.identity import NOBODY, Unproven, agent_of_token
-from proxy.pipeline import Ending, Gate, Head, Verdict
+from proxy.pipeline import Gate
+from proxy.verdicts import Ending, Head, Verdict
 
 PATH = "/v1/forward-auth"
 

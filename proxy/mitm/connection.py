@@ -28,14 +28,14 @@ from policies import Credential, Decision
 from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import Route
 from proxy.facts import Inbound
-from proxy.identity import ClientCertificate, Unproven
+from proxy.identity import NOBODY, ClientCertificate, Unproven
 from proxy.mitm import flows, layers
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.signs import SignsOfLife, passes_over
 from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
-from proxy.pipeline import NOBODY, Ending, Verdict
+from proxy.verdicts import Ending, Verdict
 
 if TYPE_CHECKING:
     from proxy.mitm.engine import Engine

@@ -20,8 +20,9 @@ from proxy.mitm.connection import AgentConnection
 from proxy.mitm.flows import Exchange, serialise
 from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls, SecuredStream
 from proxy.mitm.sweeping import Sweeper
-from proxy.pipeline import Ending, Gate
+from proxy.pipeline import Gate
 from proxy.timers import Later, loop_later
+from proxy.verdicts import Ending
 
 _log = logging.getLogger(__name__)
 

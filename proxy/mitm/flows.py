@@ -12,7 +12,7 @@ from mitmproxy import http
 from policies import Credential
 from proxy.answers import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.facts import Inbound
-from proxy.pipeline import Head, Verdict
+from proxy.verdicts import Head, Verdict
 
 _NOT_FROM_TARGETS = frozenset(
     {CHRON_ID_FIELD.lower(), APPROVAL_FIELD.lower(), b"alt-svc", b"proxy-authenticate", b"proxy-connection"}

@@ -312,7 +312,7 @@ def test_an_unexpected_exception_is_a_problem_and_no_permission(
         raise RuntimeError("planted secret")
 
     with monkeypatch.context() as planted:
-        planted.setattr(type(gate.service.gate), "check", bug)
+        planted.setattr(type(gate.service.gate.checking), "check", bug)
         response = check(api, "deploy:staging")
     assert (response.status_code, response.headers["content-type"].split(";")[0]) == (500, PROBLEM)
     assert response.json()["code"] == "gate.error"

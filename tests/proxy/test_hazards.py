@@ -14,9 +14,12 @@ import h2.events
 import httpx
 import pytest
 
+import proxy.concluding
+import proxy.destinations
 import proxy.mitm.connection
 import proxy.mitm.flows
 import proxy.pipeline
+import proxy.recording
 from support.clients import client_of
 from support.gate import AGENTS, LiveGate, running
 from support.raw import authorization, connect, dial, read_all, read_head, status, tunnel
@@ -35,10 +38,10 @@ STAGES: dict[str, Callable[[LiveGate], tuple[Any, str]]] = {
     "resolve": lambda gate: (type(gate.service.gate.book.mappings), "resolve"),
     "decide": lambda gate: (type(gate.service.gate.book.policies), "decide"),
     "destination": lambda gate: (type(gate.service.gate.destinations), "route"),
-    "record: fields": lambda gate: (proxy.pipeline, "wire_fields"),
+    "record: fields": lambda gate: (proxy.recording, "wire_fields"),
     "record: append": lambda gate: (type(gate.service._chron), "append_many"),
     "judge": lambda gate: (type(gate.service.gate), "judge"),
-    "verdict": lambda gate: (type(gate.service.gate), "_verdict"),
+    "verdict": lambda gate: (proxy.pipeline, "verdict_of"),
     "forward": lambda gate: (proxy.mitm.flows, "forward"),
     "dial": lambda gate: (proxy.mitm.connection.AgentConnection, "_on_server_connect"),
     "verify the target": lambda gate: (proxy.mitm.connection, "target_side"),
@@ -96,10 +99,10 @@ def test_a_bug_in_any_stage_is_a_refusal(
 
 
 DENY_PATH = {
-    "answer": (proxy.pipeline, "answer"),
+    "answer": (proxy.concluding, "answer"),
     "last resort": (proxy.mitm.connection, "answer"),
     "into the flow": (proxy.mitm.flows, "respond"),
-    "refusal": (proxy.pipeline, "_refusal"),
+    "refusal": (proxy.concluding, "refusal_of"),
     "outcome": (proxy.pipeline.Gate, "finish"),
 }
 
@@ -520,7 +523,7 @@ def test_the_control_api_is_not_reachable_through_the_proxy(tmp_path: Path, orig
         destinations = gate.service.gate.destinations
         destinations._allowed_ports = frozenset({port, gate.service.proxy_address.port})
         for host in ("127.0.0.1", "127.1.2.3", "0.0.0.0", "::1", "::ffff:127.0.0.1"):
-            with pytest.raises(proxy.pipeline.DestinationRefused, match="does not forward to itself"):
+            with pytest.raises(proxy.destinations.DestinationRefused, match="does not forward to itself"):
                 gate.call(destinations.route(host, port))
         with client_of(gate) as client:
             assert client.get(f"http://127.0.0.1:{port}/health").status_code == 403

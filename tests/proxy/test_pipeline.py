@@ -21,9 +21,11 @@ from policies import Credential, Policies, compile_policies, credential
 from proxy.config import UpstreamConfig
 from proxy.destinations import Destinations, DestinationUnknown
 from proxy.facts import Inbound
+from proxy.identity import NOBODY, read_credential
 from proxy.metrics import Metrics
-from proxy.pipeline import NOBODY, Book, Ending, Gate, Verdict, read_credential
+from proxy.pipeline import Gate
 from proxy.records import Origin
+from proxy.verdicts import Book, Ending, Verdict
 
 TOKEN = "clm_pipeline-test-token-0123456789abcdef"
 WHO = credential("deploy-bot", TOKEN)
@@ -427,7 +429,7 @@ BUGS: dict[str, tuple[Any, str]] = {
     "needs_body": (Mappings, "needs_body"),
     "route": (Destinations, "route"),
     "facts": ("proxy.pipeline", "read_facts"),
-    "fields": ("proxy.pipeline", "decision_fields"),
+    "fields": ("proxy.recording", "decision_fields"),
     "metrics": (Metrics, "decided"),
 }
 ERRORS = [ValueError("planted"), ChronError("planted"), KeyError("planted"), OSError("planted"), TimeoutError()]
@@ -506,7 +508,7 @@ async def test_a_bug_is_a_recorded_refusal_where_it_can_be(log: Chron, stages: l
 async def test_a_bug_after_the_record_leaves_no_decision_open(log: Chron, stage: str) -> None:
     """What was recorded and then went wrong was forwarded by nobody: its outcome says so, at once."""
     bug = _raises(ValueError("planted"))
-    where = patch.object(Metrics, "decided", bug) if stage == "metrics" else patch("proxy.pipeline.answer", bug)
+    where = patch.object(Metrics, "decided", bug) if stage == "metrics" else patch("proxy.concluding.answer", bug)
     gate = gate_with(log)
     with where:
         assert (await judged(gate, inbound("GET" if stage == "metrics" else "DELETE"))).route is None
@@ -519,7 +521,7 @@ async def test_a_bug_after_the_record_leaves_no_decision_open(log: Chron, stage:
 
 async def test_not_even_a_broken_answer_forwards(log: Chron) -> None:
     """When no answer can be made at all there is still no permission."""
-    with patch("proxy.pipeline.answer", _raises(ValueError("planted"))):
+    with patch("proxy.concluding.answer", _raises(ValueError("planted"))):
         verdict = await judged(gate_with(log), inbound("DELETE"))
     assert verdict.route is None
     assert verdict.answer is not None
@@ -550,8 +552,8 @@ async def test_an_outcome_that_cannot_be_recorded_harms_nobody() -> None:
 async def test_a_question_is_decided_like_a_request(log: Chron) -> None:
     """The same rules, the same Chron, another channel; it forwards nothing, so it has no outcome."""
     gate = gate_with(log)
-    allowed = await gate.check(WHO, "Data:Read", "api-v2", "", "10.0.0.9")
-    denied = await gate.check(WHO, "infra:destroy", "api-v2", "production", "10.0.0.9")
+    allowed = await gate.checking.check(WHO, "Data:Read", "api-v2", "", "10.0.0.9")
+    denied = await gate.checking.check(WHO, "infra:destroy", "api-v2", "production", "10.0.0.9")
     assert [checked.decision.outcome.value for checked in (allowed, denied)] == ["ALLOW", "DENY"]
     assert denied.decision.reason == "skill:s -- action in deny list"
     first, second = await records(log)
@@ -563,6 +565,6 @@ async def test_a_question_is_decided_like_a_request(log: Chron) -> None:
 async def test_a_question_that_cannot_be_recorded_has_no_answer() -> None:
     """ChronError, never a decision."""
     with pytest.raises(ChronError):
-        await gate_with(Ledger([ChronError("disk full")])).check(WHO, "data:read", "", "", "")
+        await gate_with(Ledger([ChronError("disk full")])).checking.check(WHO, "data:read", "", "", "")
     with pytest.raises(ValueError, match="action"):
-        await gate_with(Ledger([])).check(WHO, "not an action", "", "", "")
+        await gate_with(Ledger([])).checking.check(WHO, "not an action", "", "", "")

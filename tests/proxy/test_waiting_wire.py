@@ -489,7 +489,7 @@ def test_a_record_that_fails_forwards_nothing_and_wastes_no_question(
     impatient: WaitingGate, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the question cannot be recorded nobody is asked; when the use cannot, nothing goes on, then or later."""
-    log = impatient.service.gate._chron
+    log = impatient.service._chron
     append = log.append_many
 
     def failing(records: Any) -> Any:
@@ -514,7 +514,7 @@ def test_a_yes_that_cannot_be_recorded_does_not_count(
     """The human is told so, and the request still waits; a no counts at once all the same."""
     write(impatient)
     (shown,) = impatient.pending()
-    log = impatient.service.gate._chron
+    log = impatient.service._chron
 
     def failing(kind: str, fields: Any) -> Any:
         raise ChronError("disk full")

@@ -175,7 +175,7 @@ class LiveGate:
 
         async def settled() -> None:
             await self.service.engine.idle()
-            await self.service.gate._chron.append("lifecycle", {"event": "settled"})
+            await self.service._chron.append("lifecycle", {"event": "settled"})
 
         self.call(settled())
 

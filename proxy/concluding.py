@@ -1,0 +1,92 @@
+"""Makes the verdict of what was decided and recorded: an answer with the reason, or the permission to forward.
+
+Pure. It takes no decision of its own: a verdict has a route exactly when every judgement lets the request go on and
+there is a route; all else is an answer. The last resort is an answer without a record, which forwards nothing.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mappings import Operation
+from policies import Decision, Outcome
+from proxy.answers import Answer, Refusal, answer
+from proxy.approvals import Approval
+from proxy.destinations import Route
+from proxy.questions import FORWARD
+from proxy.records import NOTHING_NAMED, channel
+from proxy.verdicts import Case, Head, Verdict
+
+_log = logging.getLogger(__name__)
+
+
+def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachable: str) -> Verdict:
+    """The answer of the first denied operation, or permission to forward; `ids` are the records."""
+    head, facts, resolution = case.head, case.facts, case.decided.resolution
+    operations: Sequence[Operation | None] = resolution.operations or (None,)
+    decisions = [each.decision for each in case.decided.judgements]
+    listed = list(zip(operations, decisions, ids, strict=True))
+    # What is denied goes before what only needs approval: no approval would help.
+    for operation, decision, chron_id in sorted(listed, key=lambda each: each[1].outcome is not Outcome.DENY):
+        if not decision.forwards:
+            refusal = refusal_of(operation, decision, chron_id, resolution.unnamed)
+            return _answered(case, refusal, ids)
+    permitted = refusal_of(operations[0], decisions[0], ids[0])
+    if head.inbound.delegated:
+        return Verdict(None, facts, None, ids[0], ids, permitted, head.started_ns, channel=FORWARD)
+    if route is None or facts is None:
+        lost = replace(permitted, code="upstream.unresolved", reason=f"upstream -- {unreachable}")
+        return Verdict(answer(lost), facts, None, ids[0], ids, lost, head.started_ns, unreachable)
+    return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns)
+
+
+def still_waiting(case: Case, ids: tuple[str, ...], approval: Approval, url: str, error: str = "") -> Verdict:
+    """The answer to an agent whose request waits on; `url` is where its approval is asked after."""
+    judgements = case.decided.judgements
+    first = next(index for index, each in enumerate(judgements) if each.decision.outcome is Outcome.HOLD)
+    operation = case.decided.resolution.operations[first]
+    refusal = replace(
+        refusal_of(operation, judgements[first].decision, ids[first]), approval=approval.id, approval_url=url
+    )
+    return _answered(case, refusal, ids, error)
+
+
+def _answered(case: Case, refusal: Refusal, ids: tuple[str, ...], error: str = "") -> Verdict:
+    head, facts = case.head, case.facts
+    reply = answer(refusal, facts.request if facts else None, case.decided.resolution.family)
+    how = channel(head.inbound)
+    return Verdict(reply, facts, None, refusal.chron_id, ids, refusal, head.started_ns, error, how)
+
+
+def unrecorded(head: Head, code: str, reason: str) -> Verdict:
+    """A refusal with no record: the last resort, 503, nothing forwarded."""
+    refusal = Refusal(
+        outcome=Outcome.DENY.value,
+        reason=reason,
+        code=code,
+        action="",
+        target="",
+        agent="",
+        anchor="",
+        chron_id="",
+    )
+    try:
+        reply = answer(refusal)
+    except Exception:  # noqa: BLE001 -- even then there is an answer, and it is no permission
+        _log.exception("no answer could be made")
+        reply = Answer(503, ((b"Content-Length", b"0"),), b"")
+    return Verdict(reply, None, None, "", (), refusal, head.started_ns)
+
+
+def refusal_of(operation: Operation | None, decision: Decision, chron_id: str, unnamed: str = "") -> Refusal:
+    """The words about one operation, of its refusal or of its permission."""
+    return Refusal(
+        outcome=decision.outcome.value,
+        reason=decision.reason,
+        code=decision.code,
+        action=operation.action if operation else unnamed or NOTHING_NAMED,
+        target=operation.target if operation else "",
+        agent=decision.agent,
+        anchor=decision.anchor,
+        chron_id=chron_id,
+    )

@@ -1,0 +1,135 @@
+"""Writes what was decided into the Chron, and what became of it. It decides nothing.
+
+A `Trail` holds the decisions of one request that are on record and have no outcome yet: whatever goes wrong after
+that, they are ended there and then, and not found open at the next start. What is on its way to the disk cannot be
+called back, so a task that is cancelled meanwhile waits for it: only then is it known what has to be ended.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Sequence
+
+from chron import Chron, ChronError, Receipt
+from mappings import Operation
+from proxy.destinations import Route
+from proxy.metrics import Metrics
+from proxy.questions import FieldValues
+from proxy.records import Origin, channel, decision_fields, operation_fields, proof_fields, wire_fields, without
+from proxy.verdicts import Case, Head, Judgement
+
+_log = logging.getLogger(__name__)
+
+type Record = tuple[str, FieldValues]
+"""Kind and fields."""
+
+
+class Recorder:
+    """Writes the records of one run of the gate."""
+
+    def __init__(self, chron: Chron, origin: Origin, metrics: Metrics) -> None:
+        self.origin = origin
+        self._chron = chron
+        self._metrics = metrics
+        self._requests = 0
+
+    def trail(self, head: Head) -> "Trail":
+        """Begin the records of a request."""
+        return Trail(self, channel(head.inbound))
+
+    def name_request(self) -> str:
+        """Return a name that the decisions about one request have in common."""
+        self._requests += 1
+        return f"{self.origin.session}-{self._requests}"
+
+    def append(self, records: Sequence[Record]) -> asyncio.Future[tuple[Receipt, ...]]:
+        """Hand in records that are adjacent, all or none; raises ChronError, or its future does."""
+        return self._chron.append_many(records)
+
+    def decided(self, judgements: Sequence[Judgement], started_ns: int) -> None:
+        """Count what has been decided and is on record."""
+        for each in judgements:
+            self._metrics.decided(each.decision, time.perf_counter_ns() - started_ns)
+
+    def note(self, kind: str, fields: FieldValues) -> None:
+        """Write a record that nobody waits for."""
+        try:
+            self._chron.note(kind, fields)
+        except ChronError as error:
+            # The decision stands; the next start writes one without its outcome down as in doubt.
+            _log.error("a record of kind %s could not be written: %s", kind, error)
+
+
+class Trail:
+    """The records of one request, from its first decision to its verdict."""
+
+    def __init__(self, recorder: Recorder, channel: str) -> None:
+        self.open: tuple[str, ...] = ()
+        """The decisions that are on record and have no outcome yet."""
+        self._recorder = recorder
+        self._channel = channel
+
+    async def record(
+        self, case: Case, route: Route | None = None, marks: FieldValues | None = None, more: Sequence[Record] = ()
+    ) -> tuple[str, ...]:
+        """Make one record for each judgement durable, and `more` with them, adjacent and all or none; their ids.
+
+        `marks` stand in each of them. Raises ChronError. Whatever it raises, `open` says what is on record.
+        """
+        decisions = self._decisions(case, route, marks or {})
+        session: FieldValues = {"session": self._recorder.origin.session}
+        others = [(kind, {**fields, **session}) for kind, fields in more]
+        writing = self._recorder.append([*decisions, *others])
+        try:
+            receipts = await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            self.open += _ids(await _written(writing), len(decisions))
+            raise
+        ids = _ids(receipts, len(decisions))
+        self.open += ids
+        self._recorder.decided(case.decided.judgements, case.head.started_ns)
+        return ids
+
+    def _decisions(self, case: Case, route: Route | None, marks: FieldValues) -> list[Record]:
+        head, resolution, judgements = case.head, case.decided.resolution, case.decided.judgements
+        recorder = self._recorder
+        shared = wire_fields(
+            recorder.origin, recorder.name_request(), head.inbound, case.facts, route, head.book.digest
+        )
+        shared |= {**proof_fields(head.credential), **marks}
+        operations: Sequence[Operation | None] = resolution.operations or (None,)
+        kept_out = case.decided.redact
+        return [
+            (
+                "decision",
+                without(
+                    {
+                        **shared,
+                        "pdp": each.pdp or None,
+                        **operation_fields(operation, resolution.unnamed),
+                        **decision_fields(each.decision, each.question),
+                    },
+                    kept_out,
+                ),
+            )
+            for operation, each in zip(operations, judgements, strict=True)
+        ]
+
+    def end(self, result: str, why: str) -> None:
+        """Write what became of the decisions that are open: nothing of them was forwarded."""
+        ended, self.open = self.open, ()
+        for record_id in ended:
+            self._recorder.note("outcome", {"channel": self._channel, "ref": record_id, "result": result, "error": why})
+
+
+def _ids(receipts: Sequence[Receipt], decisions: int) -> tuple[str, ...]:
+    return tuple(receipt.id for receipt in receipts[:decisions])
+
+
+async def _written(writing: asyncio.Future[tuple[Receipt, ...]]) -> tuple[Receipt, ...]:
+    """Wait until it is known whether records are durable, however often this task is cancelled; () if they are not."""
+    while not writing.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([writing])
+    return () if writing.cancelled() or writing.exception() is not None else writing.result()
