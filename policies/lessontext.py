@@ -220,4 +220,9 @@ def _never(lesson: Lesson, tester: str) -> Iterator[dict[str, Any]]:
         }
     seen = {name for line in allowed for name in line.entry.get("when", {}).get("environment", ("production",))}
     if allowed and "production" not in seen:
-        yield {"agents": [tester], "actions": ["**"], "environment": "production", "why": "it was never seen there"}
+        yield {
+            "agents": [tester],
+            "actions": ["**"],
+            "environment": "production",
+            "why": "nothing was seen to be needed there without approval",
+        }
