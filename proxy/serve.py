@@ -8,7 +8,6 @@ Stop: no new requests, open exchanges drain up to a limit, last outcomes written
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import secrets
@@ -30,7 +29,7 @@ from mappings import DocumentError, load_mappings
 from policies import Policies, credential, load_policies
 from policies.changes import changes
 from policies.versions import History
-from proxy import approvalrecords, breakglass
+from proxy import approvalrecords, breakglass, manifests
 from proxy.activating import Activating
 from proxy.activations import sources_of
 from proxy.api import (
@@ -260,7 +259,7 @@ class Service:
             faults.append(str(error))
         if mappings is None or policies is None or sources is None or issuers is None:
             raise ConfigError.plain("\n".join(faults))
-        digest = hashlib.sha256(f"{mappings.digest}\n{policies.digest}".encode()).hexdigest()
+        digest = manifests.digest_of_rules(mappings.digest, policies.digest)
         return Book(mappings, policies, digest, issuers, tuple(sources.bundles))
 
     def _listener_context(self) -> SSL.Context | None:
@@ -302,6 +301,8 @@ class Service:
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.mappings.texts),
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.texts),
         ]
+        manifest = manifests.written(book.mappings, book.policies)
+        texts.append((manifests.KIND, "rules", "", manifests.digest_of(manifest), manifest))
         await asyncio.to_thread(self._chron.keep, texts)
 
     def _uses_of(self, book: Book) -> dict[str, list[datetime]]:
