@@ -3,8 +3,8 @@
 Years later there are no files, no activations and no configuration any more: a roll and the kept texts are enough. The
 set has the digest of the first one, or something is not as it was.
 
-    policy:no-prod@1: its kept text has another digest; run "claiim chron verify"
-    skill:deploy-v2@3: its text was not kept
+    policy:no-prod@1:1:1: its kept text has another digest; run "claiim chron verify"
+    skill:deploy-v2@3:1:1: its text was not kept
 """
 
 from __future__ import annotations

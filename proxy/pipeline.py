@@ -711,6 +711,13 @@ class Gate:
                 },
             )
 
+    def going_on(self, verdict: Verdict, request_bytes: int, response_bytes: int) -> None:
+        """Record how far a forwarded request is that has no ending yet, off the critical path."""
+        duration_us = (time.perf_counter_ns() - verdict.started_ns) // 1000
+        for record_id in verdict.record_ids:
+            fields: FieldValues = {"channel": verdict.channel, "ref": record_id, "duration_us": duration_us}
+            self._note("segment", {**fields, "request_bytes": request_bytes, "response_bytes": response_bytes})
+
     def _note(self, kind: str, fields: FieldValues) -> None:
         try:
             self._chron.note(kind, fields)

@@ -155,6 +155,7 @@ class Service:
             response_timeout_s=config.upstream.response_timeout_s,
             listener=self._listener_context(),
             keep_alive_s=config.approvals.keep_alive_s,
+            segment_s=config.proxy.segment_s,
             later=self._later,
         )
         operator_token = f"clo_{secrets.token_urlsafe(32)}"

@@ -78,7 +78,7 @@ _kind_option = click.option(
 class _Commands(click.Group):
     """Knows some of its commands by name alone: what decides needs more to start than what reads."""
 
-    lazy: ClassVar[Mapping[str, str]] = {"replay": "proxy.cli.chronreplay"}
+    lazy: ClassVar[Mapping[str, str]] = {"indoubt": "proxy.cli.chronindoubt", "replay": "proxy.cli.chronreplay"}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.lazy})
@@ -181,7 +181,7 @@ def show_command(path: Path, record_id: str, as_json: bool) -> None:
         return
     _print_fields("record", shown.record)
     for outcome in shown.outcomes:
-        _print_fields("outcome", outcome)
+        _print_fields(outcome.kind, outcome)
     for text in shown.texts:
         _print_text(text)
 

@@ -13,16 +13,14 @@ from proxy.records import decision_fields
 from proxy.simulation import Replay, tallied
 from support.clients import client_of
 from support.gate import LiveGate, running
-from support.pasts import RULES, TEXTS, traffic, watched_agents
+from support.pasts import rich_gate, traffic
 from support.targets import Origin
 
 
 @pytest.fixture
 def gate(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> Iterator[LiveGate]:
     """A running gate with rules of every kind."""
-    live = LiveGate(
-        tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=RULES, skills=TEXTS, agents=watched_agents()
-    )
+    live = rich_gate(tmp_path / "gate", origin, target_ca_pem)
     with running(live):
         yield live
 

@@ -1,5 +1,6 @@
 """A gate with rules of every kind, and traffic that tells them apart: a past for those who look back."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 
 from support.clients import client_of
 from support.gate import AGENTS, OTHER_TOKEN, TOKEN, LiveGate
+from support.targets import Origin
 
 RULES: dict[str, Any] = {
     "version": 1,
@@ -85,10 +87,12 @@ TEXTS: dict[str, dict[str, Any]] = {
 }
 
 
-def watched_agents() -> dict[str, Any]:
-    """The registry, with one agent that is only watched."""
+def rich_gate(folder: Path, origin: Origin, target_ca: Path) -> LiveGate:
+    """A gate with these rules; one of its agents is only watched, and nothing is held for humans."""
     watched = {**AGENTS["agents"][1], "mode": "observe"}
-    return {**AGENTS, "agents": [AGENTS["agents"][0], watched]}
+    agents = {**AGENTS, "agents": [AGENTS["agents"][0], watched]}
+    config = {"approvals": {"wait_s": 0}}
+    return LiveGate(folder, origin, target_ca=target_ca, mappings=RULES, skills=TEXTS, agents=agents, config=config)
 
 
 def traffic(gate: LiveGate) -> None:
