@@ -46,6 +46,12 @@ def left_behind(connection: sqlite3.Connection, head_seq: int) -> Left:
     return Left(clean=seq == head_seq and event == "close", in_doubt=in_doubt)
 
 
+def resolved_to(connection: sqlite3.Connection) -> int:
+    """Return up to which seq every wire decision has an outcome, as the log last said."""
+    row = connection.execute(_LAST_BOUND).fetchone()
+    return int(row[2]) if row else 0
+
+
 def decisions_without_outcome(connection: sqlite3.Connection, after_seq: int) -> list[tuple[int, str]]:
     """Wire decisions behind `after_seq` that no outcome refers to: seq and id."""
     return connection.execute(_WITHOUT_OUTCOME, (after_seq,)).fetchall()

@@ -61,6 +61,12 @@ class Considered:
     """The call it was compared for; "" when no pack recognised any."""
 
 
+def digest_of(texts: Iterable[tuple[str, str]]) -> str:
+    """Return the digest of the mappings that are made of these texts, by id and digest."""
+    named = "\n".join(sorted(f"{id_} {digest}" for id_, digest in texts))
+    return hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 class Mappings:
     """A loaded set of mappings; immutable."""
 
@@ -71,8 +77,7 @@ class Mappings:
             *(Text("mapping", document.source, "", document.digest, document.text) for document in documents),
             *catalogues,
         )
-        named = "\n".join(sorted(f"{text.id} {text.digest}" for text in self.texts))
-        self.digest: str = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()
+        self.digest: str = digest_of((text.id, text.digest) for text in self.texts)
 
     @property
     def packs(self) -> tuple[str, ...]:

@@ -77,7 +77,7 @@ def _with_agents(book: Rulebook, document: Document) -> Policies | None:
         return None
     kept = _TOKEN.sub(REMOVED_TOKEN, _DIGEST.sub(REMOVED_TOKEN, document.text))
     texts = sorted(book.texts, key=lambda text: (text.kind, text.id, int(text.version)))
-    texts.append(Text("agents", "agents", "", hashlib.sha256(kept.encode()).hexdigest(), kept))
+    texts.append(Text("agents", "agents", "", hashlib.sha256(kept.encode()).hexdigest(), kept, document.source))
     in_force = {key: found.ref for key in book.candidates if (found := book.in_force(*key)) is not None}
     lines = [f"{text.kind} {text.id} {text.version} {text.digest}" for text in texts]
     # Which versions count is part of which rules these are.

@@ -140,8 +140,10 @@ class Rulebook:
         if isinstance(file, PolicyFile) and not _says_something(file):
             self.fault(document.place(), f'policy "{ref.id}" forbids nothing; give it "deny" or "allow"')
         self._limits(document, file)
-        self.texts.append(Text(ref.kind, ref.id, str(ref.version), ref.digest, document.text))
-        self.candidates.setdefault((ref.kind, ref.id), {})[ref.version] = Candidate(ref, document, file)
+        candidate = Candidate(ref, document, file)
+        usable = self.usable(candidate)
+        self.texts.append(Text(ref.kind, ref.id, str(ref.version), ref.digest, document.text, document.source, usable))
+        self.candidates.setdefault((ref.kind, ref.id), {})[ref.version] = candidate
 
     def _limits(self, document: Document, file: SkillFile | PolicyFile) -> None:
         first: dict[str, int] = {}

@@ -96,6 +96,10 @@ class Text:
     """The version number as text; empty for the agents."""
     digest: str
     text: str
+    source: str
+    """Where it was read, as the places of its lines begin."""
+    usable: bool = True
+    """Whether it may count where it is named: with activation required, only what was activated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,7 @@ class _ProxySection(_Section):
     allowed_ports: list[Port] = [443, 80]
     max_body_bytes: Annotated[int, Field(ge=0, le=64 * 2**20)] = 2**20
     drain_timeout_s: Annotated[int, Field(ge=0, le=600)] = 25
+    segment_s: Annotated[int, Field(ge=1, le=86_400)] = 300
 
 
 class _ApiSection(_Section):
@@ -327,6 +328,8 @@ class ProxyConfig:
     """The most of a request body that is read to name the request; above it the body is unreadable."""
     drain_timeout_s: int
     """How long open exchanges may go on after a stop was asked for."""
+    segment_s: int = 300
+    """How often the log is told how far an exchange is that goes on."""
     tls: TlsConfig | None = None
     """Given: the listener speaks TLS, and nothing else."""
 
@@ -533,6 +536,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             allowed_ports=frozenset(file.proxy.allowed_ports),
             max_body_bytes=file.proxy.max_body_bytes,
             drain_timeout_s=file.proxy.drain_timeout_s,
+            segment_s=file.proxy.segment_s,
             tls=_tls(file.proxy.tls, folder),
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),

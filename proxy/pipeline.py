@@ -293,6 +293,14 @@ class Gate:
             self._recorder.note("outcome", outcome_fields(verdict, ending, record_id, duration_us))
         self.metrics.finished(ending)
 
+    def going_on(self, verdict: Verdict, request_bytes: int, response_bytes: int) -> None:
+        """Record how far a forwarded request is that has no ending yet, off the critical path."""
+        duration_us = (time.perf_counter_ns() - verdict.started_ns) // 1000
+        for record_id in verdict.record_ids:
+            fields: FieldValues = {"channel": verdict.channel, "ref": record_id, "duration_us": duration_us}
+            segment = {**fields, "request_bytes": request_bytes, "response_bytes": response_bytes}
+            self._recorder.note("segment", segment)
+
 
 def _may_hold(book: Book, who: Credential, facts: Facts) -> bool:
     """Whether something that a request's head names may need approval, so that all of it must be read."""

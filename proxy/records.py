@@ -14,6 +14,7 @@ from chron import redacted_path, redacted_text
 from mappings import Mappings, Operation
 from policies import Credential, Decision, Policies, Question, TextRef
 from policies.changes import agents_text, tokens_digest
+from proxy import manifests
 from proxy.destinations import Route
 from proxy.facts import Facts, Inbound, request_digest
 from proxy.questions import (
@@ -228,6 +229,7 @@ def loaded_fields(
     return {
         "event": "loaded",
         "rules_digest": rules_digest,
+        "manifest": manifests.digest_of(manifests.written(mappings, policies)),
         "texts": recorded(" ".join(names), _MOST_NAMES) or None,
         "agents": len(policies.agents),
         "agents_digest": agents_text(policies).digest,

@@ -8,7 +8,6 @@ Stop: no new requests, open exchanges drain up to a limit, last outcomes written
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import secrets
@@ -30,7 +29,7 @@ from mappings import DocumentError, load_mappings
 from policies import Policies, credential, load_policies
 from policies.changes import changes
 from policies.versions import History
-from proxy import approvalrecords, breakglass
+from proxy import approvalrecords, breakglass, manifests
 from proxy.activating import Activating
 from proxy.activations import sources_of
 from proxy.api import (
@@ -157,6 +156,7 @@ class Service:
             response_timeout_s=config.upstream.response_timeout_s,
             listener=self._listener_context(),
             keep_alive_s=config.approvals.keep_alive_s,
+            segment_s=config.proxy.segment_s,
             later=self._later,
         )
         operator_token = f"clo_{secrets.token_urlsafe(32)}"
@@ -261,7 +261,7 @@ class Service:
             faults.append(str(error))
         if mappings is None or policies is None or sources is None or issuers is None:
             raise ConfigError.plain("\n".join(faults))
-        digest = hashlib.sha256(f"{mappings.digest}\n{policies.digest}".encode()).hexdigest()
+        digest = manifests.digest_of_rules(mappings.digest, policies.digest)
         return Book(mappings, policies, digest, issuers, tuple(sources.bundles))
 
     def _listener_context(self) -> SSL.Context | None:
@@ -303,6 +303,8 @@ class Service:
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.mappings.texts),
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.texts),
         ]
+        manifest = manifests.written(book.mappings, book.policies)
+        texts.append((manifests.KIND, "rules", "", manifests.digest_of(manifest), manifest))
         await asyncio.to_thread(self._chron.keep, texts)
 
     def _uses_of(self, book: Book) -> dict[str, list[datetime]]:

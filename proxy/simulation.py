@@ -6,7 +6,7 @@ A decision that cannot be made again is counted with its reason, never skipped a
     unnamed       no mapping named the request, or it could not be read
     humans        somebody was asked for approval and did not give it
     elsewhere     something other than the texts decided: where the request led, another decision point
-    ...
+    ...           (`IN_WORDS` has all of them)
 
 Blocks on the disk; a scan of a million decisions takes a while. It decides nothing itself.
 """
@@ -45,6 +45,21 @@ _WITHOUT_QUESTION = {
     "approval": "humans",
 }
 """Stage of a decision without a question -> why it cannot be made again."""
+
+IN_WORDS: Mapping[str, str] = {
+    "identity": "the agent was not proven, and what it presented is in no record",
+    "unnamed": "no mapping named the request, or it could not be read",
+    "humans": "a human was asked for approval and did not give it",
+    "elsewhere": "something other than skills and policies decided",
+    "inputs not recorded": "the record does not say what the decision hung on",
+    "target redacted": "the target was kept out of the record",
+    "action cut": "the action was too long to be recorded whole",
+    "agent not in the registry": "the agent is not in the registry that was used",
+    "agent stopped since": "the agent, its human or its organisation was stopped since; see --then",
+    "agents of then": "the registry of that time is not in the Chron",
+    "exception not recorded": "the break-glass grant it names is not in the Chron",
+}
+"""Why a decision cannot be made again, for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +174,7 @@ class Replay:
         if obeyed is None:
             self._as_then(fields, self._obeyed)
             return "agents of then"
-        again = _left_out(fields, obeyed.policies) or self._asked(fields, obeyed)
+        again = left_out(fields) or _unregistered(fields, obeyed.policies) or self._asked(fields, obeyed)
         if not isinstance(again, str) and not self._standing and _barred(again.decision):
             again = "agent stopped since"
         if isinstance(again, str):
@@ -200,11 +215,9 @@ class Replay:
 
     def _question(self, fields: Fields, shape: Shape) -> Question | str:
         grants = self._grants if "exceptions" in fields else {}
-        question = asked_again(fields, grants)
-        if question is None:
-            return "inputs not recorded"
-        if len(question.exceptions) < len(str(fields.get("exceptions", "")).split()):
-            return "exception not recorded"
+        question = recorded_question(fields, grants)
+        if isinstance(question, str):
+            return question
         missing = sorted(name for name in shape.headers if f"header.{name}" not in question.attributes)
         # Over the API no header is ever seen, then or now.
         return f"header {missing[0]} not recorded" if missing and fields.get("channel") in OF_REQUESTS else question
@@ -214,12 +227,22 @@ class Replay:
         return grants(record.fields for record in chron.find(self._path, kind="exception"))
 
 
+def recorded_question(fields: Fields, grants: Mapping[str, BreakGlass]) -> Question | str:
+    """Return the question that a record answers, or why it cannot be put again."""
+    question = asked_again(fields, grants)
+    if question is None:
+        return "inputs not recorded"
+    if len(question.exceptions) < len(str(fields.get("exceptions", "")).split()):
+        return "exception not recorded"
+    return question
+
+
 _NEVER = datetime.min
 _NO_LIMITS: frozenset[str] = frozenset()
 
 
-def _left_out(fields: Fields, policies: Policies) -> str:
-    """Say why a decision cannot be made again, as far as its record and the registry tell; "" when it can."""
+def left_out(fields: Fields) -> str:
+    """Say why a decision cannot be made again, as far as its record tells; "" when it can."""
     stage = str(fields.get("stage", ""))
     if "at" not in fields:
         return _WITHOUT_QUESTION.get(stage, "inputs not recorded" if stage in _BY_TEXTS else "elsewhere")
@@ -229,8 +252,10 @@ def _left_out(fields: Fields, policies: Policies) -> str:
         return "elsewhere"
     if "target" in str(fields.get("redacted", "")).split():
         return "target redacted"
-    if len(str(fields["action"])) > MAX_ACTION_CHARS:
-        return "action cut"
+    return "action cut" if len(str(fields["action"])) > MAX_ACTION_CHARS else ""
+
+
+def _unregistered(fields: Fields, policies: Policies) -> str:
     return "" if fields["agent"] in policies.agents else "agent not in the registry"
 
 

@@ -4,6 +4,7 @@
     claiim chron query --agent deploy-bot --since 24h --json
     claiim chron show chr_01k...
     claiim chron verify state/chron.db
+    claiim chron replay --since 7d
 
 Which Chron: the path given, else `--chron`, else the configuration's. JSON is one object per line. Exit codes:
 0 ok, 1 tampered or not found, 2 usage or no readable Chron, 78 bad configuration.
@@ -11,6 +12,7 @@ Which Chron: the path given, else `--chron`, else the configuration's. JSON is o
 
 import csv
 import functools
+import importlib
 import json
 import os
 import sys
@@ -18,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
@@ -44,7 +46,7 @@ def when(ctx: click.Context, param: click.Parameter, value: str | None) -> datet
     return at
 
 
-def _log_options(command: Callable[..., None]) -> Callable[..., None]:
+def log_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add --chron and -c, hand the command the path they lead to, and end it with one line on an error."""
 
     @functools.wraps(command)
@@ -73,7 +75,21 @@ _kind_option = click.option(
 )
 
 
-@click.group()
+class _Commands(click.Group):
+    """Knows some of its commands by name alone: what decides needs more to start than what reads."""
+
+    lazy: ClassVar[Mapping[str, str]] = {"indoubt": "proxy.cli.chronindoubt", "replay": "proxy.cli.chronreplay"}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self.lazy})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.lazy and cmd_name not in self.commands:
+            self.add_command(getattr(importlib.import_module(self.lazy[cmd_name]), cmd_name))
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands)
 def chron() -> None:
     """Read and verify the log of decisions."""
 
@@ -86,7 +102,7 @@ def chron() -> None:
 @_outcome_option
 @_kind_option
 @json_option
-@_log_options
+@log_options
 def tail_command(
     path: Path, following: bool, count: int, agent: str, outcome: str | None, kind: str, as_json: bool
 ) -> None:
@@ -131,7 +147,7 @@ def _follow(path: Path, after_seq: int, filters: dict[str, str], as_json: bool) 
 @_kind_option
 @json_option
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@_log_options
+@log_options
 def query_command(
     path: Path, limit: int, kind: str, as_json: bool, as_csv: bool, outcome: str | None, **filters: Any
 ) -> None:
@@ -151,7 +167,7 @@ def query_command(
 @chron.command("show")
 @click.argument("record_id")
 @json_option
-@_log_options
+@log_options
 def show_command(path: Path, record_id: str, as_json: bool) -> None:
     """Show one record, what came of it, and the lines of policy that decided it."""
     shown = show(path, record_id.lower())
@@ -165,7 +181,7 @@ def show_command(path: Path, record_id: str, as_json: bool) -> None:
         return
     _print_fields("record", shown.record)
     for outcome in shown.outcomes:
-        _print_fields("outcome", outcome)
+        _print_fields(outcome.kind, outcome)
     for text in shown.texts:
         _print_text(text)
 
@@ -174,7 +190,7 @@ def show_command(path: Path, record_id: str, as_json: bool) -> None:
 @_path_argument
 @click.option("--lint", is_flag=True, help="Also check that every body is canonical JSON (slower).")
 @json_option
-@_log_options
+@log_options
 def verify_command(path: Path, lint: bool, as_json: bool) -> None:
     """Prove that no record was changed; exit 0 when all is well, 1 when not."""
     found = verify(path, lint=lint)

@@ -40,24 +40,11 @@ from proxy.cli.options import (
 )
 from proxy.config import Config, load_config, why
 from proxy.registries import Registries
+from proxy.simulation import IN_WORDS
 from proxy.simulationreport import Report, Trial, canonical, digest_of, summary_of
 
 _MOST_LINES = 40
 """Changes shown to people; the report has them all."""
-
-_WHY = {
-    "identity": "the agent was not proven, and what it presented is in no record",
-    "unnamed": "no mapping named the request, or it could not be read",
-    "humans": "a human was asked for approval and did not give it",
-    "elsewhere": "something other than skills and policies decided",
-    "inputs not recorded": "the record does not say what the decision hung on",
-    "target redacted": "the target was kept out of the record",
-    "action cut": "the action was too long to be recorded whole",
-    "agent not in the registry": "the agent is not in the registry that was used",
-    "agent stopped since": "the agent, its human or its organisation was stopped since; see --then",
-    "agents of then": "the registry of that time is not in the Chron",
-    "exception not recorded": "the break-glass grant it names is not in the Chron",
-}
 
 
 @click.command()
@@ -230,7 +217,7 @@ def _print_totals(report: Report) -> None:
     if report["other_reasons"]:
         click.echo(f"{report['other_reasons']} of those have another reason; --reasons shows them")
     for name, count in report["not_decided"].items():
-        click.echo(f"{count} not decided again: {_WHY.get(name, name)}")
+        click.echo(f"{count} not decided again: {IN_WORDS.get(name, name)}")
     if report["erased"]:
         click.echo(f"{report['erased']} records of the Chron were erased; whether they were decisions nobody can tell")
     click.echo(f"report {digest_of(report)}")

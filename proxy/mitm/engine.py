@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -19,9 +20,10 @@ from proxy.mitm import tls
 from proxy.mitm.connection import AgentConnection
 from proxy.mitm.flows import Exchange, serialise
 from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls, SecuredStream
+from proxy.mitm.segments import Segments
 from proxy.mitm.sweeping import Sweeper
 from proxy.pipeline import Gate
-from proxy.timers import Later, loop_later
+from proxy.timers import Handle, Later, loop_later
 from proxy.verdicts import Ending
 
 _log = logging.getLogger(__name__)
@@ -47,6 +49,16 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 http.MessageData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 
 
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """An exchange that needs an ending."""
+
+    exchange: Exchange
+    patience: Handle
+    """Ends it when the target does not begin to answer."""
+    segments: Segments
+
+
 class Engine:
     """mitmproxy's layers behind one listening socket."""
 
@@ -62,6 +74,7 @@ class Engine:
         response_timeout_s: float,
         listener: SSL.Context | None = None,
         keep_alive_s: float = 0,
+        segment_s: float = 300,
         later: Later = loop_later,
     ) -> None:
         self.gate = gate
@@ -74,6 +87,7 @@ class Engine:
         self._listener = listener
         self.keep_alive_s = keep_alive_s
         """How often a client that waits for a person gets a sign of life; 0 for never."""
+        self._segment_s = segment_s
         self.later = later
         self.options = mitmproxy_options.Options()
         for name, (kind, value) in _OPTIONS.items():
@@ -83,7 +97,7 @@ class Engine:
         self._connections: dict[AgentConnection, asyncio.Task[None]] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
         self._sweeper = Sweeper(gate, self._connections.keys())
-        self._open: dict[str, tuple[Exchange, asyncio.TimerHandle]] = {}
+        self._open: dict[str, _Open] = {}
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -154,15 +168,20 @@ class Engine:
     def opened(self, flow_id: str, exchange: Exchange, connection: AgentConnection) -> None:
         """A verdict forwards: from now on this exchange needs an ending."""
         timer = asyncio.get_running_loop().call_later(self._response_timeout_s, connection.give_up, exchange)
-        self._open[flow_id] = (exchange, timer)
+        segments = Segments(lambda: self._tell_segment(exchange), self._segment_s, self.later)
+        self._open[flow_id] = _Open(exchange, timer, segments)
         self._sweeper.expect(exchange.head.credential.expires)
         self._idle.clear()
         self.gate.metrics.open_exchanges.set(len(self._open))
 
+    def _tell_segment(self, exchange: Exchange) -> None:
+        if exchange.verdict is not None:
+            self.gate.going_on(exchange.verdict, exchange.request_bytes, exchange.response_bytes)
+
     def answered(self, flow_id: str) -> None:
         """The target has begun to answer; how long that takes is its own affair."""
         if entry := self._open.get(flow_id):
-            entry[1].cancel()
+            entry.patience.cancel()
 
     def closed(self, flow_id: str) -> Exchange | None:
         """Take an exchange off the list; None when its ending is already written."""
@@ -171,9 +190,10 @@ class Engine:
             self._idle.set()
         if entry is None:
             return None
-        entry[1].cancel()
+        entry.patience.cancel()
+        entry.segments.cancel()
         self.gate.metrics.open_exchanges.set(len(self._open))
-        return entry[0]
+        return entry.exchange
 
     async def idle(self) -> None:
         """Return once no exchange is open."""

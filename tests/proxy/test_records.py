@@ -12,6 +12,7 @@ from chron.body import MAX_BODY_BYTES, canonical, checked
 from mappings import Operation, RuleRef, compile_mappings, load_mappings, read_document
 from policies import Decision, Mode, Outcome, TextRef, compile_policies
 from policies.changes import tokens_digest
+from proxy import manifests
 from proxy.destinations import Route
 from proxy.facts import FactsError, Inbound, read_facts
 from proxy.records import (
@@ -192,12 +193,14 @@ def test_a_loaded_set_names_the_operators_texts_and_counts_the_rest(tmp_path: Pa
         read_document(AGENTS, "agents.yaml"),
         [read_document("skill: s\nversion: 2\nallow: [a:b]\n", "s"), read_document("policy: p\ndeny: [c:d]\n", "p")],
     )
-    fields = loaded_fields(load_mappings([tmp_path]), rules, "digest", "session")
+    mappings = load_mappings([tmp_path])
+    fields = loaded_fields(mappings, rules, "digest", "session")
     packs = fields.pop("packs")
     assert isinstance(packs, int)
     assert packs > 3
     assert fields.pop("agents_digest") == next(text.digest for text in rules.texts if text.kind == "agents")
     assert fields.pop("tokens_digest") == tokens_digest(rules)
+    assert fields.pop("manifest") == manifests.digest_of(manifests.written(mappings, rules))
     assert fields == {
         "event": "loaded",
         "rules_digest": "digest",

@@ -1,0 +1,82 @@
+"""The manifest of the rules in force: which texts they were made of, by digest, and which of those counted.
+
+It is kept in the Chron like the texts, and each load of rules names it, so that a copy of the log is enough to make the
+rules of any past decision again:
+
+    {"version": 1, "mappings": [["pack:github", "5e0f..."], ...], "texts": [{"kind": "skill", "id": "deploy-v2",
+     "version": 3, "digest": "77aa...", "source": "policies/deploy-v2.yaml", "usable": true, "in_force": true}, ...]}
+
+The digest of the rules that stands in each decision says whether they are the same rules.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from mappings import Mappings
+from mappings.mapping import digest_of as digest_of_mappings
+from policies import Policies
+from policies.recompiling import Entry, recompile, roll
+
+KIND = "rules"
+"""Of the kept text."""
+_VERSION = 1
+
+
+class ManifestError(Exception):
+    """The rules cannot be made again; the message says what is wrong with the log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a set of rules is made of."""
+
+    mappings: tuple[tuple[str, str], ...]
+    """Id and digest of each mapping text."""
+    texts: tuple[Entry, ...]
+
+    @property
+    def digests(self) -> list[str]:
+        """What has to be kept for the policies to be made again."""
+        return [entry.digest for entry in self.texts]
+
+    def recompiled(self, texts: Mapping[str, str], rules_digest: str) -> Policies:
+        """Return the policies, made of these texts by digest; raise DocumentError or ManifestError."""
+        policies = recompile(self.texts, texts)
+        # If this line is removed, texts that were never in force together may be replayed as if they had been.
+        if digest_of_rules(digest_of_mappings(self.mappings), policies.digest) != rules_digest:
+            raise ManifestError("the manifest and its texts do not make the rules that the record names")
+        return policies
+
+
+def digest_of_rules(mappings: str, policies: str) -> str:
+    """Return the digest of the rules that mappings and policies with these digests are."""
+    return hashlib.sha256(f"{mappings}\n{policies}".encode()).hexdigest()
+
+
+def written(mappings: Mappings, policies: Policies) -> str:
+    """Return the manifest as it is kept."""
+    content = {
+        "version": _VERSION,
+        "mappings": sorted((text.id, text.digest) for text in mappings.texts),
+        "texts": [asdict(entry) for entry in roll(policies)],
+    }
+    # ASCII: the name of a file need not be Unicode.
+    return json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n"
+
+
+def digest_of(text: str) -> str:
+    """Return the digest that a manifest is kept and named by."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(text: str, digest: str) -> Manifest:
+    """Return a kept manifest; raise ManifestError when it is not the one of this digest."""
+    if digest_of(text) != digest:
+        raise ManifestError('the kept manifest has another digest; run "claiim chron verify"')
+    content = json.loads(text)
+    if content.get("version") != _VERSION:
+        raise ManifestError("the manifest was written by a later version; use the claiim that wrote it")
+    mappings = tuple((str(id_), str(text_digest)) for id_, text_digest in content["mappings"])
+    return Manifest(mappings, tuple(Entry(**entry) for entry in content["texts"]))

@@ -1,0 +1,134 @@
+"""Replay: makes recorded decisions again from what the Chron itself holds, and compares every field of them.
+
+    decision        the rules of then, made again from the kept texts, answer the recorded question: the same or not
+    mapping         the mapping text of the recorded digest was in force, holds the rule that the record names at that
+                    place, and the rule can give that action. Which request it was named for is not kept
+
+What is not the same is a `Difference`, whatever it came from: a record, a text or a load that was changed, or another
+meaning of the rules in the version of this program. What cannot be made again is told with its reason
+(`proxy.simulation.IN_WORDS`, `IN_WORDS` here). Nothing is written; no clock, no configuration is looked at.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+import chron
+from chron.reading import FieldValue
+from mappings.actions import MAX_ACTION_CHARS
+from policies import BreakGlass, Question
+from proxy import simulation
+from proxy.breakglass import grants
+from proxy.pastrules import Fields, PastRules, RulesOfThen
+from proxy.records import decision_fields
+from proxy.simulation import left_out, recorded_question
+
+type Values = Mapping[str, FieldValue | None]
+
+IN_WORDS: Mapping[str, str] = {
+    **simulation.IN_WORDS,
+    "rules not recorded": "no record says which texts were in force; the gate of then did not write it down",
+}
+"""Why a decision is not replayed, for people."""
+
+DECIDED = (
+    *("agent", "anchor", "org", "outcome", "mode", "reason", "code", "stage", "rule", "pattern"),
+    *("policies", "observed", "untold", "exception", "limits"),
+    *("policy", "policy_version", "policy_digest", "skill", "skill_version", "skill_digest"),
+)
+"""What is compared: everything that a decision says but its `error`, which names a line of this program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """One field that is not as it was recorded; "" for what is not there."""
+
+    name: str
+    recorded: str
+    again: str
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What came of one decision."""
+
+    record: Fields
+    left_out: str = ""
+    """Why it was not made again; then only its mapping was looked at."""
+    again: Values = field(default_factory=dict)
+    """The decision made again, as its record would have it."""
+    differing: tuple[Differing, ...] = ()
+    rule_found: bool = False
+    """Whether the mapping text has the rule that named the request, and it can give that name."""
+
+
+class Replay:
+    """Replays the decisions of one Chron."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rules = RulesOfThen(path)
+
+    def decisions(self, since: datetime | None = None, until: datetime | None = None) -> Iterator[Replayed]:
+        """Yield what came of each decision of a time, oldest first."""
+        for fields in chron.scan(self._path, {"decision"}, since=since, until=until):
+            yield self.decision(fields)
+
+    def decision(self, fields: Fields) -> Replayed:
+        """Return what comes of one decision when it is made again."""
+        rules = self._rules_of(fields)
+        misnamed = tuple(self._misnamed(fields, rules))
+        named = "mapping_digest" in fields and not misnamed
+        question = self._question(fields)
+        if isinstance(question, str) or rules is None:
+            why = question if isinstance(question, str) else "rules not recorded"
+            return Replayed(fields, why, differing=misnamed, rule_found=named)
+        if isinstance(rules, str):
+            unmade = Differing("rules_digest", str(fields["rules_digest"]), rules)
+            return Replayed(fields, differing=(unmade, *misnamed), rule_found=named)
+        again = decision_fields(rules.policies.decide_again(question))
+        return Replayed(fields, "", again, (*_differing(fields, again), *misnamed), named)
+
+    def _rules_of(self, fields: Fields) -> PastRules | str | None:
+        """Return the rules of a decision, what is wrong with what is kept of them, or None when no record says."""
+        manifest = self._rules.manifest(fields)
+        return self._rules.made(manifest, str(fields["rules_digest"])) if manifest else None
+
+    def _question(self, fields: Fields) -> Question | str:
+        return left_out(fields) or recorded_question(fields, self._grants if "exceptions" in fields else {})
+
+    def _misnamed(self, fields: Fields, rules: PastRules | str | None) -> Iterator[Differing]:
+        """Yield what the mapping texts do not bear out of the name that a request was given."""
+        digest = str(fields.get("mapping_digest", ""))
+        if not digest:
+            return
+        if isinstance(rules, PastRules) and digest not in rules.mappings:
+            yield Differing("mapping_digest", digest, "no mapping text in force had this digest")
+        text = self._rules.mapping(digest)
+        if isinstance(text, str):
+            yield Differing("mapping_digest", digest, text)
+            return
+        rule, pack, place, action = (str(fields.get(name, "")) for name in _NAMING)
+        if len(action) <= MAX_ACTION_CHARS and (fault := text.fault(rule, pack, place, action)):
+            yield Differing("mapping_rule", rule, fault)
+
+    @cached_property
+    def _grants(self) -> dict[str, BreakGlass]:
+        return grants(record.fields for record in chron.find(self._path, kind="exception"))
+
+
+_NAMING = ("mapping_rule", "mapping_pack", "mapping_place", "action")
+
+
+def _differing(fields: Fields, again: Values) -> Iterator[Differing]:
+    for name in DECIDED:
+        recorded, now = fields.get(name), again.get(name)
+        if recorded != now:
+            yield Differing(name, shown(recorded), shown(now))
+
+
+def shown(value: FieldValue | None) -> str:
+    """Return a field as people read it; "" for none."""
+    return "" if value is None else str(value)

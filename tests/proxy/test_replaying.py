@@ -1,0 +1,312 @@
+"""Replay: what a gate decided is decided again from its Chron alone, and what was changed since shows."""
+
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from chron.schema import GUARDS
+from policies import Credential, Question
+from proxy.cli.main import main
+from proxy.records import decision_fields
+from proxy.replaying import DECIDED, Replay, Replayed
+from support.clients import client_of
+from support.gate import LiveGate, running
+from support.history import BEGIN, texts
+from support.pasts import RULES, TEXTS, rich_gate, traffic
+from support.rules import ORIGIN_MAPPINGS
+from support.targets import Origin
+from support.waiting import WaitingGate, registry, waiting_gate
+
+BASE = "https://origin.test"
+
+
+def counted(path: Path) -> tuple[Counter[str], list[Replayed]]:
+    """Why decisions were not made again, and those that differ."""
+    every = list(Replay(path).decisions())
+    assert all(each.again or each.left_out or each.differing for each in every)
+    return Counter(each.left_out for each in every), [each for each in every if each.differing]
+
+
+def replay(path: Path, *arguments: str) -> Result:
+    """Run the command where there is no configuration."""
+    result = CliRunner().invoke(main, ["chron", "replay", "--chron", str(path), *arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+    return result
+
+
+# --- what gates wrote ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def copied(tmp_path: Path, origin: Origin, target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the Chron of a gate with rules of every kind that were changed now and then, and of nothing else."""
+    folder = tmp_path / "gate"
+    live = rich_gate(folder, origin, target_ca_pem)
+    with running(live):
+        traffic(live)
+        _change_rules(live)
+        live.settle()
+    copy = tmp_path / "copy.db"
+    shutil.copy(live.config.chron, copy)
+    shutil.rmtree(folder)
+    monkeypatch.chdir(tmp_path)
+    return copy
+
+
+def _change_rules(live: LiveGate) -> None:
+    def read() -> None:
+        with client_of(live) as client:
+            client.get(f"{BASE}/production/a")
+        live.call(live.service.reload())
+
+    second = {**TEXTS["deploy-v2"], "version": 2, "allow": ["data:read"]}
+    live.write("policies/deploy-v2-2.yaml", second)
+    live.call(live.service.reload())
+    read()
+    live.write("mappings/site.yaml", {**RULES, "rules": [{**RULES["rules"][0], "action": "files:read"}]})
+    read()
+    # The same rules from another file: the place of a line is part of what is compared.
+    shutil.move(live.folder / "policies/deploy-v2-2.yaml", live.folder / "policies/moved.yaml")
+    live.write("mappings/site.yaml", RULES)
+    read()
+    read()
+    (live.folder / "policies/watch.yaml").unlink()
+    (live.folder / "policies/moved.yaml").unlink()
+    live.call(live.service.reload())
+    read()
+
+
+def test_a_rich_past_is_decided_again_from_a_copy(copied: Path) -> None:
+    """Conditions, headers, limits, observation, several operations, changed rules: nothing differs, all is told."""
+    left_out, different = counted(copied)
+    assert different == []
+    assert left_out == Counter({"": 29, "identity": 1, "unnamed": 1, "target redacted": 1})
+    result = replay(copied)
+    assert result.exit_code == 0, result.output
+    assert "32 decisions: 29 made again, 0 differ" in result.output
+    assert "1 not made again: the target was kept out of the record" in result.output
+    whole = json.loads(replay(copied, "--json").output)
+    assert (whole["replayed"], whole["differences"], whole["rules_found"], whole["erased"]) == (29, 0, 27, 0)
+    assert json.loads(replay(copied, "--json", "--agent", "other-bot").output)["decisions"] == 3
+
+
+def tampered(path: Path, change: str, *values: str) -> None:
+    """Change a Chron as its owner can: the guards are dropped before and put back after."""
+    with closing(sqlite3.connect(path)) as database, database:
+        for name in GUARDS:
+            database.execute(f"DROP TRIGGER {name}")
+        assert database.execute(change, values).rowcount > 0
+        for statement in GUARDS.values():
+            database.execute(statement)
+
+
+def _id(path: Path, condition: str) -> str:
+    with closing(sqlite3.connect(path)) as database:
+        statement = f"SELECT id FROM chron WHERE kind = 'decision' AND {condition} ORDER BY seq LIMIT 1"
+        return str(database.execute(statement).fetchone()[0])
+
+
+DENIED = "body->>'$.reason' LIKE 'policy:calm%'"
+CHANGES = {
+    "an outcome": ("$.outcome", '"ALLOW"', "outcome"),
+    "a reason": ("$.reason", '"skill:deploy-v2 -- action in allow list"', "reason"),
+    "the uses of a limit": ("$.uses", '"{}"', "untold"),
+    "a header": ("$.headers", '"{}"', "code"),
+    "the action": ("$.action", '"data:tag"', "mapping_rule"),
+    "the rule that named it": ("$.mapping_rule", '"read"', "mapping_rule"),
+    "which mapping text named it": ("$.mapping_digest", f'"{"0" * 64}"', "mapping_digest"),
+    "the agent": ("$.agent", '"other-bot"', "skill"),
+    "the human": ("$.anchor", '"mallory@acme.test"', "anchor"),
+}
+
+
+@pytest.mark.parametrize(("field", "value", "seen"), CHANGES.values(), ids=CHANGES)
+def test_a_changed_record_differs(copied: Path, field: str, value: str, seen: str) -> None:
+    """One field of one record was changed: that record differs and no other, and both decisions are shown."""
+    changed = _id(copied, DENIED)
+    tampered(copied, f"UPDATE chron SET body = json_set(body, '{field}', json(?)) WHERE id = ?", value, changed)
+    result = replay(copied)
+    assert result.exit_code == 1
+    assert ", 1 differ" in result.output
+    assert changed in result.output
+    _, (different,) = counted(copied)
+    assert seen in [each.name for each in different.differing]
+    assert replay(copied, changed).exit_code == 1
+    line = json.loads(replay(copied, changed, "--json").output.splitlines()[0])
+    assert (line["id"], seen in line["differing"]) == (changed, True)
+
+
+TEXT_CHANGES = {
+    "a policy": ("kind = 'policy' AND id = 'calm'", "policy:calm@1:1:1: its kept text has another digest"),
+    "the registry": ("kind = 'agents'", "its kept text has another digest"),
+    "the manifest": ("kind = 'rules'", "the kept manifest has another digest"),
+}
+
+
+@pytest.mark.parametrize(("which", "told"), TEXT_CHANGES.values(), ids=TEXT_CHANGES)
+def test_a_changed_text_differs(copied: Path, which: str, told: str) -> None:
+    """A kept text was changed: every decision that hung on it says so, and none is taken for replayed."""
+    tampered(copied, f"UPDATE artefact SET text = text || '# more' WHERE {which}")
+    result = replay(copied)
+    assert result.exit_code == 1
+    assert told in result.output
+    assert "29 made again" not in result.output
+
+
+def test_a_text_that_is_gone_differs(copied: Path) -> None:
+    """A text that was removed is no text that was never kept."""
+    tampered(copied, "DELETE FROM artefact WHERE kind = 'skill' AND id = 'reader-v1'")
+    result = replay(copied, "--agent", "other-bot")
+    assert result.exit_code == 1
+    assert "skill:reader-v1@1:1:1: its text was not kept" in result.output
+
+
+def test_other_texts_under_a_new_manifest_differ(copied: Path) -> None:
+    """A forged manifest of forged texts does not make the rules that the decisions name."""
+    with closing(sqlite3.connect(copied)) as database:
+        kept = dict(database.execute("SELECT digest, text FROM artefact WHERE kind = 'rules'").fetchall())
+        (old,) = database.execute(
+            "SELECT body->>'$.manifest' FROM chron WHERE kind = 'policy' AND body->>'$.event' = 'loaded' LIMIT 1"
+        ).fetchone()
+    content = json.loads(kept[old])
+    content["texts"] = [text for text in content["texts"] if text["id"] != "calm"]
+    forged = json.dumps(content)
+    new = sha256(forged.encode()).hexdigest()
+    tampered(copied, "UPDATE artefact SET digest = ?, text = ? WHERE digest = ?", new, forged, old)
+    tampered(
+        copied,
+        "UPDATE chron SET body = json_set(body, '$.manifest', ?) WHERE kind = 'policy' AND body->>'$.manifest' = ?",
+        new,
+        old,
+    )
+    assert "do not make the rules that the record names" in replay(copied).output
+
+
+def test_a_gate_that_wrote_no_manifest(copied: Path) -> None:
+    """Decisions of a gate that did not yet write down which texts counted are counted as such, and are no fault."""
+    tampered(copied, "UPDATE chron SET body = json_remove(body, '$.manifest') WHERE kind = 'policy'")
+    result = replay(copied)
+    assert result.exit_code == 0
+    assert "29 not made again: no record says which texts were in force" in result.output
+    assert replay(copied, _id(copied, DENIED)).exit_code == 1
+
+
+def test_wrong_command_lines(copied: Path) -> None:
+    """What is no decision, and two questions at once, are told in one line."""
+    assert replay(copied, "chr_nothing").exit_code == 2
+    assert replay(copied, _id(copied, DENIED), "--agent", "x").exit_code == 2
+    assert replay(copied.with_name("none.db")).exit_code == 2
+
+
+# --- with people ---------------------------------------------------------------------------------------
+
+WITH_PEOPLE: dict[str, Any] = {
+    "deploy-v2": {
+        "skill": "deploy-v2",
+        "allow": ["data:read"],
+        "approve": ["data:write"],
+        "deny": [{"action": "infra:destroy", "overridable": "break-glass"}],
+    },
+    "dusk": {"policy": "dusk", "until": "2999-01-01T00:00:00Z", "deny": ["deploy:production"]},
+}
+
+
+@pytest.fixture
+def gate(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> Iterator[WaitingGate]:
+    """A gate whose agents need humans, two organisations, and one of them owns targets."""
+    agents = {
+        **registry(),
+        "organisations": [
+            {"id": "acme", "name": "Acme", "state": "active"},
+            {"id": "globex", "name": "Globex", "state": "active", "owns": ["origin.test/globex-*"]},
+        ],
+    }
+    with waiting_gate(
+        tmp_path / "gate",
+        origin,
+        target_ca=target_ca_pem,
+        mappings=ORIGIN_MAPPINGS,
+        skills=WITH_PEOPLE,
+        agents=agents,
+    ) as live:
+        yield live
+
+
+def send(gate: WaitingGate, method: str, path: str) -> int:
+    with client_of(gate) as client:
+        return client.request(method, BASE + path).status_code
+
+
+def activate(gate: WaitingGate, verb: str, text: str) -> None:
+    done = gate.ask("/v1/activations", "bob", method="POST", body={"verb": verb, "texts": [text]})
+    assert done.status_code == 200, done.text
+
+
+def test_what_people_decided_is_part_of_what_is_replayed(gate: WaitingGate) -> None:
+    """Approved and refused calls, an exception, a boundary, versions put in force and taken back: nothing differs."""
+    with ThreadPoolExecutor(2) as pool:
+        waiting = pool.submit(send, gate, "PUT", "/a")
+        gate.wait_parked()
+        gate.approve(gate.pending()[0])
+        assert waiting.result() == 200
+        waiting = pool.submit(send, gate, "PUT", "/b")
+        gate.wait_parked()
+        gate.refuse(gate.pending()[0])
+        assert waiting.result() == 403
+    assert send(gate, "DELETE", "/db-7") == 403
+    scope = {"agent": "deploy-bot", "action": "infra:*", "target": "origin.test/db-*", "minutes": 9, "reason": "fire"}
+    name = gate.ask("/v1/exceptions", "bob", method="POST", body=scope).json()["exception"]
+    gate.ask(f"/v1/exceptions/{name}/approve", "carol", method="POST", body={})
+    assert send(gate, "DELETE", "/db-7") == 200
+    assert send(gate, "GET", "/globex-1") == 403
+    gate.write("policies/v2.yaml", {"skill": "deploy-v2", "version": 2, "deny": ["data:read"]})
+    activate(gate, "activate", "deploy-v2@1")
+    assert send(gate, "GET", "/a") == 200
+    activate(gate, "activate", "deploy-v2@2")
+    assert send(gate, "GET", "/a") == 403
+    activate(gate, "rollback", "deploy-v2")
+    assert send(gate, "GET", "/a") == 200
+    activate(gate, "retire", "policy:dusk")
+    assert send(gate, "GET", "/a") == 200
+    gate.settle()
+    left_out, different = counted(gate.config.chron)
+    assert different == []
+    assert left_out == Counter({"": 10, "humans": 1})
+    assert {each.record["outcome"] for each in Replay(gate.config.chron).decisions()} == {"ALLOW", "DENY", "HOLD"}
+
+
+def test_an_unactivated_version_is_replayed_as_one(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
+    """Where activation is required, what was never activated is out of force in the replay as well."""
+    config = {"activation": {"require": ["second-approver"]}}
+    with waiting_gate(tmp_path / "gate", origin, target_ca=target_ca_pem, skills=WITH_PEOPLE, config=config) as gate:
+        assert send(gate, "GET", "/a") == 403
+        gate.settle()
+        (one,) = Replay(gate.config.chron).decisions()
+        assert (one.again["reason"], one.differing) == ("skill:deploy-v2 -- not activated", ())
+
+
+# --- what is compared ----------------------------------------------------------------------------------
+
+
+def test_everything_a_decision_says_is_compared() -> None:
+    """A field that records get one day is either compared or left out on purpose."""
+    policies = texts("skill: deploy-v2\nallow: [data:read]\n", "policy: p\ndeny: [data:write]\n")
+    question = Question(Credential("deploy-bot", ""), "data:write", "", "", BEGIN, "")
+    assert decision_fields(policies.decide_again(question)).keys() == {*DECIDED, "error"}
+
+
+def test_replay_writes_nothing(copied: Path) -> None:
+    """The copy is the same, byte for byte, after it was replayed."""
+    before = copied.read_bytes()
+    replay(copied)
+    assert copied.read_bytes() == before
