@@ -20,6 +20,7 @@ seen: what its body decides is unreadable here, and what needs approval is refus
 import hmac
 import ipaddress
 import json
+import logging
 import re
 
 from aiohttp import web
@@ -33,6 +34,8 @@ from proxy.facts import Fields, Inbound
 from proxy.identity import NOBODY, Unproven, agent_of_token
 from proxy.pipeline import Gate
 from proxy.verdicts import Ending, Head, Verdict
+
+_log = logging.getLogger(__name__)
 
 PATH = "/v1/forward-auth"
 
@@ -60,10 +63,14 @@ class ForwardAuth:
 
     async def _ask(self, request: web.Request) -> web.Response:
         self._require_proof(request)
-        verdict = await self._gate.judge(self._head(request), None)
-        if verdict.answer is not None:
-            return _refusal(verdict, verdict.answer)
-        self._gate.finish(verdict, Ending("delegated", 200))
+        try:
+            verdict = await self._gate.judge(self._head(request), None)
+            if verdict.answer is not None:
+                return _refusal(verdict, verdict.answer)
+            self._gate.finish(verdict, Ending("delegated", 200))
+        except Exception:  # noqa: BLE001 -- a 500 is a failure that some proxies can be told to ignore
+            _log.exception("a question of a proxy could not be answered; it is refused")
+            raise problem(403, "gate.error", "internal error") from None
         return web.Response(headers={CHRON_ID_FIELD.decode(): verdict.chron_id, "Cache-Control": "no-store"})
 
     def _require_proof(self, request: web.Request) -> None:

@@ -273,10 +273,11 @@ class AgentConnection(server.LiveConnectionHandler):
             flows.respond(flow, verdict.answer)
             return
         assert verdict.route is not None
-        flows.forward(flow, verdict)
-        self._routes[verdict.route.address] = verdict.route
+        # First of all, so that whatever fails from here on is the outcome of the decision.
         self._open[flow.id] = flow
         self._engine.opened(flow.id, exchange, self)
+        flows.forward(flow, verdict)
+        self._routes[verdict.route.address] = verdict.route
         flow.metadata[layers.PERMIT] = verdict
 
     async def _judged(self, exchange: Exchange, body: bytes | None, complete: bool) -> Verdict:

@@ -15,6 +15,8 @@ import httpx
 import pytest
 
 from chron import ChronError
+from proxy.metrics import Metrics
+from proxy.pipeline import Gate
 from support.gate import AGENTS, OTHER_TOKEN, SKILLS, TOKEN, LiveGate
 from support.raw import read_all
 from support.rules import ORIGIN_MAPPINGS
@@ -286,6 +288,59 @@ def test_what_cannot_be_recorded_is_not_permitted(
         planted.setattr(type(gate.service._chron), "append_many", full)
         response = ask(api, forwarded("GET", "/x"))
     assert (response.status_code, response.json()["code"]) == (403, "gate.audit-unavailable")
+
+
+BUGS = {"who": (Gate, "who"), "head": (Gate, "read_head"), "judge": (Gate, "judge"), "end": (Metrics, "finished")}
+
+
+@pytest.mark.parametrize("place", BUGS.values(), ids=BUGS)
+def test_a_bug_is_a_403_too(
+    gate: LiveGate, api: httpx.Client, monkeypatch: pytest.MonkeyPatch, place: tuple[type, str]
+) -> None:
+    """Wherever it is, also behind the decision: no 5xx that could be ignored, no trace, and no permission."""
+
+    def bug(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("planted")
+
+    with monkeypatch.context() as planted:
+        planted.setattr(*place, bug)
+        response = ask(api, forwarded("GET", "/x"))
+    assert (response.status_code, response.json()["code"]) == (403, "gate.error")
+    assert "planted" not in response.text
+    assert "x-chron-id" not in response.headers
+
+
+def test_what_is_only_observed_is_delegated(tmp_path: Path) -> None:
+    """An agent under observation: 200 with the denial on record; what cannot be read and who it is are refused."""
+    agents = {**AGENTS, "agents": [{**AGENTS["agents"][0], "mode": "observe"}]}
+    skills = {"deploy-v2": LIMITED["deploy-v2"]}
+    with (
+        gate_in(tmp_path, skills=skills, agents=agents) as live,
+        httpx.Client(base_url=live.api, trust_env=False) as api,
+    ):
+        asked = {
+            "denied": ask(api, forwarded("DELETE", "/things/7")),
+            "needs approval": ask(api, forwarded("POST", "/things")),
+            "named by nobody": ask(api, forwarded("GET", "/x", "elsewhere.test")),
+            "decided by its body": ask(api, forwarded("POST", "/runs")),
+            "no path": ask(api, forwarded("GET", "/a/..%2fb")),
+            "a wrong token": ask(api, forwarded("GET", "/x"), {"X-Claiim-Authorization": basic(token=OTHER_TOKEN)}),
+        }
+        assert [response.status_code for response in asked.values()] == [200, 200, 200, 403, 403, 403]
+        found = live.records()
+        assert [record["id"] for record in found] == [response.headers["x-chron-id"] for response in asked.values()]
+        assert [(record["outcome"], record["mode"], record["code"]) for record in found] == [
+            ("DENY", "observe", "skill.denied"),
+            ("HOLD", "observe", "skill.needs-approval"),
+            ("DENY", "observe", "mapping.unmapped"),
+            ("DENY", "enforce", "mapping.unreadable"),
+            ("DENY", "enforce", "wire.path.dot-segment"),
+            ("DENY", "enforce", "agent.wrong-token"),
+        ]
+        assert {record["channel"] for record in found} == {"forward"}
+        outcomes = [live.outcome_of(record)["result"] for record in found]
+        assert outcomes == ["delegated"] * 3 + ["blocked"] * 3
+        assert live.records("approval") == []
 
 
 def test_a_push_that_is_refused_is_not_a_200(tmp_path: Path) -> None:

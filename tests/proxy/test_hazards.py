@@ -98,6 +98,20 @@ def test_a_bug_in_any_stage_is_a_refusal(
         assert origin.seen == []
 
 
+def test_a_bug_between_verdict_and_target_leaves_no_decision_open(
+    gate: LiveGate, client: httpx.Client, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was allowed and could not be put on its way has failed, and its record says so at once."""
+    with monkeypatch.context() as planted:
+        planted.setattr(proxy.mitm.flows, "forward", _raising(Planted("planted")))
+        assert client.get("https://origin.test/echo").json()["code"] == "gate.error"
+    (record,) = gate.records()
+    outcome = gate.outcome_of(record)
+    assert (record["outcome"], outcome["result"]) == ("ALLOW", "failed")
+    assert outcome["error"] == "the gate failed in requestheaders"
+    assert origin.connections == 0
+
+
 DENY_PATH = {
     "answer": (proxy.concluding, "answer"),
     "last resort": (proxy.mitm.connection, "answer"),

@@ -72,7 +72,7 @@ SKILL = {"skill": "s", "allow": ["data:read", "deploy:staging"], "deny": ["infra
 
 def book(**changed: Any) -> Book:
     agents = read_document(json.dumps(changed.get("agents", AGENTS)), "agents.yaml")
-    texts = [SKILL, *changed.get("policies", [])]
+    texts = [changed.get("skill", SKILL), *changed.get("policies", [])]
     rules = [read_document(json.dumps(text), f"policies/{number}.yaml") for number, text in enumerate(texts)]
     return Book(
         compile_mappings([read_document(json.dumps(MAPPINGS), "mappings/site.yaml")]),
@@ -568,3 +568,95 @@ async def test_a_question_that_cannot_be_recorded_has_no_answer() -> None:
         await gate_with(Ledger([ChronError("disk full")])).checking.check(WHO, "data:read", "", "", "")
     with pytest.raises(ValueError, match="action"):
         await gate_with(Ledger([])).checking.check(WHO, "not an action", "", "", "")
+
+
+# --- what comes to nothing leaves nothing behind -------------------------------------------------------
+
+LIMITED_SKILL = {**SKILL, "limits": [{"action": "**", "most": 5, "per": "1h"}]}
+
+
+class SlowLedger(Ledger):
+    """A Chron that takes its time: what is handed in is durable, or is not, when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__([])
+        self.handed_in = asyncio.Event()
+        self.written = asyncio.Event()
+        self.failure: Exception | None = None
+
+    def append_many(self, rows: Sequence[tuple[str, dict[str, Any]]]) -> "asyncio.Future[tuple[Receipt, ...]]":
+        self.handed_in.set()
+        self.writing = asyncio.get_running_loop().create_future()
+        append = super().append_many
+
+        def write(_: object) -> None:
+            if self.failure is not None:
+                self.writing.set_exception(self.failure)
+            else:
+                self.writing.set_result(append(rows).result())
+
+        self._writing = asyncio.ensure_future(self.written.wait())
+        self._writing.add_done_callback(write)
+        return self.writing
+
+
+def counted(gate: Gate, action: str = "data:read") -> list[int]:
+    return list(gate.uses.counts(gate.book.policies.limits("deploy-bot", action), gate.now()).values())
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["durable", "not durable"])
+async def test_a_request_that_is_cancelled_while_it_is_recorded_is_ended(fails: bool) -> None:
+    """However often: it ends when it is known what is on record, which has its outcome then; no use is lost."""
+    log = SlowLedger()
+    log.failure = ChronError("disk full") if fails else None
+    gate = gate_with(log, book(skill=LIMITED_SKILL))
+    task = asyncio.ensure_future(judged(gate, inbound()))
+    await log.handed_in.wait()
+    assert counted(gate) == [1]
+    for _ in range(3):
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    assert not task.done()
+    log.written.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert counted(gate) == [0]
+    assert [kind for kind, _ in log.durable] == ([] if fails else ["decision", "outcome"])
+    if not fails:
+        outcome = log.durable[1][1]
+        assert (outcome["ref"], outcome["result"]) == ("chr_0", "blocked")
+        assert outcome["error"] == "nobody waited for the decision any more"
+    await gate.settled()
+
+
+async def test_a_bug_at_the_second_operation_gives_the_first_one_back(log: Chron) -> None:
+    """What was counted for a request that could not be decided to its end is no use."""
+    gate = gate_with(log, book(skill=LIMITED_SKILL | {"allow": ["**"], "deny": []}))
+    decide, asked = gate.book.policies.decide, list[str]()
+
+    def breaks(_: Policies, question: Any) -> Any:
+        asked.append(question.action)
+        if len(asked) > 1:
+            raise ValueError("planted")
+        return decide(question)
+
+    with patch.object(Policies, "decide", breaks):
+        verdict = await judged(gate, inbound("PUT", "/both?a=1&b=1"))
+    assert verdict.route is None
+    assert len(asked) == 2
+    assert counted(gate) == [0]
+    (record,) = await records(log)
+    assert (record["outcome"], record["code"]) == ("DENY", "gate.error")
+
+
+async def test_a_failed_record_of_whatever_kind_leaves_no_decision_open(log: Chron) -> None:
+    """An error of the Chron behind a decision that is on record ends it as well."""
+    gate = gate_with(log)
+    with patch.object(Metrics, "decided", _raises(ChronError("planted"))):
+        verdict = await judged(gate, inbound())
+    assert verdict.answer is not None
+    assert verdict.answer.status == 503
+    (record,) = await records(log)
+    (outcome,) = await records(log, "outcome")
+    assert (outcome["ref"], outcome["result"]) == (record["id"], "blocked")

@@ -1,5 +1,6 @@
 """Requests that wait for humans, over real sockets: nothing goes on without them, and nothing but what they saw."""
 
+import asyncio
 import json
 import ssl
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from chron import ChronError
+from sdk.loopback_gate import json_reply, loopback
 from support.clients import client_of
 from support.gate import TOKEN
 from support.raw import tunnel
@@ -485,6 +487,25 @@ def test_what_a_policy_keeps_out_of_the_record_stays_out(impatient: WaitingGate)
     assert "patient-7" not in json.dumps([asked, *impatient.records()])
 
 
+def test_what_is_kept_out_of_the_record_stays_out_to_the_end(impatient: WaitingGate) -> None:
+    """Also where other rules ask for more, and where a human has refused."""
+    redact = {"policy": "quiet-v1", "redact": [{"action": "data:**", "fields": ["path", "target"]}]}
+    impatient.write("policies/quiet-v1.yaml", redact)
+    impatient.reload()
+    url = "https://origin.test/things/patient-7"
+    write(impatient, url=url)
+    impatient.approve(impatient.pending()[0])
+    skill = {"skill": "deploy-v2", "version": 2, "approve": [{"action": "data:**", "approvers": {"count": 2}}]}
+    impatient.write("policies/deploy-v2.yaml", skill)
+    impatient.reload()
+    assert write(impatient, url=url).status_code == 202
+    impatient.refuse(impatient.pending()[0])
+    assert write(impatient, url=url).json()["code"] == "approval.refused"
+    assert impatient.events() == ["requested", "approved", "requested", "refused"]
+    assert [record["redacted"] for record in impatient.records()] == ["path target"] * 3
+    assert "patient-7" not in json.dumps([*impatient.records("approval"), *impatient.records()])
+
+
 def test_a_record_that_fails_forwards_nothing_and_wastes_no_question(
     impatient: WaitingGate, origin: Origin, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -506,6 +527,66 @@ def test_a_record_that_fails_forwards_nothing_and_wastes_no_question(
     monkeypatch.setattr(log, "append_many", append)
     assert write(impatient).status_code == 202
     assert origin.connections == 0
+
+
+PDP_SAYS = {
+    "no": (json_reply(200, {"decision": False}), "pdp.denied"),
+    "nothing": (json_reply(500, {"decision": True}), "pdp.unavailable"),
+}
+
+
+@pytest.mark.parametrize(("reply", "code"), PDP_SAYS.values(), ids=PDP_SAYS)
+def test_an_approval_is_given_back_when_the_pdp_does_not_allow(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, reply: Any, code: str
+) -> None:
+    """Nothing is forwarded and nothing is used: the same approval is good for one run once the PDP allows it."""
+    with loopback() as pdp:
+        more = {"approvals": {"wait_s": 0}, "config": {"pdp": {"url": pdp.url, "timeout_s": 5}}}
+        with waiting_gate(tmp_path / "gate", origin, target_ca=target_ca_pem, **more) as gate:
+            assert write(gate).status_code == 202
+            assert pdp.asked == []
+            (shown,) = gate.pending()
+            gate.approve(shown)
+            pdp.reply = reply
+            for _ in range(2):
+                refused = write(gate)
+                assert (refused.status_code, refused.json()["code"]) == (403, code)
+                assert gate.ask(f"/v1/approvals/{shown['approval']}").json()["state"] == "approved"
+            assert origin.connections == 0
+            assert gate.events() == ["requested", "approved"]
+            pdp.reply = json_reply(200, {"decision": True})
+            assert write(gate).status_code == 200
+            assert write(gate).status_code == 202
+            held, first, second, allowed, again = gate.records()
+            assert [record["code"] for record in (first, second)] == [code, code]
+            assert [record["outcome"] for record in (held, first, second, allowed)] == ["HOLD", "DENY", "DENY", "ALLOW"]
+            assert "approval" not in first
+            assert (allowed["approval"], allowed["pdp"]) == (shown["approval"], "allow")
+            assert again["held"] != shown["approval"]
+            assert gate.events() == ["requested", "approved", "used", "requested"]
+            assert arrived(origin) == [b"one"]
+
+
+@pytest.mark.parametrize("error", [ValueError("planted"), asyncio.CancelledError()], ids=["a bug", "cancelled"])
+def test_an_approval_is_given_back_when_something_breaks_before_its_use_is_recorded(
+    impatient: WaitingGate, origin: Origin, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Nothing is forwarded, nothing is used, no decision stays open, and the next request goes on."""
+    write(impatient)
+    (shown,) = impatient.pending()
+    impatient.approve(shown)
+
+    def bug(*_: Any) -> Any:
+        raise error
+
+    with monkeypatch.context() as planted:
+        planted.setattr(type(impatient.service.gate.destinations), "route", bug)
+        assert write(impatient).json()["code"] == "gate.error"
+    assert origin.connections == 0
+    assert impatient.ask(f"/v1/approvals/{shown['approval']}").json()["state"] == "approved"
+    assert write(impatient).status_code == 200
+    assert impatient.events() == ["requested", "approved", "used"]
+    assert arrived(origin) == [b"one"]
 
 
 def test_a_yes_that_cannot_be_recorded_does_not_count(
