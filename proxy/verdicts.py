@@ -104,11 +104,13 @@ class Decided:
         return next((each.question.approvers for each in self.judgements if each.question), ())
 
     def refused(self, refusal: Decision) -> "Decided":
-        """Return it with every operation refused alike: it cannot go on whatever the operations are."""
+        """Return it with every operation refused alike: it cannot go on whatever the operations are.
+
+        It counts against nothing; the charges of this one are still to be taken back.
+        """
         # What a policy keeps out of the record stays out of it, whatever the refusal is.
         kept = [(each.decision.redact, each.pdp) for each in self.judgements]
-        refused = [Judgement(replace(refusal, redact=redact), pdp=pdp) for redact, pdp in kept]
-        return replace(self, judgements=refused)
+        return Decided(self.resolution, [Judgement(replace(refusal, redact=redact), pdp=pdp) for redact, pdp in kept])
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def test_each_failing_check_is_named(tmp_path: Path) -> None:
     """Exit 1, one line for each; whoever can read the operator's token is told the details."""
     summary = "rules: the last reload was refused, older rules are in force"
     with LiveGate(tmp_path / "gate") as gate:
-        gate.service._refused = "policies/x.yaml:1:1: broken"
+        gate.service._reloading.refused = "policies/x.yaml:1:1: broken"
         port = gate.service.api_address.port
         stranger, operator = healthcheck(tmp_path, port), healthcheck(gate.folder, port)
     assert (stranger.exit_code, stranger.stderr) == (1, f"{summary}\n")

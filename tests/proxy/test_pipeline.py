@@ -585,19 +585,14 @@ class SlowLedger(Ledger):
         self.failure: Exception | None = None
 
     def append_many(self, rows: Sequence[tuple[str, dict[str, Any]]]) -> "asyncio.Future[tuple[Receipt, ...]]":
+        async def write() -> tuple[Receipt, ...]:
+            await self.written.wait()
+            return await append(rows)
+
         self.handed_in.set()
-        self.writing = asyncio.get_running_loop().create_future()
+        self.failures.append(self.failure)
         append = super().append_many
-
-        def write(_: object) -> None:
-            if self.failure is not None:
-                self.writing.set_exception(self.failure)
-            else:
-                self.writing.set_result(append(rows).result())
-
-        self._writing = asyncio.ensure_future(self.written.wait())
-        self._writing.add_done_callback(write)
-        return self.writing
+        return asyncio.ensure_future(write())
 
 
 def counted(gate: Gate, action: str = "data:read") -> list[int]:
@@ -648,6 +643,17 @@ async def test_a_bug_at_the_second_operation_gives_the_first_one_back(log: Chron
     assert counted(gate) == [0]
     (record,) = await records(log)
     assert (record["outcome"], record["code"]) == ("DENY", "gate.error")
+
+
+async def test_a_use_is_taken_back_once(log: Chron) -> None:
+    """A request that is refused for want of approval takes no other's use with it, though both came at one time."""
+    skill = LIMITED_SKILL | {"deny": [], "approve": ["infra:destroy"]}
+    gate = gate_with(log, book(skill=skill))
+    assert (await judged(gate, inbound())).route is not None
+    verdict = await judged(gate, inbound("PUT", "/both?a=1&b=1"), None)
+    assert verdict.refusal is not None
+    assert verdict.refusal.code == "approval.unreadable"
+    assert counted(gate) == [1]
 
 
 async def test_a_failed_record_of_whatever_kind_leaves_no_decision_open(log: Chron) -> None:
