@@ -1,40 +1,29 @@
-"""Read `claiim.yaml` into one frozen value.
+"""What the gate is told, as one frozen value: built once (`proxy.configloading`), never changed.
 
-Where the file comes from, first hit wins: `--config`, `CLAIIM_CONFIG`, `./claiim.yaml`,
-`$XDG_CONFIG_HOME/claiim/claiim.yaml`, `/etc/claiim/claiim.yaml`. Single settings come from
-`CLAIIM_PROXY_LISTEN`, `CLAIIM_API_LISTEN`, `CLAIIM_STATE` and `CLAIIM_CHRON` before the file.
-A variable that is set but empty counts as not set. Relative paths are relative to the file's folder.
-Nothing here opens a socket or creates a file.
-
-    version: 1
-    proxy: {listen: "127.0.0.1:8080", allowed_ports: [443, 80]}
-    resolve: {api.k8s.test: {address: "127.0.0.1:6443", ca: k8s-ca.pem}}
-
-    claiim.yaml:3:10: unknown key "listn"; did you mean "listen"?
-    claiim.yaml:4:11: "8181" is not an address; write "host:port", e.g. "127.0.0.1:8181"
+Nothing is checked here but how an address is written: the rest was checked at the door (`proxy.configfile`).
 """
 
 import ipaddress
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-
-from mappings import CanonicalError, DocumentError, canonical_host, parse, read_document
-
-FILE_NAME = "claiim.yaml"
+from mappings import DocumentError
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- RFC 1122, 3.2.1.3 and RFC 4291, 2.5.2
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
 _PORT = re.compile(r"[0-9]{1,5}")
-_ISSUER = re.compile(r"[^#\s]{1,512}")
-_DAYS = re.compile(r"([1-9][0-9]{0,2})d")
-_WEB_ADDRESS = re.compile(r"https?://[^\s/?#@]+(?:/[^\s#]*)?")  # RFC 3986, 3; no user information, no fragment
+
+type SignatureAlgorithm = Literal[
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
+]
+
+SIGNATURE_ALGORITHMS: tuple[SignatureAlgorithm, ...] = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
+"""What a workload token may be signed with unless the configuration says otherwise: RFC 7518, 3.1; RFC 8037, 3.1;
+RFC 9864, 2.2. Never a shared key (HS256 and its like) and never "none": who can check such a token can make one."""
 
 
 class ConfigError(DocumentError):
@@ -85,212 +74,6 @@ def _is_ipv6(text: str) -> bool:
         return ipaddress.IPv6Address(text).scope_id is None
     except ValueError:
         return False
-
-
-def _is_address(text: str) -> str:
-    parse_address(text)
-    return text
-
-
-def _is_place(text: str) -> str:
-    if parse_address(text).port == 0:
-        raise ValueError(f'"{text}" has no port to connect to; write the one the target listens on')
-    return text
-
-
-def _is_network(text: str) -> str:
-    try:
-        ipaddress.ip_network(text)
-    except ValueError as error:
-        raise ValueError(f'"{text}" is not a network ({error}); write e.g. "10.20.0.0/16"') from None
-    return text
-
-
-def _is_host(text: str) -> str:
-    try:
-        return canonical_host(text)
-    except CanonicalError as error:
-        raise ValueError(str(error)) from None
-
-
-def _is_web_address(text: str) -> str:
-    if not _WEB_ADDRESS.fullmatch(text):
-        raise ValueError(f'"{text}" is not a web address; write for example "https://chat.acme.test/hooks/claiim"')
-    return text
-
-
-def _is_base_address(text: str) -> str:
-    if not _WEB_ADDRESS.fullmatch(text) or "?" in text:
-        raise ValueError(f'"{text}" is not where a PDP is; write for example "https://pdp.acme.test"')
-    return text
-
-
-def _names_each_host_once(table: object) -> object:
-    """Refuse two spellings of one host: the last would silently win."""
-    seen: dict[str, str] = {}
-    for name in table if isinstance(table, dict) else ():
-        try:
-            host = canonical_host(name)
-        except CanonicalError:
-            continue  # told where the key is validated
-        if host in seen:
-            raise ValueError(f'"{seen[host]}" and "{name}" are the same host; keep one')
-        seen[host] = name
-    return table
-
-
-def _is_issuer(text: str) -> str:
-    # An identity is written "jwt:<issuer>#<subject>": a "#" or a blank in the issuer would make it another's.
-    if not _ISSUER.fullmatch(text):
-        raise ValueError(f'"{text}" is not an issuer; write what stands in the tokens as "iss", without blanks and "#"')
-    return text
-
-
-def _names_each_issuer_once(entries: list["_JwtEntry"]) -> list["_JwtEntry"]:
-    seen: set[str] = set()
-    for entry in entries:
-        if entry.issuer in seen:
-            raise ValueError(f'issuer "{entry.issuer}" stands here twice; keep one')
-        seen.add(entry.issuer)
-    return entries
-
-
-def _is_days(text: str) -> str:
-    if not _DAYS.fullmatch(text):
-        raise ValueError(f'"{text}" is not a number of days; write for example "30d"')
-    return text
-
-
-def _needs_keys(section: "_BundlesSection") -> "_BundlesSection":
-    if section.require and not section.keys:
-        raise ValueError('"require" needs "keys": without one no bundle can be verified')
-    return section
-
-
-type AddressText = Annotated[str, AfterValidator(_is_address)]
-type PlaceText = Annotated[str, AfterValidator(_is_place)]
-type NetworkText = Annotated[str, AfterValidator(_is_network)]
-type HostText = Annotated[str, AfterValidator(_is_host)]
-type IssuerText = Annotated[str, AfterValidator(_is_issuer)]
-type Port = Annotated[int, Field(ge=1, le=65535)]
-type SignatureAlgorithm = Literal[
-    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"
-]
-
-SIGNATURE_ALGORITHMS: tuple[SignatureAlgorithm, ...] = ("RS256", "PS256", "ES256", "ES384", "EdDSA", "Ed25519")
-"""What a workload token may be signed with unless the configuration says otherwise: RFC 7518, 3.1; RFC 8037, 3.1;
-RFC 9864, 2.2. Never a shared key (HS256 and its like) and never "none": who can check such a token can make one."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class _TlsSection(_Section):
-    certificate: str
-    key: str
-    client_ca: str | None = None
-    ca: str | None = None
-
-
-class _ProxySection(_Section):
-    listen: AddressText = "127.0.0.1:8080"
-    tls: _TlsSection | None = None
-    allowed_ports: list[Port] = [443, 80]
-    max_body_bytes: Annotated[int, Field(ge=0, le=64 * 2**20)] = 2**20
-    drain_timeout_s: Annotated[int, Field(ge=0, le=600)] = 25
-    segment_s: Annotated[int, Field(ge=1, le=86_400)] = 300
-
-
-class _ApiSection(_Section):
-    listen: AddressText = "127.0.0.1:8181"
-
-
-class _CaSection(_Section):
-    certificate: str
-    key: str
-
-
-class _UpstreamSection(_Section):
-    ca_bundle: str | None = None
-    connect_timeout_s: Annotated[int, Field(ge=1, le=300)] = 10
-    response_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
-    allow_private: list[NetworkText] = []
-    unverified_hosts: list[HostText] = []
-
-
-class _JwtEntry(_Section):
-    issuer: IssuerText
-    audience: Annotated[str, Field(min_length=1)]
-    jwks: str
-    algorithms: Annotated[list[SignatureAlgorithm], Field(min_length=1)] = list(SIGNATURE_ALGORITHMS)
-
-
-class _IdentitySection(_Section):
-    jwt: Annotated[list[_JwtEntry], AfterValidator(_names_each_issuer_once)] = []
-
-
-class _WebhookSection(_Section):
-    url: Annotated[str, AfterValidator(_is_web_address)]
-    secret_file: str
-    vouches_for: list[str] = []
-
-
-class _ApprovalsSection(_Section):
-    wait_s: Annotated[int, Field(ge=0, le=600)] = 60
-    expire_s: Annotated[int, Field(ge=1, le=86_400)] = 900
-    most_pending: Annotated[int, Field(ge=1, le=1000)] = 10
-    most_per_hour: Annotated[int, Field(ge=1, le=10_000)] = 60
-    keep_alive_s: Annotated[int, Field(ge=0, le=600)] = 15
-    url: Annotated[str, AfterValidator(_is_web_address)] | None = None
-    webhook: _WebhookSection | None = None
-
-
-class _ResolveEntry(_Section):
-    address: PlaceText
-    ca: str | None = None
-
-
-class _ActivationSection(_Section):
-    require: list[Literal["simulation", "second-approver"]] = []
-    window: Annotated[str, AfterValidator(_is_days)] = "30d"
-
-
-class _BundlesSection(_Section):
-    keys: list[str] = []
-    require: bool = False
-
-
-class _PdpSection(_Section):
-    url: Annotated[str, AfterValidator(_is_base_address)]
-    token_file: str | None = None
-    ca: str | None = None
-    timeout_s: Annotated[int, Field(ge=1, le=30)] = 2
-
-
-class _ForwardAuthSection(_Section):
-    token_file: str
-
-
-class _File(_Section):
-    version: Annotated[int, Field(ge=1, le=1)]
-    proxy: _ProxySection = _ProxySection()
-    api: _ApiSection = _ApiSection()
-    state: str = "state"
-    chron: str | None = None
-    agents: str = "agents.yaml"
-    policies: list[str] = ["policies"]
-    mappings: list[str] = ["mappings"]
-    catalogues: str = "catalogues"
-    ca: _CaSection | None = None
-    upstream: _UpstreamSection = _UpstreamSection()
-    identity: _IdentitySection = _IdentitySection()
-    approvals: _ApprovalsSection = _ApprovalsSection()
-    resolve: Annotated[dict[HostText, _ResolveEntry], BeforeValidator(_names_each_host_once)] = {}
-    activation: _ActivationSection = _ActivationSection()
-    bundles: Annotated[_BundlesSection, AfterValidator(_needs_keys)] = _BundlesSection()
-    pdp: _PdpSection | None = None
-    forward_auth: _ForwardAuthSection | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -472,140 +255,3 @@ class Config:
     def operator_token(self) -> Path:
         """The file that holds the token for reloads and suspensions, 0600, made by `serve`."""
         return self.state / "operator.token"
-
-
-def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The configuration file to read, or None when there is none anywhere."""
-    if flag is not None:
-        return flag
-    if named := environ.get("CLAIIM_CONFIG"):
-        return Path(named)
-    places = [Path(FILE_NAME)]
-    if xdg := environ.get("XDG_CONFIG_HOME"):
-        places.append(Path(xdg) / "claiim" / FILE_NAME)
-    elif home := environ.get("HOME"):
-        # Not Path.home(): in a container the user often has neither a home nor an entry in /etc/passwd.
-        places.append(Path(home) / ".config" / "claiim" / FILE_NAME)
-    places.append(Path("/etc/claiim") / FILE_NAME)
-    return next((place for place in places if _is_file(place)), None)
-
-
-def user_data(environ: Mapping[str, str]) -> Path:
-    """Where this user's own data of the gate is, when no configuration says so."""
-    base = environ.get("XDG_DATA_HOME") or Path(environ.get("HOME") or "/nonexistent") / ".local" / "share"
-    return Path(base) / "claiim"
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:
-        return False  # a folder that this user may not look into
-
-
-def load_config(flag: Path | None = None, *, environ: Mapping[str, str] = os.environ, required: bool = True) -> Config:
-    """Find and read the configuration; raises ConfigError.
-
-    Without `required`, a machine with no file gets the defaults, so that look-ups work anywhere.
-    """
-    path = find_config(flag, environ)
-    if path is None:
-        if required:
-            raise ConfigError.plain(f'no {FILE_NAME} found; run "claiim init" here, or give --config PATH')
-        config = compile_config("version: 1\nmappings: []\npolicies: []\n", FILE_NAME, Path.cwd(), None, environ)
-        # Not beside whatever this is run in: another's folder of that name must not change an answer.
-        return replace(config, catalogues=user_data(environ) / "catalogues")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError.plain(f"{path}: cannot read: {why(error)}; give --config PATH") from None
-    except UnicodeDecodeError:
-        raise ConfigError.plain(f"{path}: not UTF-8 text; save it as UTF-8") from None
-    return compile_config(text, str(path), path.resolve().parent, path.resolve(), environ)
-
-
-def compile_config(text: str, source: str, folder: Path, path: Path | None, environ: Mapping[str, str]) -> Config:
-    """The configuration that `text` means for files in `folder`; raises ConfigError with every fault."""
-    file = parse(read_document(text, source, error=ConfigError), _File, error=ConfigError)
-    state = folder / (environ.get("CLAIIM_STATE") or file.state)
-    chron = environ.get("CLAIIM_CHRON") or file.chron
-    return Config(
-        path=path,
-        proxy=ProxyConfig(
-            listen=_address(environ, "CLAIIM_PROXY_LISTEN", file.proxy.listen),
-            allowed_ports=frozenset(file.proxy.allowed_ports),
-            max_body_bytes=file.proxy.max_body_bytes,
-            drain_timeout_s=file.proxy.drain_timeout_s,
-            segment_s=file.proxy.segment_s,
-            tls=_tls(file.proxy.tls, folder),
-        ),
-        api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
-        state=state,
-        chron=folder / chron if chron else state / "chron.db",
-        agents=folder / file.agents,
-        policies=tuple(folder / name for name in file.policies),
-        mappings=tuple(folder / name for name in file.mappings),
-        catalogues=folder / file.catalogues,
-        ca_certificate=folder / file.ca.certificate if file.ca else state / "ca.pem",
-        ca_key=folder / file.ca.key if file.ca else state / "ca-key.pem",
-        ca_supplied=file.ca is not None,
-        upstream=UpstreamConfig(
-            ca_bundle=folder / file.upstream.ca_bundle if file.upstream.ca_bundle else None,
-            connect_timeout_s=file.upstream.connect_timeout_s,
-            response_timeout_s=file.upstream.response_timeout_s,
-            allow_private=tuple(ipaddress.ip_network(text) for text in file.upstream.allow_private),
-            unverified_hosts=frozenset(file.upstream.unverified_hosts),
-        ),
-        resolve={
-            host: ResolveEntry(parse_address(entry.address), folder / entry.ca if entry.ca else None)
-            for host, entry in file.resolve.items()
-        },
-        issuers=tuple(
-            JwtIssuer(entry.issuer, entry.audience, folder / entry.jwks, tuple(entry.algorithms))
-            for entry in file.identity.jwt
-        ),
-        activation=ActivationConfig(
-            simulation="simulation" in file.activation.require,
-            second_approver="second-approver" in file.activation.require,
-            window=timedelta(days=int(file.activation.window.removesuffix("d"))),
-        ),
-        bundles=BundlesConfig(tuple(folder / name for name in file.bundles.keys), file.bundles.require),
-        approvals=_approvals(file.approvals, folder),
-        pdp=_pdp(file.pdp, folder),
-        forward_auth_token=folder / file.forward_auth.token_file if file.forward_auth else None,
-    )
-
-
-def _tls(section: _TlsSection | None, folder: Path) -> TlsConfig | None:
-    if section is None:
-        return None
-    return TlsConfig(
-        certificate=folder / section.certificate,
-        key=folder / section.key,
-        client_ca=folder / section.client_ca if section.client_ca else None,
-        ca=folder / section.ca if section.ca else None,
-    )
-
-
-def _pdp(section: _PdpSection | None, folder: Path) -> PdpConfig | None:
-    if section is None:
-        return None
-    return PdpConfig(
-        url=section.url.rstrip("/"),
-        token=folder / section.token_file if section.token_file else None,
-        ca=folder / section.ca if section.ca else None,
-        timeout_s=section.timeout_s,
-    )
-
-
-def _approvals(section: _ApprovalsSection, folder: Path) -> ApprovalsConfig:
-    hook = section.webhook
-    webhook = WebhookConfig(hook.url, folder / hook.secret_file, tuple(hook.vouches_for)) if hook else None
-    return ApprovalsConfig(**{**section.model_dump(), "webhook": webhook})
-
-
-def _address(environ: Mapping[str, str], name: str, text: str) -> Address:
-    try:
-        return parse_address(environ.get(name) or text)
-    except ValueError as error:
-        raise ConfigError.plain(f"{name}: {error}") from None

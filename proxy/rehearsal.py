@@ -20,7 +20,7 @@ from aiohttp import web
 import chron
 import policies
 from proxy.ca import create_authority, load_authority
-from proxy.config import load_config
+from proxy.configloading import load_config
 from proxy.serve import Service
 from proxy.wiring import UNSET, environment, write_files
 

@@ -30,7 +30,7 @@ from proxy.cli.options import (
     refuse_gated_caller,
 )
 from proxy.cli.states import change_state, end_option, expires_option, rotation
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 _COLUMNS = ("agent", "state", "anchor", "org", "skill", "mode", "tokens")
 

@@ -12,7 +12,7 @@ from policies.registry import set_identity
 from proxy.activations import registry_sources
 from proxy.cli.announcing import tell
 from proxy.cli.options import config_option, json_option, located_errors
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 
 @click.group()

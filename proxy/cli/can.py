@@ -23,7 +23,7 @@ from proxy.activations import load_in_force
 from proxy.cli.options import EXIT_DENY, config_option, json_option, located_errors, print_json
 from proxy.cli.questioning import EXIT_CODES, Circumstances, circumstances_options
 from proxy.cli.tables import print_table
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 _WORDS = {Outcome.ALLOW: "yes", Outcome.HOLD: "ask", Outcome.DENY: "no"}
 _ENVIRONMENTS = ("production", "staging")

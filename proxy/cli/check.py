@@ -26,7 +26,8 @@ from proxy.activations import load_in_force, not_activated, recorded
 from proxy.ca import certificate_faults
 from proxy.cli.options import EXIT_DENY, config_option, json_option, print_json
 from proxy.cli.policylint import lint_site
-from proxy.config import Config, load_config
+from proxy.config import Config
+from proxy.configloading import load_config
 from proxy.identity import load_issuers
 
 

@@ -63,7 +63,7 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _configured(config_path: Path | None) -> Path:
-    from proxy.config import load_config  # needs the YAML reader and pydantic: not for a look at a file
+    from proxy.configloading import load_config  # needs the YAML reader and pydantic: not for a look at a file
 
     return Path(load_config(config_path).chron)
 

@@ -24,7 +24,7 @@ from mappings.places import Document
 from proxy.cli.chron import when
 from proxy.cli.options import EXIT_USAGE, config_option, fail, json_option, located_errors, print_json
 from proxy.cli.tables import print_table
-from proxy.config import load_config
+from proxy.configloading import load_config
 from proxy.coverage import Coverage, OwnRule, Unworded, measure
 
 _SHIPPED = "pack:"

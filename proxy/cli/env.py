@@ -25,7 +25,8 @@ from proxy.cli.options import (
     located_errors,
     print_json,
 )
-from proxy.config import Config, load_config
+from proxy.config import Config
+from proxy.configloading import load_config
 from proxy.listener import proxy_address
 from proxy.wiring import UNSET, environment, shell_lines, write_files
 

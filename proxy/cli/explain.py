@@ -13,7 +13,7 @@ from policies import Explanation, Outcome, Question, Stage
 from proxy.activations import load_in_force
 from proxy.cli.options import config_option, json_option, located_errors, print_json
 from proxy.cli.questioning import EXIT_CODES, Circumstances, circumstances_options
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 
 @click.command()

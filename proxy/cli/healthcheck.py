@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from proxy.cli.options import EXIT_DENY, EXIT_UNREACHABLE, config_option, fail, located_errors, operator_headers
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 _TIMEOUT_S = 5
 _MOST_BYTES = 65536

@@ -16,7 +16,7 @@ from proxy.cli import registered
 from proxy.cli.announcing import announce, show_token, tell
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, refuse_gated_caller
 from proxy.cli.states import change_state, end_option, expires_option, fresh_token, rotation
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 _COLUMNS = ("human", "state", "org", "name", "agents", "tokens")
 

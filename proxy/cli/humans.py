@@ -14,7 +14,7 @@ import click
 
 from proxy.cli.asking import ask_gate, gate_url, human_token, human_token_option
 from proxy.cli.options import config_option, json_option, located_errors
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 
 @dataclass(frozen=True, slots=True)

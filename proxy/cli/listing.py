@@ -23,7 +23,8 @@ from mappings.loading import catalogues_in_use, load_compiled
 from mappings.places import Document
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, print_json
 from proxy.cli.tables import print_table
-from proxy.config import Config, load_config
+from proxy.config import Config
+from proxy.configloading import load_config
 
 type Row = dict[str, Any]
 

@@ -14,7 +14,7 @@ import click
 
 from mappings import Considered, Operation, Resolution, load_mappings
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, print_json
-from proxy.config import load_config
+from proxy.configloading import load_config
 from proxy.facts import FactsError, Inbound
 from proxy.offline import as_judged, on_paper
 

@@ -17,7 +17,7 @@ from proxy.cli.announcing import tell
 from proxy.cli.moments import coming
 from proxy.cli.options import EXIT_USAGE, config_option, fail, json_option, located_errors, refuse_gated_caller
 from proxy.cli.states import change_state
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 _COLUMNS = ("organisation", "state", "name", "owns", "humans", "agents", "grants")
 

@@ -23,7 +23,7 @@ from proxy.cli.options import (
     print_json,
     refuse_gated_caller,
 )
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 EXIT_WAITING = 8
 

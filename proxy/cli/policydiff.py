@@ -20,7 +20,7 @@ import click
 from policies.comparing import Difference, grouped
 from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, json_option, located_errors, print_json
 from proxy.comparison import Compared, NotComparable, compare_folders, compare_texts
-from proxy.config import load_config
+from proxy.configloading import load_config
 from proxy.knownactions import known_actions
 
 _SHOWN = 3

@@ -27,7 +27,8 @@ from policies.rulebook import TextKey
 from proxy.activations import sources_of
 from proxy.cli.chron import when
 from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, located_errors, refuse_gated_caller
-from proxy.config import Config, load_config, why
+from proxy.config import Config, why
+from proxy.configloading import load_config
 from proxy.questions import asked_again
 
 _KEPT = ("deny", "require", "limits")

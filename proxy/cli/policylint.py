@@ -21,7 +21,8 @@ from proxy.activations import sources_of
 from proxy.cli.chron import when
 from proxy.cli.options import EXIT_DENY, config_option, located_errors, print_json
 from proxy.cli.versions import version_of
-from proxy.config import Config, load_config
+from proxy.config import Config
+from proxy.configloading import load_config
 from proxy.known import load_known
 from proxy.sarif import Level, Located, sarif
 

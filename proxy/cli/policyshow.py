@@ -20,7 +20,8 @@ from policies.schema import PolicyFile
 from proxy.activations import sources_of
 from proxy.cli.options import EXIT_USAGE, config_option, fail, json_option, located_errors, print_json
 from proxy.cli.tables import print_table
-from proxy.config import Config, load_config
+from proxy.config import Config
+from proxy.configloading import load_config
 
 _LISTS = ("allow", "deny", "approve", "require", "limits", "redact")
 

@@ -38,7 +38,8 @@ from proxy.cli.options import (
     print_json,
     refuse_gated_caller,
 )
-from proxy.config import Config, load_config, why
+from proxy.config import Config, why
+from proxy.configloading import load_config
 from proxy.registries import Registries
 from proxy.simulation import IN_WORDS
 from proxy.simulationreport import Report, Trial, canonical, digest_of, summary_of

@@ -25,7 +25,8 @@ from proxy.bundles import signed_sources
 from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, located_errors
 from proxy.cli.testreports import as_json, as_junit, as_sarif, as_text, counted
 from proxy.cli.versions import version_of
-from proxy.config import Config, find_config, load_config
+from proxy.config import Config
+from proxy.configloading import find_config, load_config
 from proxy.paper import Paper
 
 

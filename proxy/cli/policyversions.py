@@ -19,7 +19,7 @@ from policies.versions import Activation, History
 from proxy.activations import known_versions, recorded
 from proxy.cli.options import EXIT_DENY, config_option, fail, json_option, located_errors, print_json
 from proxy.cli.tables import print_table
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 _COLUMNS = ("kind", "name", "version", "state", "activated", "by", "approved_by", "digest", "text")
 _SHORT_DIGEST = 12

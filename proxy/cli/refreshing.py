@@ -32,7 +32,8 @@ from proxy.cli.options import (
     print_json,
     refuse_gated_caller,
 )
-from proxy.config import load_config, why
+from proxy.config import why
+from proxy.configloading import load_config
 from proxy.installed import Found
 from proxy.refreshing import change, compiled, needed, put
 

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from proxy.cli.options import EXIT_USAGE, config_option, fail, located_errors, refuse_gated_caller
-from proxy.config import Config, load_config
+from proxy.config import Config
+from proxy.configloading import load_config
 from proxy.wiring import UNSET, environment, write_files
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from mappings import DocumentError
 from mappings.catalogues import age, shipped
 from mappings.loading import catalogues_in_use
 from proxy.cli.options import config_option, located_errors, refuse_gated_caller
-from proxy.config import Config, load_config
+from proxy.config import Config
+from proxy.configloading import load_config
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from proxy.activations import registry_sources
 from proxy.cli.announcing import announce, show_token, tell
 from proxy.cli.moments import coming
 from proxy.cli.options import config_option, json_option, located_errors
-from proxy.config import load_config
+from proxy.configloading import load_config
 
 _PREFIXES = {"agents": TOKEN_PREFIX, "humans": HUMAN_TOKEN_PREFIX}
 

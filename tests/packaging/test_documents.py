@@ -10,7 +10,7 @@ from typing import get_args, get_origin
 import yaml
 from pydantic import BaseModel
 
-import proxy.config
+import proxy.configfile
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,7 +72,7 @@ def test_every_setting_is_documented() -> None:
     table = text.partition("## claiim.yaml")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     documented = {key for row in rows for key in re.findall(r"`([^`]+)`", row)}
-    assert documented == set(settings(proxy.config._File))
+    assert documented == set(settings(proxy.configfile.File))
 
 
 def test_every_variable_is_documented() -> None:

@@ -26,7 +26,7 @@ import chron
 from chron import Chron
 from proxy.ca import create_authority
 from proxy.cli.main import main
-from proxy.config import load_config
+from proxy.configloading import load_config
 from proxy.serve import Service
 from support.clients import client_of
 from support.gate import AGENTS, SKILLS, TOKEN, LiveGate, running

@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 import chron
 from chron import Chron
 from proxy.cli.main import main
-from proxy.config import ConfigError, load_config
+from proxy.config import ConfigError
+from proxy.configloading import load_config
 from support.gate import LiveGate
 from support.identity import AUDIENCE, ISSUER, CertificateIssuer, TokenIssuer
 

@@ -10,18 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings import read_document
-from proxy.config import (
-    SIGNATURE_ALGORITHMS,
-    Address,
-    Config,
-    ConfigError,
-    JwtIssuer,
-    TlsConfig,
-    compile_config,
-    find_config,
-    load_config,
-    parse_address,
-)
+from proxy.config import SIGNATURE_ALGORITHMS, Address, Config, ConfigError, JwtIssuer, TlsConfig, parse_address
+from proxy.configloading import compile_config, find_config, load_config
 
 TEMPLATE = Path(__file__).parents[2] / "proxy" / "cli" / "templates" / "claiim.yaml"
 HERE = Path("/etc/gate")

@@ -12,7 +12,7 @@ import chron
 from chron import Chron
 from mappings import DocumentError
 from policies import credential
-from proxy.config import load_config
+from proxy.configloading import load_config
 from proxy.serve import Service
 from support.gate import AGENTS, TOKEN, LiveGate
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import yaml
 
 from policies import credential
-from proxy.config import load_config
+from proxy.configloading import load_config
 from proxy.serve import Service
 from proxy.wiring import UNSET, environment, write_files
 from support.targets.base import Target
