@@ -508,7 +508,7 @@ def test_e28_broken_questions(broken, build, ask, agents_text, skill_text) -> No
         assert (refused.outcome, refused.reason, refused.forwards) == (Outcome.DENY, "wire -- x", False)
 
 
-STAGES = ["_identify", "_authorise", "_match", "_decision"]
+STAGES = ["_identify", "_authorise", "_match", "_settled"]
 
 
 @pytest.mark.parametrize("stage", STAGES)
