@@ -80,7 +80,10 @@ class Policies:
         self._held = frozenset(name for name, one in self.standings.items() if one.rules in asking)
         # Pure functions of frozen values, so remembering is invisible; bounded, so nobody fills the memory.
         self._match: Callable[[Rules, str], Matched] = lru_cache(REMEMBERED)(match)
-        self._decision: Callable[[Standing, Finding, str], Decision] = lru_cache(REMEMBERED)(decided)
+        # A plain dictionary and not an `lru_cache`, whose order costs each look four more places in memory: with
+        # thousands of agents none of them is in the processor's cache.
+        self._room = max(REMEMBERED, 4 * len(self.standings))
+        self._decisions: dict[tuple[Standing, Finding, str], Decision] = {}
 
     @property
     def organisations(self) -> Mapping[str, Organisation]:
@@ -193,19 +196,19 @@ class Policies:
         inactive = standing.inactive(at)
         if inactive is not None:
             return decided(standing, inactive, "")
-        failing = self._unproven(credential, standing.agent.id, known, right, at)
+        failing = self._unproven(credential, known, right, at)
         if failing is not None:
             return decided(standing, standing.barred("agent", standing.agent.id, *failing), "")
         outside = standing.boundary(at)
         return None if outside is None else decided(standing, outside, "")
 
-    def _unproven(self, credential: Credential, agent: str, known: bool, right: bool, at: datetime) -> _Failing | None:
-        """Say why what was presented does not prove this agent; None when it does."""
+    def _unproven(self, credential: Credential, known: bool, right: bool, at: datetime) -> _Failing | None:
+        """Say why what was presented does not prove the agent it names; None when it does."""
         if not credential.identities:
             return None if right else _EXPIRED if known else _WRONG
         owners = {self._agent_of_identity.get(identity) for identity in credential.identities} - {None}
         # If these lines are removed, a certificate of one agent carries the token of another.
-        if (owners | ({self._tokens.owner.get(credential.token_sha256)} - {None})) - {agent}:
+        if (owners | ({self._tokens.owner.get(credential.token_sha256)} - {None})) - {credential.agent}:
             return _TWO_AGENTS
         if owners and credential.expires is not None and at >= credential.expires:
             return _EXPIRED
@@ -220,13 +223,24 @@ class Policies:
 
     def _authorise(self, standing: Standing, question: Question) -> Decision:
         matched = self._matched(standing.rules, question.action)
-        foreign = standing.foreign(question.target, question.action, question.at)
-        if foreign is not None:
-            return weighed(standing, foreign, Weighing(matched, question, standing.agent))
+        if not standing.at_home:
+            foreign = standing.foreign(question.target, question.action, question.at)
+            if foreign is not None:
+                return weighed(standing, foreign, Weighing(matched, question, standing.agent))
         if matched.settled is not None and not question.exceptions:
-            return self._decision(standing, matched.settled, matched.observed)
+            return self._settled(standing, matched.settled, matched.observed)
         weighing = Weighing(matched, question, standing.agent)
         return weighed(standing, weighing.weigh(), weighing)
+
+    def _settled(self, standing: Standing, finding: Finding, observed: str) -> Decision:
+        """Return what a finding means for an agent, the same object each time for as long as there is room."""
+        key = (standing, finding, observed)
+        decision = self._decisions.get(key)
+        if decision is None:
+            if len(self._decisions) >= self._room:
+                self._decisions.clear()
+            decision = self._decisions[key] = decided(standing, finding, observed)
+        return decision
 
 
 type _Failing = tuple[str, str]

@@ -71,13 +71,18 @@ class Standing:
     rules: Rules
     timeless: bool = field(init=False)
     """Whether nothing in the registry about it begins or ends with time."""
-    _always: tuple[Finding | None, Finding | None] = field(init=False)
+    at_home: bool = field(init=False)
+    """Whether no target can be outside its organisation's boundary, so that nobody need ask."""
+    _inactive_always: Finding | None = field(init=False)
+    _boundary_always: Finding | None = field(init=False)
 
     def __post_init__(self) -> None:
         grants = any(grant.until is not None for grant in self.boundaries.grants)
         ends = self.agent.expires is not None or self.human.expires is not None
         object.__setattr__(self, "timeless", not (grants or ends))
-        object.__setattr__(self, "_always", (self._inactive(_ANY_TIME), self._boundary(_ANY_TIME)))
+        object.__setattr__(self, "at_home", self.agent.org == self.human.org and not self.boundaries.owned)
+        object.__setattr__(self, "_inactive_always", self._inactive(_ANY_TIME))
+        object.__setattr__(self, "_boundary_always", self._boundary(_ANY_TIME))
 
     def with_token(self, token_sha256: str) -> Standing:
         """Return the same standing with one more valid token."""
@@ -89,7 +94,7 @@ class Standing:
 
     def inactive(self, at: datetime) -> Finding | None:
         """Return why the agent itself may not act; None when it may."""
-        return self._always[0] if self.timeless else self._inactive(at)
+        return self._inactive_always if self.timeless else self._inactive(at)
 
     def _inactive(self, at: datetime) -> Finding | None:
         return self._unless_active("agent", self.agent.id, self.agent.state_at(at))
@@ -111,7 +116,7 @@ class Standing:
 
     def boundary(self, at: datetime) -> Finding | None:
         """Return why its human or its organisation forbids everything; None when nothing does."""
-        return self._always[1] if self.timeless else self._boundary(at)
+        return self._boundary_always if self.timeless else self._boundary(at)
 
     def _boundary(self, at: datetime) -> Finding | None:
         return self.anchor_inactive(at) or self.outside(at)

@@ -63,6 +63,8 @@ def can(
         print_json(answer)
     elif not quiet:
         click.echo(f"{answer['answer']:3}  {decision.reason}")
+        if hint := circumstances.left_out(decision):
+            click.echo(hint, err=True)
     raise SystemExit(EXIT_CODES[decision.outcome])
 
 

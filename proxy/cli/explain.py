@@ -32,6 +32,8 @@ def explain(agent: str, action: str, circumstances: Circumstances, as_json: bool
         print_json(_described(question, explanation))
     else:
         _print(question, explanation)
+        if hint := circumstances.left_out(explanation.decision):
+            click.echo(hint, err=True)
     raise SystemExit(EXIT_CODES[explanation.decision.outcome])
 
 

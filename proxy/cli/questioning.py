@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from policies import Credential, Outcome, Policies, Question
+from policies import Credential, Decision, Outcome, Policies, Question
 from policies.conditionschema import moment
 from proxy.cli.options import EXIT_DENY, EXIT_HOLD
 
@@ -50,6 +50,12 @@ class Circumstances:
             attributes,
             {limit.key: self._used(limit.key) for limit in policies.limits(agent, action)},
         )
+
+    def left_out(self, decision: Decision) -> str:
+        """Return which option would have told what the decision hung on; empty when none."""
+        if decision.code == "org.foreign-target" and not self.target:
+            return "no target was given, and organisations own some; give --target"
+        return ""
 
     def _used(self, key: str) -> int:
         return max((count for name, count in map(_use, self.uses) if key.startswith(name)), default=0)

@@ -32,9 +32,9 @@ ORDER, PATTERNS, SMALLEST = table("stage"), table("pattern"), table("action")
 
 
 def test_every_statement_has_a_test() -> None:
-    """A statement cannot be added to the page, or removed, without its test, here or in a file beside this one."""
+    """A statement cannot be added to the page, or removed, without its test, here or in a file of that kind."""
     stated = re.findall(r"\*\*E(\d\d)\*\*", PAGE)
-    files = sorted(Path(__file__).parent.glob("test_evaluation_*.py"))
+    files = sorted(ROOT.glob("tests/*/test_evaluation_*.py"))
     tested = {found for file in files for found in re.findall(r"^def test_e(\d\d)_", file.read_text("utf-8"), re.M)}
     assert len(stated) == len(set(stated))
     assert set(stated) == tested
@@ -508,7 +508,7 @@ def test_e28_broken_questions(broken, build, ask, agents_text, skill_text) -> No
         assert (refused.outcome, refused.reason, refused.forwards) == (Outcome.DENY, "wire -- x", False)
 
 
-STAGES = ["_identify", "_authorise", "_match", "_decision"]
+STAGES = ["_identify", "_authorise", "_match", "_settled"]
 
 
 @pytest.mark.parametrize("stage", STAGES)

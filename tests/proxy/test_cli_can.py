@@ -146,3 +146,16 @@ def test_explain_says_what_would_turn_it(site: Path) -> None:
         "explain", "--agent", "deploy-bot", "--action", "infra:apply", "--at", "2026-01-02T03:00:00Z"
     ).stdout
     assert "to make it ALLOW: be asked within 09:00-17:00 UTC, next at 2026-01-02T09:00:00+00:00" in turned
+
+
+def test_a_target_that_is_missing_is_asked_for(site: Path) -> None:
+    """Where organisations own targets, a question without one says which option would tell it."""
+    owners = "organisations: [{id: acme}, {id: globex, owns: ['globex/**']}]\n"
+    (site / "agents.yaml").write_text(AGENTS + owners)
+    for command in (["can", "deploy:eu", "--as"], ["explain", "--action", "deploy:eu", "--agent"]):
+        asked = claiim(*command, "deploy-bot")
+        assert asked.exit_code == 1
+        assert "org:acme -- whose target this is cannot be told" in asked.stdout
+        assert asked.stderr == "no target was given, and organisations own some; give --target\n"
+        told = claiim(*command, "deploy-bot", "--target", "acme/web")
+        assert (told.exit_code, told.stderr) == (0, "")
