@@ -79,7 +79,7 @@ class Replay:
     def decision(self, fields: Fields) -> Replayed:
         """Return what comes of one decision when it is made again."""
         rules = self._rules_of(fields)
-        misnamed = tuple(self._misnamed(fields, rules))
+        misnamed = tuple(self._misnamed(fields, rules)) if "mapping_digest" in fields else ()
         named = "mapping_digest" in fields and not misnamed
         question = self._question(fields)
         if isinstance(question, str) or rules is None:
@@ -101,9 +101,7 @@ class Replay:
 
     def _misnamed(self, fields: Fields, rules: PastRules | str | None) -> Iterator[Differing]:
         """Yield what the mapping texts do not bear out of the name that a request was given."""
-        digest = str(fields.get("mapping_digest", ""))
-        if not digest:
-            return
+        digest = str(fields["mapping_digest"])
         if isinstance(rules, PastRules) and digest not in rules.mappings:
             yield Differing("mapping_digest", digest, "no mapping text in force had this digest")
         text = self._rules.mapping(digest)
@@ -122,11 +120,11 @@ class Replay:
 _NAMING = ("mapping_rule", "mapping_pack", "mapping_place", "action")
 
 
-def _differing(fields: Fields, again: Values) -> Iterator[Differing]:
-    for name in DECIDED:
-        recorded, now = fields.get(name), again.get(name)
-        if recorded != now:
-            yield Differing(name, shown(recorded), shown(now))
+def _differing(fields: Fields, again: Values) -> list[Differing]:
+    recorded, made = fields.get, again.get
+    return [
+        Differing(name, shown(recorded(name)), shown(made(name))) for name in DECIDED if recorded(name) != made(name)
+    ]
 
 
 def shown(value: FieldValue | None) -> str:
