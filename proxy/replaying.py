@@ -29,6 +29,7 @@ type Values = Mapping[str, FieldValue | None]
 
 IN_WORDS: Mapping[str, str] = {
     **simulation.IN_WORDS,
+    "fault": "the decision failed inside the gate, which is a DENY; a fault is not made again",
     "rules not recorded": "no record says which texts were in force; the gate of then did not write it down",
 }
 """Why a decision is not replayed, for people."""
@@ -97,6 +98,8 @@ class Replay:
         return self._rules.made(manifest, str(fields["rules_digest"])) if manifest else None
 
     def _question(self, fields: Fields) -> Question | str:
+        if _FAULT.items() <= fields.items():
+            return "fault"
         return left_out(fields) or recorded_question(fields, self._grants if "exceptions" in fields else {})
 
     def _misnamed(self, fields: Fields, rules: PastRules | str | None) -> Iterator[Differing]:
@@ -117,6 +120,7 @@ class Replay:
         return grants(record.fields for record in chron.find(self._path, kind="exception"))
 
 
+_FAULT: Fields = {"code": "policy.error", "outcome": "DENY", "mode": "enforce"}
 _NAMING = ("mapping_rule", "mapping_pack", "mapping_place", "action")
 
 
