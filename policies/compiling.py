@@ -80,7 +80,8 @@ def _with_agents(book: Rulebook, document: Document) -> Policies | None:
     texts.append(Text("agents", "agents", "", hashlib.sha256(kept.encode()).hexdigest(), kept, document.source))
     in_force = {key: found.ref for key in book.candidates if (found := book.in_force(*key)) is not None}
     lines = [f"{text.kind} {text.id} {text.version} {text.digest}" for text in texts]
-    # Which versions count is part of which rules these are.
+    # Which versions count is part of which rules these are. Recorded decisions name this digest: were these lines
+    # written otherwise one day, no replay of an older log would find its rules.
     lines += sorted(f"in force {kind} {name} {ref.version}" for (kind, name), ref in in_force.items())
     lines += sorted(f"never activated {ref.kind} {ref.digest}" for ref in book.unusable())
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()

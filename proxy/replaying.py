@@ -29,6 +29,7 @@ type Values = Mapping[str, FieldValue | None]
 
 IN_WORDS: Mapping[str, str] = {
     **simulation.IN_WORDS,
+    "fault": "the decision failed inside the gate, which is a DENY; a fault is not made again",
     "rules not recorded": "no record says which texts were in force; the gate of then did not write it down",
 }
 """Why a decision is not replayed, for people."""
@@ -79,7 +80,7 @@ class Replay:
     def decision(self, fields: Fields) -> Replayed:
         """Return what comes of one decision when it is made again."""
         rules = self._rules_of(fields)
-        misnamed = tuple(self._misnamed(fields, rules))
+        misnamed = tuple(self._misnamed(fields, rules)) if "mapping_digest" in fields else ()
         named = "mapping_digest" in fields and not misnamed
         question = self._question(fields)
         if isinstance(question, str) or rules is None:
@@ -97,13 +98,13 @@ class Replay:
         return self._rules.made(manifest, str(fields["rules_digest"])) if manifest else None
 
     def _question(self, fields: Fields) -> Question | str:
+        if _FAULT.items() <= fields.items():
+            return "fault"
         return left_out(fields) or recorded_question(fields, self._grants if "exceptions" in fields else {})
 
     def _misnamed(self, fields: Fields, rules: PastRules | str | None) -> Iterator[Differing]:
         """Yield what the mapping texts do not bear out of the name that a request was given."""
-        digest = str(fields.get("mapping_digest", ""))
-        if not digest:
-            return
+        digest = str(fields["mapping_digest"])
         if isinstance(rules, PastRules) and digest not in rules.mappings:
             yield Differing("mapping_digest", digest, "no mapping text in force had this digest")
         text = self._rules.mapping(digest)
@@ -119,14 +120,15 @@ class Replay:
         return grants(record.fields for record in chron.find(self._path, kind="exception"))
 
 
+_FAULT: Fields = {"code": "policy.error", "outcome": "DENY", "mode": "enforce"}
 _NAMING = ("mapping_rule", "mapping_pack", "mapping_place", "action")
 
 
-def _differing(fields: Fields, again: Values) -> Iterator[Differing]:
-    for name in DECIDED:
-        recorded, now = fields.get(name), again.get(name)
-        if recorded != now:
-            yield Differing(name, shown(recorded), shown(now))
+def _differing(fields: Fields, again: Values) -> list[Differing]:
+    recorded, made = fields.get, again.get
+    return [
+        Differing(name, shown(recorded(name)), shown(made(name))) for name in DECIDED if recorded(name) != made(name)
+    ]
 
 
 def shown(value: FieldValue | None) -> str:

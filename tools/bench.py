@@ -280,6 +280,13 @@ def _simulation() -> None:
     simulated()
 
 
+def _replay() -> None:
+    from bench_replay import main as replayed
+
+    print("\nreplaying, one process")
+    replayed()
+
+
 def _chron() -> None:
     from bench_chron import measure
 
@@ -321,6 +328,7 @@ def main() -> None:
         _mappings()
         _policies()
         _simulation()
+        _replay()
         _chron()
     finally:
         shutil.rmtree(folder)

@@ -17,6 +17,7 @@ import pytest
 from chron import ChronError
 from proxy.metrics import Metrics
 from proxy.pipeline import Gate
+from proxy.replaying import Replay
 from support.gate import AGENTS, OTHER_TOKEN, SKILLS, TOKEN, LiveGate
 from support.raw import read_all
 from support.rules import ORIGIN_MAPPINGS
@@ -52,6 +53,9 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGate]:
         yield live
         outcomes = [record["ref"] for record in live.records("outcome", channel="forward")]
         assert sorted(outcomes) == sorted(record["id"] for record in live.records(channel="forward"))
+        replayed = list(Replay(live.config.chron).decisions())
+        assert [each for each in replayed if each.differing] == []
+        assert any(each.again for each in replayed)
 
 
 @pytest.fixture(scope="module")

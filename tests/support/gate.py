@@ -13,6 +13,7 @@ import yaml
 
 from policies import credential
 from proxy.configloading import load_config
+from proxy.replaying import Replay
 from proxy.serve import Service
 from proxy.wiring import UNSET, environment, write_files
 from support.targets.base import Target
@@ -196,9 +197,10 @@ class LiveGate:
 
 @contextmanager
 def running(gate: LiveGate) -> Iterator[LiveGate]:
-    """Run a gate and check, when it has stopped, that no decision is without its outcome."""
+    """Run a gate and check, when it has stopped, that each decision has its outcome and is made again as it was."""
     with gate:
         yield gate
     decisions = {record["id"] for record in gate.records(channel="wire")}
     outcomes = [record["ref"] for record in gate.records("outcome")]
     assert sorted(decisions) == sorted(outcomes)
+    assert [each for each in Replay(gate.config.chron).decisions() if each.differing] == []
