@@ -128,6 +128,15 @@ def _compiled(
     return policies
 
 
+def read_registry(path: Path) -> Document:
+    """Return the registry's file as a document; raise PolicyError."""
+    faults: list[Fault] = []
+    document = _registry(path, faults)
+    if document is None:
+        raise PolicyError(faults)
+    return document
+
+
 def _sources(policy_paths: PolicyPaths) -> Sources:
     return policy_paths if isinstance(policy_paths, Sources) else Sources(policy_paths)
 

@@ -14,12 +14,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 
-from mappings.documents import Document, parse
+from mappings.documents import Document, DocumentError, parse
 from policies.conditionschema import moment
 from policies.deciding import Policies
 from policies.schema import AgentEntry, AgentsFile, HumanEntry, OrganisationEntry, TokenEntry
 from policies.standing import Boundaries, Standing
 from policies.values import Agent, CrossGrant, Human, Organisation, PolicyError, State, Token
+
+
+class NarrowedError(DocumentError):
+    """The rules cannot be loaded, and what the registry takes away counts all the same; its text says every fault."""
+
+    def __init__(self, faults: str) -> None:
+        super().__init__(())
+        self.args = (faults,)
 
 
 def narrowed(policies: Policies, document: Document) -> Policies:

@@ -4,6 +4,7 @@
     obey     ->  the same with other versions       a human has activated them (`proxy.activating`)
 
 On any fault the last good rules stay in force, the refusal is recorded, and `refused` says so until a load succeeds.
+Only what the registry takes away counts at once (`policies.narrowing`): stopping somebody waits for no other file.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from OpenSSL import SSL
 
 from chron import Chron, ChronError
 from mappings import DocumentError
+from policies.narrowing import NarrowedError
 from policies.versions import History
 from proxy.mitm import Engine
 from proxy.pipeline import Gate
@@ -33,6 +35,7 @@ class Reloading:
     def __init__(
         self,
         rulebooks: Rulebooks,
+        book: Book,
         chron: Chron,
         gate: Gate,
         engine: Engine,
@@ -44,6 +47,8 @@ class Reloading:
         self.refused = ""
         """Why the last reload was refused."""
         self._rulebooks = rulebooks
+        self._book = book
+        """What was loaded last, before `served`."""
         self._chron = chron
         self._gate = gate
         self._engine = engine
@@ -63,9 +68,21 @@ class Reloading:
                 self._gate.metrics.reloaded("refused")
                 with contextlib.suppress(ChronError):
                     await self._chron.append("policy", refused_fields(self.refused, self._session))
+                if await self._narrow():
+                    raise NarrowedError(self.refused) from error
                 raise
             await self._swap(book, listener)
             return book.digest
+
+    async def _narrow(self) -> bool:
+        """Take away what the registry's file takes away, though the rest of the rules cannot be loaded."""
+        book, found = await asyncio.to_thread(self._rulebooks.narrow, self._book)
+        if found:
+            await self._rulebooks.record_narrowed(book, found)
+            self._book = book
+            self._gate.book = self._served(book)
+            self._engine.sweep()
+        return bool(found)
 
     async def attempt(self, history: History) -> None:
         """Load the rules with other versions in force and keep their texts, without using them.
@@ -87,6 +104,7 @@ class Reloading:
         self.refused = ""
         # Of limits that are new, calls still on their way to the disk are not counted.
         self._gate.uses.adopt(uses)
+        self._book = book
         self._gate.book = self._served(book)
         self._engine.reload(listener)
         self._gate.metrics.reloaded("loaded")

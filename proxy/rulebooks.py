@@ -6,13 +6,17 @@ be decided again. Nothing here puts rules in force (`proxy.reloading` does).
 """
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import batched
 
 from chron import Chron
 from mappings import DocumentError, load_mappings
 from policies import Policies, load_policies
-from policies.changes import changes
+from policies.changes import Change, changes
+from policies.loading import read_registry
+from policies.narrowing import narrowed
 from policies.versions import History
 from proxy import manifests
 from proxy.activations import sources_of
@@ -61,6 +65,29 @@ class Rulebooks:
             raise ConfigError.plain("\n".join(faults))
         digest = manifests.digest_of_rules(mappings.digest, policies.digest)
         return Book(mappings, policies, digest, issuers, tuple(sources.bundles))
+
+    def narrow(self, book: Book) -> tuple[Book, list[Change]]:
+        """Return a book with what the registry's file takes away, and what that is; the same book when it is nothing.
+
+        For a file that cannot be read there is nothing to take away. Blocks.
+        """
+        try:
+            registry = read_registry(self._config.agents)
+            policies = narrowed(book.policies, registry)
+        except DocumentError:
+            return book, []
+        found = changes(book.policies, policies)
+        if not found:
+            return book, []
+        # No set of texts has this digest: what was decided by it cannot be put together again from texts alone.
+        digest = hashlib.sha256(f"narrowed\n{book.digest}\n{registry.digest}".encode()).hexdigest()
+        return replace(book, policies=policies, digest=digest), found
+
+    async def record_narrowed(self, book: Book, found: Sequence[Change]) -> None:
+        """Write down what was taken away, before it counts."""
+        fields: FieldValues = {"event": "narrowed", "rules_digest": book.digest, "session": self._session}
+        await self._chron.append_many([*change_records(list(found), self._session), ("policy", fields)])
+        self._registry = book.policies
 
     async def record(self, book: Book, acts: Sequence[FieldValues] = ()) -> None:
         """Keep every rule text, tell what happened to the registry since the last load, and say what is in force.

@@ -118,6 +118,7 @@ class Service:
         self.engine = self._engine_of(self.gate)
         self._reloading = Reloading(
             rulebooks,
+            book,
             self._chron,
             self.gate,
             self.engine,

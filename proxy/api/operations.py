@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from mappings import DocumentError
+from policies.narrowing import NarrowedError
 from proxy.api.callers import Callers
 from proxy.api.problems import problem
 from proxy.pipeline import Gate
@@ -93,5 +94,7 @@ class Operations:
         try:
             digest = await self._reload()
         except DocumentError as error:
-            return web.json_response({"status": "refused", "faults": str(error).splitlines()}, status=422)
+            narrowed = isinstance(error, NarrowedError)
+            body = {"status": "refused", "faults": str(error).splitlines(), "narrowed": narrowed}
+            return web.json_response(body, status=422)
         return web.json_response({"status": "loaded", "digest": digest})

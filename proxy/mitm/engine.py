@@ -237,4 +237,8 @@ class Engine:
         """
         tls.forget_contexts()
         self._listener = listener
+        self.sweep()
+
+    def sweep(self) -> None:
+        """End what is open of agents that were stopped."""
         self._sweeper.sweep()

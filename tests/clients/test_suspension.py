@@ -34,3 +34,31 @@ def test_suspending_counts_from_the_next_request(served: Callable[..., Served], 
     assert refused["id"] == answers[1].json()["chron_id"]
     assert gate.outcome_of(refused)["result"] == "blocked"
     assert len(origin.seen) == 2
+
+
+def test_stopping_waits_for_no_policy(served: Callable[..., Served], origin: Origin) -> None:
+    """While a policy cannot be read, a suspension counts at once; nobody is let act again before it can be read."""
+    gate = served(origin)
+    trusted = ssl.create_default_context(cafile=str(gate.ca))
+    broken = gate.live.folder / "policies" / "broken.yaml"
+    answers: list[httpx.Response] = []
+    with httpx.Client(proxy=gate.proxy(), verify=trusted, trust_env=False, timeout=30) as client:
+        answers.append(client.get(f"{origin.url}/echo"))
+        broken.write_text("policy: p\ndenny: [x]\n")
+        suspended = gate.claiim("agent", "suspend", "deploy-bot")
+        answers.append(client.get(f"{origin.url}/echo"))
+        resumed = gate.claiim("agent", "resume", "deploy-bot")
+        answers.append(client.get(f"{origin.url}/echo"))
+        broken.unlink()
+        mended = gate.claiim("agent", "resume", "deploy-bot")
+        answers.append(client.get(f"{origin.url}/echo"))
+    assert [answer.status_code for answer in answers] == [200, 403, 403, 200]
+    assert suspended.code == 0, suspended.said
+    assert "the gate has taken away what the change takes away, and cannot load the rest" in suspended.err
+    assert 'broken.yaml:2:1: unknown key "denny"' in suspended.err
+    assert (resumed.code, mended.code) == (78, 0), resumed.said
+    gate.stop()
+    assert [record["code"] for record in gate.decisions(outcome="DENY")] == ["agent.suspended"] * 2
+    (narrowed,) = [record for record in gate._records("policy") if record["event"] == "narrowed"]
+    assert narrowed["rules_digest"] == gate.decisions(outcome="DENY")[0]["rules_digest"]
+    assert len(origin.seen) == 2
