@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 
 from chron.errors import ChronError
-from chron.reading import FieldValue, connect, time_text
+from chron.reading import FieldValue, connect
+from chron.times import time_text
 
 _ROWS_PER_READ = 4000
 """Rows looked at in one transaction; 4,000 records are some 5 MB."""
