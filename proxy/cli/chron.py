@@ -2,6 +2,7 @@
 
     claiim chron tail -f --outcome DENY
     claiim chron query agent=deploy-bot since=24h         (`proxy.cli.chronquery`)
+    claiim chron export --format ocsf -o chron.jsonl      (`proxy.cli.chronexport`)
     claiim chron show chr_01k...
     claiim chron verify state/chron.db
 
@@ -47,7 +48,7 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(config_path: Path | None, chron_path: Path | None, path: Path | None = None, **rest: Any) -> None:
         try:
-            command(path=path or chron_path or _configured(config_path), **rest)
+            command(path=path or chron_path or configured(config_path), **rest)
         except ChronError as error:
             fail(printable(str(error)), EXIT_USAGE)
 
@@ -57,7 +58,8 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
     return config_option(option(located_errors(wrapper)))
 
 
-def _configured(config_path: Path | None) -> Path:
+def configured(config_path: Path | None) -> Path:
+    """The Chron that the configuration names."""
     from proxy.config import load_config  # needs the YAML reader and pydantic: not for a look at a file
 
     return Path(load_config(config_path).chron)
@@ -75,6 +77,7 @@ class _Commands(LazyGroup):
 
     table = {  # noqa: RUF012 -- declared by LazyGroup
         "query": ("proxy.cli.chronquery:query_command", "Find records by a filter, count them, or ask with SQL."),
+        "export": ("proxy.cli.chronexport:export_command", "Write records to a file for other systems, or verify one."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -6,9 +6,7 @@ claiim chron query since=7d --group-by agent,action
 claiim chron query --sql "SELECT host, count(*) FROM decisions GROUP BY host"
 """
 
-import csv
 import json
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +22,7 @@ from chron.times import time_text
 from proxy.cli.chron import COLOURS, COLUMNS, colour, for_people, log_options, outcome_option, print_record, when
 from proxy.cli.options import EXIT_USAGE, fail, json_option
 from proxy.cli.tables import print_table
-from proxy.exports.csvs import cell
+from proxy.exports.csvs import csv_row
 
 _DEFAULT_LIMIT = 1000
 _ALL = 2**31
@@ -177,10 +175,8 @@ def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: 
 
 
 def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([cell(value) for value in row])
+    for row in (columns, *rows):
+        click.echo(csv_row(row))
 
 
 def _print_table(records: Iterable[Record]) -> None:
