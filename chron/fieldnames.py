@@ -92,7 +92,7 @@ OF_OUTCOMES = {
 _CHANGING = ("state", "anchor", "org", "skill", "mode", "expires", "labels", "name", "owns")
 
 OF_OTHERS = {
-    "by": "the human who did it, or whoever read the log",
+    "by": "the human who did it, or who read the log",
     "requested_by": "who asked for an exception",
     "approved_by": "who agreed to it",
     "human": "whom it happened to",

@@ -129,6 +129,11 @@ def check_field(name: str) -> str:
     raise FilterError(f'there is no field "{name}"; {remedy}')
 
 
+def decisions_unless_named(asked: Filter) -> Filter:
+    """A filter that says nothing of kinds, for decisions alone; any other as it is."""
+    return asked if mentions(asked, "kind") else All((asked, Compare("kind", "=", ("decision",))))
+
+
 def mentions(asked: Filter, field: str) -> bool:
     """Whether a filter says anything of a field."""
     match asked:

@@ -44,6 +44,7 @@ from proxy.api import (
     Failing,
     ForwardAuth,
     Operations,
+    Records,
     RouteGroup,
     Simulations,
 )
@@ -167,11 +168,11 @@ class Service:
             reload=self.reload,
             faults=self.faults,
             waiting=activating.waiting,
-            read_record=self._read_record,
         )
         groups: list[RouteGroup] = [operations, Checks(self.gate, callers), Activations(activating, callers)]
         groups += self._for_humans(callers, stack)
         groups.append(Simulations(self._chron, callers, session=self.session))
+        groups.append(Records(config.chron, self._chron, callers, session=self.session, now=self._now))
         groups += self._for_others(callers)
         self.api = Api(groups)
         stack.push_async_callback(self.api.stop)
@@ -363,12 +364,6 @@ class Service:
         if self.authority.certificate.not_valid_after_utc <= self._now():
             found.append(Failing("ca", "the CA has expired"))
         return found
-
-    async def _read_record(self, record_id: str) -> dict[str, object] | None:
-        shown = await asyncio.to_thread(chron.show, self._config.chron, record_id)
-        if shown is None:
-            return None
-        return {**shown.record.fields, "outcomes": [dict(outcome.fields) for outcome in shown.outcomes]}
 
     # --- for private gates ---------------------------------------------------------------------------
 

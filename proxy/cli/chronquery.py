@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from chron import Record, printable
-from chron.filtering import SYNTAX, All, Compare, Filter, check_field, mentions, parse_filter
+from chron.filtering import SYNTAX, All, Compare, Filter, check_field, decisions_unless_named, parse_filter
 from chron.freesql import Answer, ask_sql
 from chron.querying import Count, counts, page
 from chron.times import time_text
@@ -63,7 +63,9 @@ def selection(
 ) -> Filter:
     """A filter and what options say besides, as one; decisions only, unless something names a kind."""
     asked = parse_filter(text, datetime.now(UTC))
-    parts = [asked] if text.strip() else []
+    if kind is None:
+        asked = decisions_unless_named(asked)
+    parts = [asked]
     for name, value in (same or {}).items():
         if value:
             parts.append(Compare(name, "~" if name == "action" and "*" in value else "=", (value,)))
@@ -71,9 +73,7 @@ def selection(
         parts.append(Compare("ts", ">=", (time_text(since),)))
     if until:
         parts.append(Compare("ts", "<", (time_text(until),)))
-    if kind is None:
-        kind = "all" if mentions(asked, "kind") else "decision"
-    if kind != "all":
+    if kind and kind != "all":
         parts.append(Compare("kind", "=", (kind,)))
     return All(tuple(parts))
 
