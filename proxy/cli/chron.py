@@ -3,6 +3,7 @@
     claiim chron tail -f --outcome DENY
     claiim chron query agent=deploy-bot since=24h         (`proxy.cli.chronquery`)
     claiim chron export --format ocsf -o chron.jsonl      (`proxy.cli.chronexport`)
+    claiim chron stats                                    (`proxy.cli.chronstats`)
     claiim chron show chr_01k...
     claiim chron verify state/chron.db
 
@@ -77,6 +78,7 @@ class _Commands(LazyGroup):
 
     table = {  # noqa: RUF012 -- declared by LazyGroup
         "query": ("proxy.cli.chronquery:query_command", "Find records by a filter, count them, or ask with SQL."),
+        "stats": ("proxy.cli.chronstats:stats_command", "The log in numbers: counts, room, pace, silences."),
         "export": ("proxy.cli.chronexport:export_command", "Write records to a file for other systems, or verify one."),
     }
 
