@@ -22,6 +22,7 @@ from chron.filtering import All
 from chron.manifest import BODIES, Manifest, Place, manifest_of, stored_line
 from chron.querying import Row, hash_at, stored
 
+_SEQ = re.compile(rb'"seq":([0-9]{1,15})[,}]')
 _ERASED = re.compile(rb'\{"erased":true,"leaf":"([0-9a-f]{64})","seq":([0-9]{1,15})\}')
 
 
@@ -76,7 +77,8 @@ def _check_bodies(file: Path, manifest: Manifest) -> tuple[int, str]:
     for number, line in enumerate(_lines(file), start=1):
         gone = _ERASED.fullmatch(line)
         erased += gone is not None
-        place = int(gone[2]) if gone else _place(line)
+        # In a chain the hash says whether a line is what was stored; reading it as JSON takes ten times as long.
+        place = int(gone[2]) if gone else _told_place(line) if manifest.chained else _place(line)
         if place is None:
             return number, f"line {number}: it is not the body of a record"
         if place <= seq or (manifest.chained and number > 1 and place != seq + 1):
@@ -93,6 +95,11 @@ def _check_bodies(file: Path, manifest: Manifest) -> tuple[int, str]:
     if manifest.chained and manifest.first.seq == 1 and manifest.before != genesis(manifest.origin).hex():
         return number, "its first record does not follow from its origin"
     return number, ""
+
+
+def _told_place(line: bytes) -> int | None:
+    match = _SEQ.search(line)
+    return int(match[1]) if match else None
 
 
 def _place(line: bytes) -> int | None:

@@ -97,6 +97,12 @@ def stored(path: Path | str, asked: Filter, *, upto: int) -> Iterator[Row]:
             after = rows[-1][0]
 
 
+def each(path: Path | str, asked: Filter) -> Iterator[Record]:
+    """All records that match, oldest first, read a few at a time."""
+    for seq, id_, body, _, hash_ in stored(path, asked, upto=head(path)[0]):
+        yield record_of(seq, id_, body, hash_)
+
+
 def hash_at(path: Path | str, seq: int) -> bytes:
     """The hash of one record, b"" when there is no such record."""
     with reading(path) as connection:

@@ -248,6 +248,6 @@ def _lines(text: str, line: int) -> tuple[tuple[int, str], ...]:
     return numbered[max(0, line - 1 - _TEXT_AROUND_LINES) : line + _TEXT_AROUND_LINES]
 
 
-def record_of(seq: int, id_: str, body: str | None, hash_: bytes) -> Record:
+def record_of(seq: int, id_: str, body: str | bytes | None, hash_: bytes) -> Record:
     """A row as a record; one whose body was erased has no fields."""
     return Record(seq, id_, json.loads(body) if body else {}, hash_)

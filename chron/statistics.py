@@ -1,7 +1,7 @@
 """What is in a Chron, in numbers: how many records of what, how much room, how fast, and where nothing is.
 
-One pass over the records that a filter wants, in short reads; 100,000 records take one to two seconds. The numbers are of
-what can be read: whether that is what was written is for `verify` to say.
+One pass over the records that a filter wants, in short reads; 100,000 records take one to two seconds. The numbers are
+of what can be read: whether that is what was written is for `verify` to say.
 """
 
 import heapq

@@ -17,7 +17,7 @@ import click
 from chron import Record, printable
 from chron.filtering import SYNTAX, All, Compare, Filter, check_field, decisions_unless_named, parse_filter
 from chron.freesql import Answer, ask_sql
-from chron.querying import Count, counts, page
+from chron.querying import Count, counts, each, page
 from chron.times import time_text
 from proxy.cli.chron import COLOURS, COLUMNS, colour, for_people, log_options, outcome_option, print_record, when
 from proxy.cli.options import EXIT_USAGE, fail, json_option
@@ -128,16 +128,20 @@ def query_command(
         fields = [check_field(name) for name in names]
         _print_counts(names, counts(path, asked, fields, limit=limit or _ALL, most_s=most_s), form)
         return
-    found = page(path, asked, limit=limit or _ALL, before=cursor or 0, most_s=most_s)
+    if not limit:
+        before = (Compare("seq", "<", (str(cursor),)),) if cursor else ()
+        _print_records(each(path, All((asked, *before))), form)
+        return
+    found = page(path, asked, limit=limit, before=cursor or 0, most_s=most_s)
     _print_records(found.records, form)
     if found.cursor:
         click.echo(f"these are the newest {limit}; --limit 0 shows all, --cursor {found.cursor} those before", err=True)
 
 
-def _print_records(records: Sequence[Record], form: str) -> None:
+def _print_records(records: Iterable[Record], form: str) -> None:
     match form:
         case "csv":
-            rows = [(record.seq, record.kind, *(record.text(name) for name in COLUMNS)) for record in records]
+            rows = ((record.seq, record.kind, *(record.text(name) for name in COLUMNS)) for record in records)
             _print_csv(("seq", "kind", *COLUMNS), rows)
         case "table":
             _print_table(records)

@@ -313,3 +313,15 @@ def test_the_help_of_query_says_how_a_filter_is_written(run):
     assert all(line in out for line in SYNTAX.splitlines())
     code, out, _ = run("--help")
     assert all(name in out for name in ("query", "tail", "verify"))
+
+
+def test_all_of_a_query(log, path, run):
+    """--limit 0 gives everything, before a cursor everything before it."""
+    assert [json.loads(line)["seq"] for line in run("query", path, "--limit", 0, "--json")[1].splitlines()] == [
+        3,
+        4,
+        6,
+        7,
+    ]
+    _, out, err = run("query", path, "--limit", 0, "--cursor", 6, "--csv")
+    assert ([row["seq"] for row in csv.DictReader(io.StringIO(out))], err) == (["3", "4"], "")

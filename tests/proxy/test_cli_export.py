@@ -104,7 +104,8 @@ FORGED = {
     "a field": (lambda data: data.replace(b"DENY", b"HOLD", 1), {}, "its records do not lead to the hash of record 12"),
     "a record": (drop(5), {"records": 11}, "line 5: it is record 6, which does not come after record 4"),
     "the end": (drop(12), {}, "it has 11 records up to record 11, not 12 up to 12"),
-    "no body": (lambda data: data.replace(b'{"a', b'{ "a', 1), {}, "line 2: it is not the body of a record"),
+    "a space": (lambda data: data.replace(b'{"a', b'{ "a', 1), {}, "its records do not lead to the hash of record 12"),
+    "no body": (lambda data: data.replace(b'"seq":2', b'"s":2'), {}, "line 2: it is not the body of a record"),
     "the beginning": (drop(1), {"records": 11}, "line 1: it is record 2, not 1, the first"),
 }
 
