@@ -22,6 +22,8 @@ _COLUMNS = _INDEXED | {"kind", "outcome"}
 _FREQUENT_KINDS = frozenset({"decision", "outcome"})
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+_BEYOND = 2**62
+"""A place that no log reaches."""
 _STARS = re.compile(r"\*+")
 
 
@@ -75,12 +77,21 @@ def _compared(asked: Compare) -> Condition:
         return _joined("OR", (_equal(field, value) for value in values), "0")
     if sign == "~":
         return _joined("OR", (_total(field, "GLOB", glob(value)) for value in values), "0")
+    if field == "ts" and sign in (">", ">="):
+        return _since(sign, values[0])
     if not asked.as_numbers:
         return _total(field, sign, values[0])
     if field == "seq":
         return Condition(f"seq {sign} ?", (int(values[0]),))
     number = f"(coalesce(json_type(body, '$.{field}'), '') = 'integer' AND body->>'$.{field}' {sign} ?)"
     return Condition(number, (int(values[0]),))
+
+
+def _since(sign: str, value: str) -> Condition:
+    # The second part says nothing new; by it the records before are not looked at, one by one, at all. The plus keeps
+    # SQLite from looking for the smallest seq by going through the log instead of through the index of times.
+    first = f"seq >= coalesce((SELECT min(+seq) FROM chron WHERE ts {sign} ?), {_BEYOND})"  # noqa: S608 -- signs are ours
+    return Condition(f"(ts IS NOT NULL AND ts {sign} ? AND {first})", (value, value))
 
 
 def _total(field: str, sign: str, value: str) -> Condition:
@@ -92,7 +103,8 @@ def _equal(field: str, value: str) -> Condition:
     if field == "seq":
         return Condition("seq = ?", (int(value),)) if _INTEGER.fullmatch(value) else Condition("0")
     if field in _INDEXED:
-        return Condition(f"{field} IS ?", (value,))
+        # Not "IS ?": that would hold for NULL too, and the index "chron_ref" has none.
+        return Condition(f"({field} = ? AND {field} IS NOT NULL)", (value,))
     if field == "outcome" and value == "DENY":
         # A constant, and in this form, for the sake of the index "chron_deny".
         return Condition("(outcome = 'DENY' AND outcome IS NOT NULL)")
