@@ -11,14 +11,14 @@ Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `scan`, `kept_text`, 
 import importlib
 from typing import TYPE_CHECKING
 
-from chron.errors import ChronError
+from chron.errors import ChronError, FilterError
+from chron.printable import printable
 from chron.redact import redacted_path, redacted_text
 
 if TYPE_CHECKING:
     from chron.batch import Receipt
     from chron.kept import kept_text
     from chron.log import Chron
-    from chron.printable import printable
     from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
     from chron.scanning import erased, kept_texts, scan
     from chron.verification import Verification, verify
@@ -34,7 +34,6 @@ _HOMES = {
     "follow": "chron.reading",
     "kept_texts": "chron.scanning",
     "kept_text": "chron.kept",
-    "printable": "chron.printable",
     "open_reader": "chron.reading",
     "scan": "chron.scanning",
     "seen": "chron.reading",
@@ -48,6 +47,7 @@ _HOMES = {
 __all__ = [
     "Chron",
     "ChronError",
+    "FilterError",
     "Receipt",
     "Record",
     "Shown",

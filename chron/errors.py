@@ -1,4 +1,4 @@
-"""The room's one error."""
+"""The room's errors."""
 
 
 class ChronError(Exception):
@@ -6,3 +6,7 @@ class ChronError(Exception):
 
     Who asked for a record and gets this must act as if nothing was recorded: forward nothing.
     """
+
+
+class FilterError(ChronError):
+    """A question to the Chron cannot be understood or takes too much; whoever asked has to ask another one."""

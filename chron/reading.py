@@ -13,12 +13,14 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chron import schema
+from chron.conditions import glob
 from chron.errors import ChronError
+from chron.times import time_text
 
 if TYPE_CHECKING:
     import sqlite_utils
@@ -140,7 +142,7 @@ def find(
         conditions.append(schema.SELDOM)
     if action:
         conditions.append("action GLOB ?" if "*" in action else "action = ?")
-        values.append(action.replace("[", "[[]").replace("?", "[?]") if "*" in action else action)
+        values.append(glob(action) if "*" in action else action)
     for operator, at in ((">=", since), ("<", until)):
         if at is not None:
             conditions.append(f"ts {operator} ?")
@@ -157,11 +159,6 @@ def find(
         connection.close()
 
 
-def time_text(at: datetime) -> str:
-    """Return a time as records have it; comparing such texts is comparing times."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
 def _before_newest(connection: sqlite3.Connection, where: str, values: list[str | int], newest: int) -> int:
     # The texts in `where` are our own; all values are bound.
     inner = f"SELECT seq FROM chron WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
@@ -173,7 +170,7 @@ def _pages(connection: sqlite3.Connection, where: str, after_seq: int, values: l
     statement = f"SELECT seq, id, body, hash FROM chron WHERE {where} ORDER BY seq LIMIT ?"  # noqa: S608
     while rows := connection.execute(statement, [after_seq, *values, _ROWS_PER_READ]).fetchall():
         for row in rows:
-            yield _record(*row)
+            yield record_of(*row)
         after_seq = rows[-1][0]
 
 
@@ -199,9 +196,9 @@ def show(path: Path | str, id_: str) -> Shown | None:
         row = connection.execute("SELECT seq, id, body, hash FROM chron WHERE id = ?", (id_,)).fetchone()
         if row is None:
             return None
-        record = _record(*row)
+        record = record_of(*row)
         statement = "SELECT seq, id, body, hash FROM chron WHERE ref = ? ORDER BY seq"
-        outcomes = tuple(_record(*other) for other in connection.execute(statement, (id_,)))
+        outcomes = tuple(record_of(*other) for other in connection.execute(statement, (id_,)))
         return Shown(record, outcomes, tuple(_texts(connection, record)))
     except sqlite3.Error as error:
         raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
@@ -251,5 +248,6 @@ def _lines(text: str, line: int) -> tuple[tuple[int, str], ...]:
     return numbered[max(0, line - 1 - _TEXT_AROUND_LINES) : line + _TEXT_AROUND_LINES]
 
 
-def _record(seq: int, id_: str, body: str | None, hash_: bytes) -> Record:
+def record_of(seq: int, id_: str, body: str | bytes | None, hash_: bytes) -> Record:
+    """A row as a record; one whose body was erased has no fields."""
     return Record(seq, id_, json.loads(body) if body else {}, hash_)

@@ -15,7 +15,8 @@ from datetime import datetime
 from pathlib import Path
 
 from chron.errors import ChronError
-from chron.reading import FieldValue, connect, time_text
+from chron.reading import FieldValue, connect
+from chron.times import time_text
 
 _ROWS_PER_READ = 4000
 """Rows looked at in one transaction; 4,000 records are some 5 MB."""
@@ -75,5 +76,6 @@ def _span(connection: sqlite3.Connection, begin: str) -> tuple[int, int]:
     last = connection.execute("SELECT coalesce(max(seq), 0) FROM chron").fetchone()[0]
     if not begin:
         return 0, last
-    first = connection.execute("SELECT min(seq) FROM chron WHERE ts >= ?", (begin,)).fetchone()[0]
+    # Without the plus SQLite goes through the log for the smallest seq, and not through the index of times.
+    first = connection.execute("SELECT min(+seq) FROM chron WHERE ts >= ?", (begin,)).fetchone()[0]
     return (last if first is None else first - 1), last

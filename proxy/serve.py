@@ -35,6 +35,7 @@ from proxy.api import (
     Failing,
     ForwardAuth,
     Operations,
+    Records,
     RouteGroup,
     Simulations,
 )
@@ -210,7 +211,6 @@ class Service:
             reload=self.reload,
             faults=self.faults,
             waiting=activating.waiting,
-            read_record=self._read_record,
         )
         return [
             operations,
@@ -218,6 +218,7 @@ class Service:
             Activations(activating, callers),
             *self._for_humans(callers, stack),
             Simulations(self._chron, callers, session=self.session),
+            Records(self._config.chron, self._chron, callers, session=self.session, now=self._now),
             *self._for_others(callers),
         ]
 
@@ -269,12 +270,6 @@ class Service:
         if self.authority.certificate.not_valid_after_utc <= self._now():
             found.append(Failing("ca", "the CA has expired"))
         return found
-
-    async def _read_record(self, record_id: str) -> dict[str, object] | None:
-        shown = await asyncio.to_thread(chron.show, self._config.chron, record_id)
-        if shown is None:
-            return None
-        return {**shown.record.fields, "outcomes": [dict(outcome.fields) for outcome in shown.outcomes]}
 
     # --- for private gates ---------------------------------------------------------------------------
 

@@ -22,7 +22,8 @@ from itertools import groupby
 from pathlib import Path
 
 import chron
-from chron.reading import FieldValue, time_text
+from chron.reading import FieldValue
+from chron.times import time_text
 from mappings.actions import MAX_ACTION_CHARS
 from policies import BreakGlass, Decision, Policies, Question
 from policies.simulating import Change, Shape, Simulation, Tally, Told, said, shape_of

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import chron
-from chron.reading import time_text
+from chron.times import time_text
 from policies import TextRef
 from policies.drafting import Drafted
 from policies.simulating import Change, Seen, Tally, Told

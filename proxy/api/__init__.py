@@ -4,7 +4,8 @@
     GET  /readyz               each failing check by name     503 when one fails; details for the operator's token
     GET  /metrics              Prometheus text
     POST /v1/check             Bearer = an agent's token      {"action":..., "target":...} -> a decision
-    GET  /v1/chron/{id}        Bearer = that agent's token or the operator's
+    GET  /v1/chron             the log, by a filter; what the caller may see (`proxy.api.records`)
+    GET  /v1/chron/{id}        one record with its outcomes
     POST /v1/reload            Bearer = the operator's token
     GET, POST /v1/activations  Bearer = a human's token; which versions are in force (`proxy.api.activations`)
     ...  /v1/approvals         requests that wait for humans (`proxy.api.approvals`)
@@ -31,6 +32,7 @@ from proxy.api.exceptions import Excepting
 from proxy.api.forward import ForwardAuth
 from proxy.api.operations import Failing, Operations
 from proxy.api.problems import name_request, problems
+from proxy.api.records import Records
 from proxy.api.simulations import Simulations
 from proxy.config import Address
 
@@ -45,6 +47,7 @@ __all__ = [
     "Failing",
     "ForwardAuth",
     "Operations",
+    "Records",
     "RouteGroup",
     "Simulations",
 ]

@@ -51,10 +51,6 @@ class Callers:
             raise problem(401, "human.unknown", "no active human has this token")
         return human
 
-    def operator_or_agent(self, request: web.Request) -> Credential | None:
-        """None for the operator, else the agent."""
-        return None if self.is_operator(request) else self.agent_in_good_standing(request)
-
     def is_operator(self, request: web.Request) -> bool:
         """Whether the request brings the operator's token; raises a 401 when it brings none at all."""
         return hmac.compare_digest(bearer(request), self._operator_token)

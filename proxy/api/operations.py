@@ -1,4 +1,4 @@
-"""What machines and operators ask of a gate: is it well, what does it count, load your rules, show a record."""
+"""What machines and operators ask of a gate: is it well, what does it count, load your rules."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -8,13 +8,11 @@ from aiohttp import web
 from mappings import DocumentError
 from policies.narrowing import NarrowedError
 from proxy.api.callers import Callers
-from proxy.api.problems import problem
 from proxy.pipeline import Gate
 
 type Reload = Callable[[], Awaitable[str]]
 type Faults = Callable[[], Sequence["Failing"]]
 type Waiting = Callable[[], Sequence[str]]
-type ReadRecord = Callable[[str], Awaitable[dict[str, object] | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +37,12 @@ class Operations:
         reload: Reload,
         faults: Faults,
         waiting: Waiting,
-        read_record: ReadRecord,
     ) -> None:
         self._gate = gate
         self._callers = callers
         self._reload = reload
         self._faults = faults
         self._waiting = waiting
-        self._read_record = read_record
 
     def routes(self) -> list[web.RouteDef]:
         """What is served here."""
@@ -55,7 +51,6 @@ class Operations:
             web.get("/healthz", self._health),
             web.get("/readyz", self._ready),
             web.get("/metrics", self._metrics),
-            web.get("/v1/chron/{id}", self._record),
             web.post("/v1/reload", self._reload_rules),
         ]
 
@@ -80,14 +75,6 @@ class Operations:
         # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
         media = "text/plain; version=0.0.4; charset=utf-8"
         return web.Response(body=self._gate.metrics.text(), headers={"Content-Type": media})
-
-    async def _record(self, request: web.Request) -> web.Response:
-        reader = self._callers.operator_or_agent(request)
-        record = await self._read_record(request.match_info["id"])
-        # A record of another agent looks like none at all: an agent does not learn what others do.
-        if record is None or (reader is not None and record.get("agent") != reader.agent):
-            raise problem(404, "chron.unknown", "no such record for this caller")
-        return web.json_response(record)
 
     async def _reload_rules(self, request: web.Request) -> web.Response:
         self._callers.require_operator(request)

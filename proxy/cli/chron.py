@@ -1,7 +1,9 @@
 """`claiim chron`: look at the log of decisions and prove it unchanged. Nothing here writes.
 
     claiim chron tail -f --outcome DENY
-    claiim chron query --agent deploy-bot --since 24h --json
+    claiim chron query agent=deploy-bot since=24h         (`proxy.cli.chronquery`)
+    claiim chron export --format ocsf -o chron.jsonl      (`proxy.cli.chronexport`)
+    claiim chron stats                                    (`proxy.cli.chronstats`)
     claiim chron show chr_01k...
     claiim chron verify state/chron.db
     claiim chron replay --since 7d
@@ -10,39 +12,35 @@ Which Chron: the path given, else `--chron`, else the configuration's. JSON is o
 0 ok, 1 tampered or not found, 2 usage or no readable Chron, 78 bad configuration.
 """
 
-import csv
 import functools
-import importlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import click
 
-from chron import ChronError, Record, Shown, TextLine, find, follow, printable, show, tail, verify
-from proxy.cli.moments import read_time, span
+from chron import ChronError, Record, Shown, TextLine, follow, printable, show, tail, verify
+from chron.times import TIMES, past
+from proxy.cli.lazy import LazyGroup
 from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, json_option, located_errors
 
 _LOOK_EVERY_S = 0.3
-_DEFAULT_LIMIT = 1000
-_COLUMNS = ("ts", "outcome", "agent", "anchor", "action", "target", "host", "reason", "id")
-_COLOURS = {"ALLOW": "green", "DENY": "red", "HOLD": "yellow"}
+
+COLUMNS = ("ts", "outcome", "agent", "anchor", "action", "target", "host", "reason", "id")
+COLOURS = {"ALLOW": "green", "DENY": "red", "HOLD": "yellow"}
 
 
 def when(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
     """`24h`, `7d` (before now), or an ISO 8601 time; without a zone it is UTC."""
     if value is None:
         return None
-    if (lasting := span(value)) is not None:
-        return datetime.now(UTC) - lasting
-    if (at := read_time(value)) is None:
-        remedy = f'"{value}" is not a time; write "24h", "7d" or "2026-01-31T12:00:00Z"'
-        raise click.BadParameter(remedy, ctx, param)
+    if (at := past(value, datetime.now(UTC))) is None:
+        raise click.BadParameter(f'"{value}" is not a time; write {TIMES}', ctx, param)
     return at
 
 
@@ -52,7 +50,7 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapper(config_path: Path | None, chron_path: Path | None, path: Path | None = None, **rest: Any) -> None:
         try:
-            command(path=path or chron_path or _configured(config_path), **rest)
+            command(path=path or chron_path or configured(config_path), **rest)
         except ChronError as error:
             fail(printable(str(error)), EXIT_USAGE)
 
@@ -62,31 +60,39 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
     return config_option(option(located_errors(wrapper)))
 
 
-def _configured(config_path: Path | None) -> Path:
+def configured(config_path: Path | None) -> Path:
+    """The Chron that the configuration names."""
     from proxy.configloading import load_config  # needs the YAML reader and pydantic: not for a look at a file
 
     return Path(load_config(config_path).chron)
 
 
 _path_argument = click.argument("path", required=False, type=click.Path(path_type=Path))
-_outcome_option = click.option("--outcome", type=click.Choice(["ALLOW", "DENY", "HOLD"], case_sensitive=False))
+outcome_option = click.option("--outcome", type=click.Choice(["ALLOW", "DENY", "HOLD"], case_sensitive=False))
 _kind_option = click.option(
     "--kind", default="decision", show_default=True, help='Kind of record; "all" for every kind.'
 )
 
 
-class _Commands(click.Group):
-    """Knows some of its commands by name alone: what decides needs more to start than what reads."""
+class _Commands(LazyGroup):
+    """The commands of this module, and those of others, imported on first use."""
 
-    lazy: ClassVar[Mapping[str, str]] = {"indoubt": "proxy.cli.chronindoubt", "replay": "proxy.cli.chronreplay"}
+    table = {  # noqa: RUF012 -- declared by LazyGroup
+        "query": ("proxy.cli.chronquery:query_command", "Find records by a filter, count them, or ask with SQL."),
+        "stats": ("proxy.cli.chronstats:stats_command", "The log in numbers: counts, room, pace, silences."),
+        "replay": ("proxy.cli.chronreplay:replay", "Decide the recorded past again, from the log alone."),
+        "indoubt": ("proxy.cli.chronindoubt:indoubt", "List the requests of which nobody knows what came."),
+        "export": ("proxy.cli.chronexport:export_command", "Write records to a file for other systems, or verify one."),
+    }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *self.lazy})
+        return [*self.commands, *self.table]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in self.lazy and cmd_name not in self.commands:
-            self.add_command(getattr(importlib.import_module(self.lazy[cmd_name]), cmd_name))
-        return super().get_command(ctx, cmd_name)
+        return self.commands.get(cmd_name) or super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        click.Group.format_commands(self, ctx, formatter)
 
 
 @click.group(cls=_Commands)
@@ -99,7 +105,7 @@ def chron() -> None:
 @click.option("-f", "--follow", "following", is_flag=True, help="Wait for more, until interrupted.")
 @click.option("-n", "count", type=click.IntRange(0), default=50, show_default=True, help="How many to start with.")
 @click.option("--agent", default="")
-@_outcome_option
+@outcome_option
 @_kind_option
 @json_option
 @log_options
@@ -114,7 +120,7 @@ def tail_command(
     if not records and not following:
         click.echo("no record matches; --kind all shows every kind", err=True)
     for record in records:
-        _print(record, as_json)
+        print_record(record, as_json)
     if following:
         _follow(path, max(last_seq, records[-1].seq if records else 0), filters, as_json)
 
@@ -126,42 +132,10 @@ def _follow(path: Path, after_seq: int, filters: dict[str, str], as_json: bool) 
 
     try:
         for record in follow(path, after_seq, wait, **filters):
-            _print(record, as_json)
+            print_record(record, as_json)
             sys.stdout.flush()
     except KeyboardInterrupt:
         return
-
-
-@chron.command("query")
-@_path_argument
-@click.option("--agent", default="")
-@click.option("--anchor", default="")
-@click.option("--action", default="", help="An action; * matches anything.")
-@_outcome_option
-@click.option("--host", default="")
-@click.option("--since", callback=when, help='"24h", "7d" or an ISO 8601 time.')
-@click.option("--until", callback=when, help="As --since; not included.")
-@click.option(
-    "--limit", type=click.IntRange(0), default=_DEFAULT_LIMIT, show_default=True, help="The newest N; 0 = all."
-)
-@_kind_option
-@json_option
-@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@log_options
-def query_command(
-    path: Path, limit: int, kind: str, as_json: bool, as_csv: bool, outcome: str | None, **filters: Any
-) -> None:
-    """Find decisions by agent, anchor, action, outcome, host and time."""
-    filters |= {"kind": "" if kind == "all" else kind, "outcome": outcome or ""}
-    records = find(path, newest=limit, **filters)
-    if as_csv:
-        shown = _print_csv(records)
-    elif not as_json and _for_people():
-        shown = _print_table(records)
-    else:
-        shown = sum(1 for record in records if _print(record, as_json))
-    if limit and shown == limit:
-        click.echo(f"these are the newest {limit}; --limit 0 shows all", err=True)
 
 
 @chron.command("show")
@@ -207,13 +181,13 @@ def verify_command(path: Path, lint: bool, as_json: bool) -> None:
     sys.exit(0 if found.ok else EXIT_DENY)
 
 
-def _print(record: Record, as_json: bool) -> bool:
-    click.echo(json.dumps(dict(record.fields)) if as_json else _line(record), color=_colour())
-    return True
+def print_record(record: Record, as_json: bool) -> None:
+    """Print a record on one line, for people or as JSON."""
+    click.echo(json.dumps(dict(record.fields)) if as_json else _line(record), color=colour())
 
 
 def _line(record: Record) -> str:
-    names = (*_COLUMNS, "ref", "result", "event", "mode", "human", "organisation")
+    names = (*COLUMNS, "ref", "result", "event", "mode", "human", "organisation")
     text = {name: printable(record.text(name)) for name in names}
     at = text["ts"][:19].replace("T", " ") + "Z"
     if record.kind != "decision":
@@ -221,41 +195,11 @@ def _line(record: Record) -> str:
         told = f"{text['event']} {whom}" if text["event"] else f"{text['result']} {text['ref']}"
         about = told.strip() or text["action"]
         return f"{at}  {printable(record.kind)}  {about}  {text['id']}"
-    word = click.style(f"{text['outcome']:5}", fg=_COLOURS.get(text["outcome"]))
+    word = click.style(f"{text['outcome']:5}", fg=COLOURS.get(text["outcome"]))
     observed = " (observed)" if text["mode"] == "observe" else ""
     who = f"{text['agent'] or '-'} <- {text['anchor'] or '-'}"
     where = " on ".join(filter(None, (text["action"], text["host"] or text["target"])))
     return f"{at}  {word}{observed}  {who}  {where}  {text['reason']}  {text['id']}"
-
-
-def _print_csv(records: Iterable[Record]) -> int:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("seq", "kind", *_COLUMNS))
-    shown = 0
-    for shown, record in enumerate(records, start=1):  # noqa: B007 -- the count is the result
-        writer.writerow((record.seq, record.kind, *(_cell(record.text(name)) for name in _COLUMNS)))
-    return shown
-
-
-def _cell(text: str) -> str:
-    """A cell that a spreadsheet shows and does not calculate (OWASP, "CSV Injection")."""
-    text = printable(text)
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
-
-
-def _print_table(records: Iterable[Record]) -> int:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table("time", "outcome", "agent", "anchor", "action", "target", "reason", "id", box=None)
-    for record in records:
-        text = {name: printable(record.text(name)) for name in _COLUMNS}
-        outcome = Text(text["outcome"] or printable(record.kind), style=_COLOURS.get(text["outcome"], ""))
-        cells = [Text(text[name]) for name in ("agent", "anchor", "action", "target", "reason")]
-        table.add_row(text["ts"][:19] + "Z", outcome, *cells, Text(text["id"], no_wrap=True))
-    Console(color_system="auto" if _colour() else None).print(table)
-    return table.row_count
 
 
 def _print_fields(title: str, record: Record) -> None:
@@ -292,9 +236,11 @@ def _as_json(shown: Shown) -> Mapping[str, object]:
     return {"record": record, "outcomes": [dict(outcome.fields) for outcome in shown.outcomes], "texts": texts}
 
 
-def _for_people() -> bool:
+def for_people() -> bool:
+    """Whether somebody looks at what is printed."""
     return sys.stdout.isatty()
 
 
-def _colour() -> bool:
-    return _for_people() and not os.environ.get("NO_COLOR")  # no-color.org
+def colour() -> bool:
+    """Whether they want it in colour."""
+    return for_people() and not os.environ.get("NO_COLOR")  # no-color.org

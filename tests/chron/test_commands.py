@@ -130,7 +130,8 @@ def test_query_filters(log, path, run):
     assert run("query", path, "--until", "2020-01-01")[1] == ""
     assert len(run("query", path, "--since", "2020-01-01T00:00:00Z", "--json")[1].splitlines()) == 4
     code, out, err = run("query", path, "--limit", 1)
-    assert (code, len(out.splitlines()), err) == (0, 1, "these are the newest 1; --limit 0 shows all\n")
+    hint = "these are the newest 1; --limit 0 shows all, --cursor 7 those before\n"
+    assert (code, len(out.splitlines()), err) == (0, 1, hint)
     code, _, err = run("query", path, "--since", "yesterday")
     assert code == 2
     assert '"yesterday" is not a time; write "24h", "7d" or' in err
@@ -235,3 +236,92 @@ def test_tail_f_shows_what_arrives_and_ends_quietly(log, path):
         child.send_signal(signal.SIGINT)
         out, err = child.communicate(timeout=30)
     assert (child.returncode, out, err) == (0, "", "")
+
+
+def test_query_by_a_filter(log, path, run):
+    """A filter behind the path or alone, in one word or several; decisions, unless it names another kind."""
+    for args in (
+        (path, "agent=deploy-bot outcome=DENY"),
+        (path, "agent=deploy-bot", "outcome=DENY"),
+        ("agent=deploy-bot", "outcome=DENY", "--chron", path),
+        (path, "--agent", "deploy-bot", "outcome=DENY"),
+        (path, 'reason~"*deny list"'),
+    ):
+        code, out, err = run("query", *args, "--format", "jsonl")
+        assert (code, err) == (0, "")
+        assert [json.loads(line)["id"] for line in out.splitlines()] == [log[1].id], args
+    _, out, _ = run("query", path, "kind=outcome", "status>=400", "--format", "json")
+    assert [record["ref"] for record in json.loads(out)] == [log[1].id]
+    assert run("query", path, "status>=400")[1] == ""
+    _, out, _ = run("query", path, "--kind", "all", "blocked", "--format", "csv")
+    assert [row["kind"] for row in csv.DictReader(io.StringIO(out))] == ["outcome"]
+
+
+def test_a_filter_with_a_fault_is_one_line(log, path, run):
+    """Exit 2, the place of the fault and what may have been meant; nothing of it moves a terminal."""
+    code, out, err = run("query", path, "agnt=deploy-bot")
+    assert (code, out, err) == (2, "", 'filter:1:1: there is no field "agnt"; did you mean "agent"?\n')
+    code, _, err = run("query", path, "x ) \x1b[2J\n")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "\x1b" not in err
+    code, _, err = run("query", path, "--group-by", "agent,colour")
+    assert (code, err.startswith('there is no field "colour"; ')) == (2, True)
+    code, _, err = run("query", path, "--group-by", "agent,anchor,host,action,code")
+    assert (code, err) == (2, "records are counted by 1 to 4 fields; name fewer\n")
+
+
+def test_query_counts(log, path, run):
+    """--group-by counts, the most first, with the first and last time; "-" where a record has no such field."""
+    _, out, _ = run("query", path, "--group-by", "agent,outcome", "--format", "jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert [(row["count"], row["outcome"]) for row in rows] == [(1, "ALLOW"), (1, "DENY"), (1, "DENY"), (1, "DENY")]
+    _, out, _ = run("query", path, "--group-by", "host")
+    assert [line.split()[:2] for line in out.splitlines()] == [["count", "host"], ["2", "-"], ["2", "api.k8s.test"]]
+    _, out, _ = run("query", path, "--group-by", "action", "--csv")
+    assert "1,'=cmd()," in out
+
+
+def test_pages_of_a_query(log, path, run):
+    """A cursor goes on where a page ended, also when records were written meanwhile; the last page names none."""
+    _, out, err = run("query", path, "--limit", 3, "--json")
+    first = [json.loads(line)["seq"] for line in out.splitlines()]
+    assert (first, "--cursor 4 those before" in err) == ([4, 6, 7], True)
+    Chron.open(path, low_water_bytes=0).close()
+    _, out, err = run("query", path, "--limit", 3, "--cursor", 4, "--json")
+    assert ([json.loads(line)["seq"] for line in out.splitlines()], err) == ([3], "")
+
+
+def test_query_with_sql(log, path, run):
+    """A SELECT in every format; whatever else it would do is refused, and it goes with nothing else."""
+    select = "SELECT outcome, count(*) AS n FROM decisions GROUP BY outcome ORDER BY n"
+    assert run("query", path, "--sql", select, "--csv")[1] == "outcome,n\nALLOW,1\nDENY,3\n"
+    assert json.loads(run("query", path, "--sql", select, "--format", "json")[1])[1] == {"outcome": "DENY", "n": 3}
+    _, out, err = run("query", path, "--sql", select, "--limit", 1)
+    assert (out.split(), err) == (["outcome", "n", "ALLOW", "1"], "there are more rows; --limit 0 shows all\n")
+    code, _, err = run("query", path, "--sql", "DELETE FROM chron")
+    assert (code, err.startswith("the statement may only read chron, artefact and decisions: ")) == (2, True)
+    code, _, err = run("query", path, "outcome=DENY", "--sql", select)
+    assert (code, err) == (2, "--sql asks alone; write the filter and the grouping into the statement\n")
+
+
+def test_the_help_of_query_says_how_a_filter_is_written(run):
+    """Whoever asks for help sees every form of a filter."""
+    from chron.filtering import SYNTAX
+
+    code, out, _ = run("query", "--help")
+    assert code == 0
+    assert all(line in out for line in SYNTAX.splitlines())
+    code, out, _ = run("--help")
+    assert all(name in out for name in ("query", "tail", "verify"))
+
+
+def test_all_of_a_query(log, path, run):
+    """--limit 0 gives everything, before a cursor everything before it."""
+    assert [json.loads(line)["seq"] for line in run("query", path, "--limit", 0, "--json")[1].splitlines()] == [
+        3,
+        4,
+        6,
+        7,
+    ]
+    _, out, err = run("query", path, "--limit", 0, "--cursor", 6, "--csv")
+    assert ([row["seq"] for row in csv.DictReader(io.StringIO(out))], err) == (["3", "4"], "")

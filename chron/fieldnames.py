@@ -1,0 +1,177 @@
+"""The names that records use, what each says, and which of them are numbers.
+
+The Chron writes down any flat fact; this is the list of those that are written, for people who ask and for questions
+with a typo. A name that is not here can still be asked for with a dot in front (`.name`).
+"""
+
+from difflib import get_close_matches
+
+OF_ALL = {
+    "seq": "place in the log, from 1, without gaps",
+    "id": "the record's id, chr_...",
+    "ts": "when it was written down, UTC",
+    "kind": "decision, outcome, policy, agent, human, organisation, approval, exception, text, lifecycle, access",
+    "session": "the run of the gate that wrote it",
+    "event": "what happened, in records that are no decisions",
+}
+
+OF_DECISIONS = {
+    "outcome": "ALLOW, DENY or HOLD",
+    "agent": "who asked",
+    "anchor": "the human who answers for the agent",
+    "org": "the agent's organisation",
+    "action": "what the request does: deploy:production",
+    "target": "to what: api-v2",
+    "environment": "where: production",
+    "reason": "why, in one line",
+    "code": "why, for programs: skill.denied",
+    "stage": "the step that decided",
+    "mode": "enforce, or observe: recorded and let through",
+    "channel": "wire, api or forward: by which way it came",
+    "request": "which request; the decisions of one request share it",
+    "client": "the address that it came from",
+    "method": "GET, POST, ...",
+    "scheme": "http or https",
+    "host": "the host that was called",
+    "port": "its port",
+    "path": "the path, without secrets and query values",
+    "query_keys": "the names in the query",
+    "request_digest": "SHA-256 of the request",
+    "request_bytes": "size of its body",
+    "upgrade": "the protocol it wanted to change to",
+    "traceparent": "W3C trace context",
+    "address": "address and port of the target",
+    "upstream_verified": "whether the target's certificate was verified",
+    "operation": "the provider's name of what was called",
+    "access": "read, write, ... where the provider's tables say so",
+    "executes": "true where it runs code",
+    "mints": "true where it makes credentials",
+    "known": "false where no table knows the operation",
+    "identities": "certificates and workload identities that were proven",
+    "asked_by": "who asked for the agent, by AuthZEN",
+    "rule": "the deciding line, file:line:column",
+    "pattern": "the pattern that matched",
+    "policy": "the deciding policy",
+    "policy_version": "its version",
+    "policy_digest": "the digest of its text",
+    "policies": "every policy that applied",
+    "skill": "the agent's skill",
+    "skill_version": "its version",
+    "skill_digest": "the digest of its text",
+    "mapping_rule": "the rule that named the request",
+    "mapping_pack": "the pack it is from",
+    "mapping_place": "its line",
+    "mapping_digest": "the digest of its text",
+    "rules_digest": "the digest of all rules in force",
+    "engine": "what read the request",
+    "engine_version": "its version",
+    "at": "the time that was decided by",
+    "headers": "the headers that conditions asked for, as JSON",
+    "uses": "how far limits were used, as JSON",
+    "limits": "the limits it counts against, as JSON",
+    "approvers": "who said yes",
+    "approval": "the approval, apr_...",
+    "held": "the approval it waits for",
+    "exception": "the break-glass exception that allowed it",
+    "exceptions": "those that were in force",
+    "observed": "what observing policies would have said",
+    "untold": "conditions that could not be told",
+    "redacted": "the fields that a policy kept out",
+    "pdp": "what the external decision point said",
+    "error": "what went wrong",
+}
+
+OF_OUTCOMES = {
+    "ref": "the decision that it belongs to",
+    "result": "sent, blocked, failed, held or in_doubt",
+    "status": "the HTTP status of the answer",
+    "response_bytes": "size of the answer",
+    "duration_us": "how long it took, in microseconds",
+}
+
+_CHANGING = ("state", "anchor", "org", "skill", "mode", "expires", "labels", "name", "owns")
+
+OF_OTHERS = {
+    "by": "the human who did it, or who read the log",
+    "requested_by": "who asked for an exception",
+    "approved_by": "who agreed to it",
+    "human": "whom it happened to",
+    "organisation": "which one it happened to",
+    "name": "its name",
+    "state": "the state it was added in",
+    **{f"from_{what}": f"{what} before" for what in _CHANGING},
+    **{f"to_{what}": f"{what} after" for what in _CHANGING},
+    "owns": "targets of an organisation",
+    "labels": "labels of an agent",
+    "tokens_before": "number of tokens before",
+    "tokens_after": "and after",
+    "tokens_new": "and new among them",
+    "added": "identities that are new",
+    "removed": "identities that are gone",
+    "into": "the organisation that is opened by a grant",
+    "actions": "the actions of a grant",
+    "expires": "when it ends",
+    "ended": "when an exception ended",
+    "minutes": "how long an exception may last",
+    "fingerprint": "of the request that waits for approval",
+    "operations": "what it does, as JSON",
+    "holds": "the lines that want approval, as JSON",
+    "needs": "what approval takes",
+    "body_bytes": "size of the body of what waits",
+    "webhook": "the message that brought a human's word",
+    "exchanges": "how many open exchanges were cut",
+    "activation": "the act that put a version in force, act_...",
+    "digest": "the digest of a text",
+    "version": "the version of a text",
+    "previous": "the version in force before",
+    "simulation": "the report that an activation names",
+    "report": "the digest of a simulation's report",
+    "decisions": "how many decisions were simulated",
+    "flips": "how many would have turned",
+    "texts": "the texts in force, or simulated",
+    "agents": "how many agents are registered, or those of a grant",
+    "agents_digest": "the digest of the registry",
+    "tokens_digest": "the digest of all tokens",
+    "skills": "how many skills were loaded",
+    "mappings": "how many mappings",
+    "packs": "how many packs",
+    "bundles": "which bundles",
+    "faults": "how many faults rules had that were refused",
+    "text_kind": "policy, skill, mapping or agents",
+    "text_id": "the name of a kept text",
+    "text_version": "its version",
+    "sha256": "of the kept text's bytes",
+    "bytes": "its size",
+    "origin": "whose log this is",
+    "pid": "process of the gate",
+    "clean": "whether the run before ended in order",
+    "in_doubt": "decisions of which nobody knows what came of them",
+    "resolved_to": "the last record whose outcomes are all known",
+    "unresolved": "decisions behind it without an outcome",
+    "unacknowledged": "records on disk that nobody was told of",
+    "guards_restored": "guards that somebody had dropped",
+    "fault": "why the file had to be opened anew",
+    "back_s": "how far the clock went back",
+    "reader": "operator, human or agent: who read the log",
+    "filter": "what was asked for",
+    "grouped": "the fields that were counted by",
+    "record": "the one record that was asked for",
+    "records": "how many were given out",
+}
+
+FIELDS = {**OF_ALL, **OF_DECISIONS, **OF_OUTCOMES, **OF_OTHERS}
+
+NUMBERS = frozenset(
+    {
+        *("seq", "port", "status", "request_bytes", "response_bytes", "body_bytes", "bytes", "duration_us"),
+        *("policy_version", "skill_version", "tokens_before", "tokens_after", "tokens_new", "minutes", "exchanges"),
+        *("version", "previous", "decisions", "flips", "skills", "mappings", "packs", "faults", "pid"),
+        *("in_doubt", "resolved_to", "unresolved", "unacknowledged", "back_s", "records"),
+    }
+)
+"""Those that `<` and `>` compare as numbers; all others they compare as texts."""
+
+
+def nearest(name: str) -> str:
+    """The known name that somebody may have meant; "" when none is near."""
+    return next(iter(get_close_matches(name, FIELDS, n=1)), "")

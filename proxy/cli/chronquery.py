@@ -1,0 +1,197 @@
+"""`claiim chron query`: find records by a filter, count them, or ask with SQL. Reads, and writes nothing.
+
+claiim chron query agent=deploy-bot outcome=DENY since=24h
+claiim chron query 'action~"k8s:*" not host=staging.test' --format csv
+claiim chron query since=7d --group-by agent,action
+claiim chron query --sql "SELECT host, count(*) FROM decisions GROUP BY host"
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chron import Record, printable
+from chron.filtering import SYNTAX, All, Compare, Filter, check_field, decisions_unless_named, parse_filter
+from chron.freesql import Answer, ask_sql
+from chron.querying import Count, counts, each, page
+from chron.times import time_text
+from proxy.cli.chron import COLOURS, COLUMNS, colour, for_people, log_options, outcome_option, print_record, when
+from proxy.cli.options import EXIT_USAGE, fail, json_option
+from proxy.cli.tables import print_table
+from proxy.exports.csvs import csv_row
+
+_DEFAULT_LIMIT = 1000
+_ALL = 2**31
+_FORMATS = ("table", "lines", "jsonl", "json", "csv")
+_OPERATORS = frozenset('=~<>!()" ')
+
+
+class Words(click.Command):
+    """A command whose arguments may begin with the path of a Chron, then a filter in one or several words."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Print how a filter is written."""
+        with formatter.section("Filters"):
+            for line in SYNTAX.splitlines():
+                formatter.write(f"  {line}\n")
+
+
+def path_and_filter(ctx: click.Context, _: click.Parameter, words: tuple[str, ...]) -> str:
+    """Tell the path of a Chron, if one is named first, from the filter behind it, which is returned."""
+    if words:
+        first, plain = words[0], not _OPERATORS.intersection(words[0])
+        if plain and (Path(first).is_file() or first.endswith(".db") or "/" in first):
+            ctx.params["path"] = Path(first)
+            words = words[1:]
+    return " ".join(words)
+
+
+filter_argument = click.argument("text", nargs=-1, metavar="[CHRON] [FILTER]...", callback=path_and_filter)
+
+
+def selection(
+    text: str,
+    *,
+    kind: str | None = None,
+    same: Mapping[str, str | None] | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> Filter:
+    """A filter and what options say besides, as one; decisions only, unless something names a kind."""
+    asked = parse_filter(text, datetime.now(UTC))
+    if kind is None:
+        asked = decisions_unless_named(asked)
+    parts = [asked]
+    for name, value in (same or {}).items():
+        if value:
+            parts.append(Compare(name, "~" if name == "action" and "*" in value else "=", (value,)))
+    if since:
+        parts.append(Compare("ts", ">=", (time_text(since),)))
+    if until:
+        parts.append(Compare("ts", "<", (time_text(until),)))
+    if kind and kind != "all":
+        parts.append(Compare("kind", "=", (kind,)))
+    return All(tuple(parts))
+
+
+@click.command("query", cls=Words)
+@filter_argument
+@click.option("--agent", default="")
+@click.option("--anchor", default="")
+@click.option("--action", default="", help="An action; * matches anything.")
+@outcome_option
+@click.option("--host", default="")
+@click.option("--since", callback=when, help='"24h", "7d" or an ISO 8601 time.')
+@click.option("--until", callback=when, help="As --since; not included.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=_DEFAULT_LIMIT, show_default=True, help="The newest N; 0 = all."
+)
+@click.option("--cursor", type=click.IntRange(1), help="Go on before this place: the seq that a page ended with.")
+@click.option("--kind", help='Kind of record; "all" for every kind.  [default: decision]')
+@click.option("--group-by", "grouped", help="Count by these fields instead: agent,action.")
+@click.option("--sql", "statement", help="Ask with a SELECT of your own instead of a filter.")
+@click.option("--most-s", type=click.FloatRange(0), default=60.0, show_default=True, help="Give up after; 0 = never.")
+@click.option(
+    "--format", "form", type=click.Choice(_FORMATS), help="[default: a table, or lines when not on a terminal]"
+)
+@json_option
+@click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
+@log_options
+def query_command(
+    path: Path,
+    text: str,
+    limit: int,
+    cursor: int | None,
+    grouped: str | None,
+    statement: str | None,
+    most_s: float,
+    form: str | None,
+    as_json: bool,
+    as_csv: bool,
+    **options: Any,
+) -> None:
+    """Find records: decisions, unless the filter or --kind names another kind."""
+    form = form or ("jsonl" if as_json else "csv" if as_csv else "table" if for_people() else "lines")
+    if statement is not None:
+        if text or grouped or cursor:
+            fail("--sql asks alone; write the filter and the grouping into the statement", EXIT_USAGE)
+        _print_answer(ask_sql(path, statement, limit=limit or _ALL, most_s=most_s), form)
+        return
+    times = {name: options.pop(name) for name in ("since", "until")}
+    asked = selection(text, kind=options.pop("kind"), same=options, **times)
+    if grouped:
+        names = [name.strip() for name in grouped.split(",")]
+        fields = [check_field(name) for name in names]
+        _print_counts(names, counts(path, asked, fields, limit=limit or _ALL, most_s=most_s), form)
+        return
+    if not limit:
+        before = (Compare("seq", "<", (str(cursor),)),) if cursor else ()
+        _print_records(each(path, All((asked, *before))), form)
+        return
+    found = page(path, asked, limit=limit, before=cursor or 0, most_s=most_s)
+    _print_records(found.records, form)
+    if found.cursor:
+        click.echo(f"these are the newest {limit}; --limit 0 shows all, --cursor {found.cursor} those before", err=True)
+
+
+def _print_records(records: Iterable[Record], form: str) -> None:
+    match form:
+        case "csv":
+            rows = ((record.seq, record.kind, *(record.text(name) for name in COLUMNS)) for record in records)
+            _print_csv(("seq", "kind", *COLUMNS), rows)
+        case "table":
+            _print_table(records)
+        case "json":
+            click.echo(json.dumps([dict(record.fields) for record in records], indent=2, ensure_ascii=False))
+        case _:
+            for record in records:
+                print_record(record, form == "jsonl")
+
+
+def _print_counts(names: Sequence[str], found: Sequence[Count], form: str) -> None:
+    columns = ("count", *names, "first", "last")
+    rows = [(one.records, *one.values, one.first, one.last) for one in found]
+    _print_rows(columns, rows, form)
+
+
+def _print_answer(answer: Answer, form: str) -> None:
+    _print_rows(answer.columns, answer.rows, form)
+    if answer.more:
+        click.echo("there are more rows; --limit 0 shows all", err=True)
+
+
+def _print_rows(columns: Sequence[str], rows: Sequence[Sequence[object]], form: str) -> None:
+    objects = [dict(zip(columns, row, strict=True)) for row in rows]
+    match form:
+        case "csv":
+            _print_csv(columns, rows)
+        case "json":
+            click.echo(json.dumps(objects, indent=2, ensure_ascii=False))
+        case "jsonl":
+            for one in objects:
+                click.echo(json.dumps(one))
+        case _:
+            print_table(columns, [["-" if value is None else value for value in row] for row in rows])
+
+
+def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    for row in (columns, *rows):
+        click.echo(csv_row(row))
+
+
+def _print_table(records: Iterable[Record]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("time", "outcome", "agent", "anchor", "action", "target", "reason", "id", box=None)
+    for record in records:
+        text = {name: printable(record.text(name)) for name in COLUMNS}
+        outcome = Text(text["outcome"] or printable(record.kind), style=COLOURS.get(text["outcome"], ""))
+        cells = [Text(text[name]) for name in ("agent", "anchor", "action", "target", "reason")]
+        table.add_row(text["ts"][:19] + "Z", outcome, *cells, Text(text["id"], no_wrap=True))
+    Console(color_system="auto" if colour() else None).print(table)

@@ -1,0 +1,193 @@
+"""`claiim chron export`: the file, its manifest, and what verifying finds."""
+
+import asyncio
+import json
+import sqlite3
+import stat
+from collections.abc import Callable
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from chron import Chron
+from proxy.cli.chron import chron as command
+from proxy.exports import LINES
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """A Chron of ten decisions, with its opening and close."""
+    path = tmp_path / "chron.db"
+
+    async def fill() -> None:
+        for number in range(10):
+            outcome = "DENY" if number % 3 == 0 else "ALLOW"
+            await chron.append("decision", {"agent": "deploy-bot", "outcome": outcome, "path": "/x?token"})
+
+    with Chron.open(path, low_water_bytes=0) as chron:
+        asyncio.run(fill())
+    return path
+
+
+type Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def export() -> Run:
+    """Runs `claiim chron export ...` and gives exit code, standard output and standard error."""
+
+    def runs(*args: object) -> tuple[int, str, str]:
+        result = CliRunner().invoke(command, ["export", *map(str, args)])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
+        return result.exit_code, result.stdout, result.stderr
+
+    return runs
+
+
+def manifest_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.manifest.json")
+
+
+def rewrite(file: Path, change: Callable[[bytes], bytes], **changes: object) -> None:
+    """Change a file as somebody would who knows about the manifest beside it."""
+    data = change(file.read_bytes())
+    file.write_bytes(data)
+    told = json.loads(manifest_of(file).read_text())
+    told |= {"sha256": sha256(data).hexdigest(), "bytes": len(data), **changes}
+    manifest_of(file).write_text(json.dumps(told))
+
+
+def test_all_of_a_log(log: Path, export: Run, tmp_path: Path) -> None:
+    """Every record as it was hashed, readable for its owner alone; the manifest says what it is, and it verifies."""
+    file = tmp_path / "all.jsonl"
+    assert export(log, "-o", file)[0] == 0
+    with closing(sqlite3.connect(log)) as connection:
+        rows = connection.execute("SELECT seq, id, body, hash FROM chron ORDER BY seq").fetchall()
+    assert file.read_text().splitlines() == [body for _, _, body, _ in rows]
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (file, manifest_of(file))] == [0o600, 0o600]
+    told = json.loads(manifest_of(file).read_text())
+    assert (told["records"], told["chained"], told["filter"], told["format"]) == (12, True, "", "jsonl")
+    assert told["first"] == {"seq": 1, "id": rows[0][1], "hash": rows[0][3].hex()}
+    assert told["last"]["hash"] == told["head"]["hash"] == rows[-1][3].hex()
+    assert told["sha256"] == sha256(file.read_bytes()).hexdigest()
+    code, out, _ = export("--verify", file)
+    proven = "the file is the one that was written, each record follows the one before it"
+    assert (code, out) == (0, f"ok: 12 records, {proven}, not compared with a Chron (--chron)\n")
+    code, out, _ = export("--verify", file, "--chron", log, "--json")
+    assert (code, json.loads(out)) == (
+        0,
+        {"ok": True, "records": 12, "chained": True, "compared": True, "erased": 0, "fault": ""},
+    )
+
+
+@pytest.mark.parametrize("form", LINES)
+def test_other_formats_verify_too(form: str, log: Path, export: Run, tmp_path: Path) -> None:
+    """A line for each record, digested; one changed letter shows."""
+    file = tmp_path / "day"
+    assert export(log, "outcome=DENY", "--format", form, "-o", file)[0] == 0
+    assert len(file.read_text().splitlines()) == 4 + (form == "csv")
+    assert "token" in file.read_text()
+    assert json.loads(manifest_of(file).read_text())["filter"] == "outcome=DENY"
+    assert export("--verify", file, "--chron", log)[0] == 0
+    file.write_bytes(file.read_bytes().replace(b"DENY", b"DENZ", 1))
+    assert export("--verify", file)[:2] == (1, "not what was written: the file is not the one that was written\n")
+
+
+def drop(number: int) -> Callable[[bytes], bytes]:
+    return lambda data: b"".join(line for at, line in enumerate(data.splitlines(True), 1) if at != number)
+
+
+FORGED = {
+    "a field": (lambda data: data.replace(b"DENY", b"HOLD", 1), {}, "its records do not lead to the hash of record 12"),
+    "a record": (drop(5), {"records": 11}, "line 5: it is record 6, which does not come after record 4"),
+    "the end": (drop(12), {}, "it has 11 records up to record 11, not 12 up to 12"),
+    "a space": (lambda data: data.replace(b'{"a', b'{ "a', 1), {}, "its records do not lead to the hash of record 12"),
+    "no body": (lambda data: data.replace(b'"seq":2', b'"s":2'), {}, "line 2: it is not the body of a record"),
+    "the beginning": (drop(1), {"records": 11}, "line 1: it is record 2, not 1, the first"),
+}
+
+
+@pytest.mark.parametrize(("change", "changes", "fault"), FORGED.values(), ids=FORGED)
+def test_a_file_changed_with_its_digest_shows(
+    change: Callable[[bytes], bytes], changes: dict[str, object], fault: str, log: Path, export: Run, tmp_path: Path
+) -> None:
+    """Who changes the file and the digest in the manifest is found by the chain."""
+    file = tmp_path / "all.jsonl"
+    export(log, "-o", file)
+    rewrite(file, change, **changes)
+    code, out, _ = export("--verify", file)
+    assert code == 1
+    assert fault in out
+
+
+def test_only_the_log_shows_a_manifest_that_was_written_anew(log: Path, export: Run, tmp_path: Path) -> None:
+    """A file of a log that never was verifies alone, and not against the log: the page says so."""
+    other = tmp_path / "other.db"
+    Chron.open(other, low_water_bytes=0).close()
+    file = tmp_path / "other.jsonl"
+    export(other, "-o", file)
+    assert export("--verify", file)[0] == 0
+    code, out, _ = export("--verify", file, "--chron", log)
+    assert (code, out) == (1, "not what was written: line 1: the log has another record there\n")
+
+
+def test_a_part_of_a_log(log: Path, export: Run, tmp_path: Path) -> None:
+    """What a filter left out is not missed; adjacent records are chained from the hash before the first."""
+    file = tmp_path / "part.jsonl"
+    assert export(log, "seq>4 seq<9", "-o", file)[0] == 0
+    told = json.loads(manifest_of(file).read_text())
+    assert (told["records"], told["chained"], told["first"]["seq"]) == (4, True, 5)
+    assert "each record follows" in export("--verify", file, "--chron", log)[1]
+    denied = tmp_path / "denied.jsonl"
+    assert export(log, "outcome=DENY", "-o", denied)[0] == 0
+    assert json.loads(manifest_of(denied).read_text())["chained"] is False
+    code, out, _ = export("--verify", denied, "--chron", log)
+    assert (code, out) == (0, "ok: 4 records, the file is the one that was written, as in the Chron\n")
+    rewrite(denied, lambda data: data.replace(b"deploy-bot", b"another-bot", 1))
+    assert export("--verify", denied)[0] == 0
+    assert (
+        export("--verify", denied, "--chron", log)[1]
+        == "not what was written: line 1: the log has another record there\n"
+    )
+
+
+def test_nothing_matches(log: Path, export: Run, tmp_path: Path) -> None:
+    """An export of nothing is a file of nothing, and verifies."""
+    file = tmp_path / "none.jsonl"
+    assert export(log, "agent=nobody", "-o", file)[0] == 0
+    assert file.read_bytes() == b""
+    assert export("--verify", file, "--chron", log)[0] == 0
+
+
+def test_nothing_is_written_over(log: Path, export: Run, tmp_path: Path) -> None:
+    """A file that is there stays as it is, and after a failure nothing half is left."""
+    file = tmp_path / "there"
+    file.write_text("mine")
+    code, _, err = export(log, "-o", file)
+    assert (code, err) == (2, f'"{file}" is there already; give another name\n')
+    assert (file.read_text(), manifest_of(file).exists()) == ("mine", False)
+    manifest_of(tmp_path / "new").write_text("mine")
+    assert export(log, "-o", tmp_path / "new")[0] == 2
+    assert not (tmp_path / "new").exists()
+    code, _, err = export(log, "agnt=x", "-o", tmp_path / "new2")
+    assert (code, err) == (2, 'filter:1:1: there is no field "agnt"; did you mean "agent"?\n')
+    code, _, err = export(log)
+    assert (code, err) == (2, "-o is missing; name the file to write\n")
+    code, _, err = export(log, "-o", tmp_path / "no-folder" / "x")
+    assert (code, err) == (2, f'cannot write "{tmp_path}/no-folder/x": No such file or directory; give another file\n')
+
+
+@pytest.mark.parametrize("told", ["", "[]", '{"version": 2}', '{"version": 1}', "\x00", '{"version": 1, "first": 7}'])
+def test_what_is_no_manifest_is_said(told: str, log: Path, export: Run, tmp_path: Path) -> None:
+    """A manifest that is none, or none at all, is exit 2 and one line."""
+    file = tmp_path / "all.jsonl"
+    export(log, "-o", file)
+    manifest_of(file).write_text(told)
+    code, _, err = export("--verify", file)
+    assert (code, err.count("\n"), "is not the manifest of an export" in err) == (2, 1, True)
+    manifest_of(file).unlink()
+    code, _, err = export("--verify", file)
+    assert (code, err.startswith("there is no manifest ")) == (2, True)
