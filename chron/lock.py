@@ -43,8 +43,12 @@ class WriterLock:
                 f'chron "{chron_path}" is open in another process (pid {holder or "unknown"}); '
                 "stop that gate first, or give this one its own Chron"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            os.close(descriptor)
+            raise ChronError(f'cannot write lock file "{path}": {error.strerror}; check the disk') from error
         return cls(path, descriptor)
 
     def release(self) -> None:

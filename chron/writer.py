@@ -62,6 +62,8 @@ class Writer:
         self._acknowledged = (ledger.seq, ledger.hash)
         self._marked_seq = ledger.seq
         self._unresolved = Unresolved()
+        self._opened = False
+        """The record of the opening is on disk, with the doubts that the last run left."""
         self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._patient: list[Entry] = []
         self._gate = threading.Lock()
@@ -124,7 +126,8 @@ class Writer:
             while running:
                 entries, running = self._gather()
                 self._write(entries)
-            self._write([Entry([self._own("close", self._bound())])])
+            # If this condition is removed, a start that failed says "all resolved" about doubts it did not write.
+            self._write([Entry([self._own("close", self._bound())])] if self._opened else [])
         finally:
             with self._gate:
                 self._stopped = self._stopped or "the Chron's writer thread died; restart the gate"
@@ -208,6 +211,7 @@ class Writer:
         self._acknowledged = (ledger.seq, ledger.hash)
         for row, (id_, _, kind, fields) in zip(batch.rows, batch.drafts, strict=True):
             self._unresolved.note(row[0], id_, kind, fields)
+            self._opened = self._opened or (kind, fields.get("event")) == ("lifecycle", "open")
 
     def _fail(self, entries: list[Entry], error: Exception) -> None:
         message = str(error) if isinstance(error, ChronError) else explained(self._path, error)

@@ -1,6 +1,7 @@
 """What a crash leaves: in doubt, written down once, found without reading the whole log."""
 
 import asyncio
+import errno
 import os
 import sqlite3
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import closing
 import pytest
 
 from chron import Chron, ChronError
+from chron.ledger import Ledger
 from chron.recovery import Unresolved, left_behind
 
 
@@ -160,6 +162,40 @@ def test_a_failed_start_gives_the_lock_back(filled, harm, open_chron):
     with pytest.raises(ChronError, match="does not verify at record 23"):
         open_chron()
     harm("DELETE FROM chron WHERE seq = 23")
+    open_chron()
+
+
+def test_a_start_that_cannot_write_leaves_the_doubts_to_the_next(path, open_chron, rows, monkeypatch):
+    """When the record of the opening fails, the close that follows does not claim that nothing is left in doubt."""
+    crash(path, 'await chron.append("decision", dict(channel="wire", target="one"))')
+    commit, failed = Ledger.commit, []
+
+    def fail_once(ledger, new_rows, texts=()):
+        if not failed:
+            failed.append(ledger)
+            raise sqlite3.OperationalError("disk I/O error")
+        commit(ledger, new_rows, texts)
+
+    monkeypatch.setattr(Ledger, "commit", fail_once)
+    with pytest.raises(ChronError, match="disk I/O error"):
+        open_chron()
+    open_chron()
+    assert failed
+    doubts = rows("SELECT d.target FROM chron o JOIN chron d ON d.id = o.ref WHERE o.result = 'in_doubt'")
+    assert doubts == [("one",)]
+
+
+def test_a_lock_file_that_cannot_be_written_is_one_line(path, open_chron, monkeypatch):
+    """A full disk at the first write of all is a refusal with its remedy, and holds no lock."""
+
+    def full(descriptor, length):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as failing:
+        failing.setattr("chron.lock.os.ftruncate", full)
+        with pytest.raises(ChronError) as caught:
+            open_chron()
+    assert str(caught.value) == f'cannot write lock file "{path}.lock": No space left on device; check the disk'
     open_chron()
 
 

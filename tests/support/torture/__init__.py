@@ -1,0 +1,1 @@
+"""What the torture tests share: children that are made to fail, and what must hold of the log they leave."""

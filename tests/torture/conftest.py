@@ -1,0 +1,31 @@
+"""Folders in memory, because these tests need thousands of logs, and what was found at the end of the run."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.torture.numbers import LINES, SEED, TORTURE
+
+_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where the machine has one: what these tests look at is order and content, not the disk."""
+    if not _MEMORY.is_dir():
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(prefix="claiim-", dir=_MEMORY))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if LINES:
+        terminalreporter.section("torture")
+        terminalreporter.line(f"{'long' if TORTURE else 'short'} numbers, seed {SEED}")
+        for line in LINES:
+            terminalreporter.line(line)
