@@ -25,6 +25,7 @@ from typing import Self
 
 from chron.batch import Draft, Entry, KeptText, Receipt
 from chron.body import Fields, stamp_ns
+from chron.checkpoints import Checkpoints, Signing
 from chron.errors import ChronError
 from chron.ledger import Ledger, Storage, explained
 from chron.lock import WriterLock
@@ -42,13 +43,21 @@ type Text = tuple[str, str, str | int, str, str]
 class Chron:
     """An open Chron; append from any running loop, close when done. Only one can be open for a file."""
 
-    def __init__(self, path: Path, writer: Writer, lock: WriterLock, kept: Sequence[tuple[str, str, str, str]]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        writer: Writer,
+        lock: WriterLock,
+        kept: Sequence[tuple[str, str, str, str]],
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
         self.path = path
         self._writer = writer
         self._lock = lock
         self._kept = dict.fromkeys(kept)
         """(kind, id, version, digest) of every text, oldest first."""
         self._flushing = False
+        self._checkpoints = checkpoints
 
     @classmethod
     def open(
@@ -59,8 +68,12 @@ class Chron:
         session: str = "",
         clock_ns: Callable[[], int] = time.time_ns,
         low_water_bytes: int = LOW_WATER_BYTES,
+        signing: Signing | None = None,
     ) -> Self:
-        """Open or create the Chron, verify its end, and write down what the last run left; blocks."""
+        """Open or create the Chron, verify its end, and write down what the last run left; blocks.
+
+        With `signing` it gets checkpoints, and is refused when it is not the log that was signed before.
+        """
         path = Path(path).resolve()
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -68,7 +81,7 @@ class Chron:
             raise ChronError(explained(path, error)) from error
         lock = WriterLock.take(path)
         try:
-            return cls._opened(path, lock, origin, session, clock_ns, low_water_bytes)
+            return cls._opened(path, lock, origin, session, clock_ns, low_water_bytes, signing)
         except BaseException:
             lock.release()
             raise
@@ -82,18 +95,23 @@ class Chron:
         session: str,
         clock_ns: Callable[[], int],
         low_water_bytes: int,
+        signing: Signing | None,
     ) -> Self:
         ledger = Ledger.open(path, origin)
+        checkpoints = Checkpoints(signing, origin) if signing else None
         try:
             kept, left, last_ns = _kept(ledger), left_behind(ledger.connection, ledger.seq), _last_ns(ledger)
             if not left.clean:
                 ledger.require_settled()
+            if checkpoints is not None:
+                checkpoints.restore(ledger)
         except (sqlite3.Error, ChronError) as error:
             ledger.abandon()
             raise error if isinstance(error, ChronError) else ChronError(explained(path, error)) from error
         opening = _opening(ledger, origin, session, left)
         storage = Storage(path, lock.path, low_water_bytes)
-        chron = cls(path, Writer(path, origin, ledger, storage, clock_ns, last_ns), lock, kept)
+        writer = Writer(path, origin, ledger, storage, clock_ns, last_ns, checkpoints)
+        chron = cls(path, writer, lock, kept, checkpoints)
         try:
             chron._begin(opening, left.in_doubt)
         except BaseException:
@@ -107,6 +125,8 @@ class Chron:
         reason = "the gate stopped before the outcome was known"
         outcomes = [draft("outcome", {"ref": id_, "result": "in_doubt", "error": reason}) for id_ in in_doubt]
         self._wait(Entry([draft("lifecycle", opening), *outcomes]), limited=False)
+        if self._checkpoints is not None and (introduction := self._checkpoints.introduction()):
+            self._wait(Entry([draft("key", introduction)]), limited=False)
 
     def append(self, kind: str, fields: Fields) -> asyncio.Future[Receipt]:
         """Hand in one record; the future resolves when it is on disk. A bad record raises at once."""
@@ -161,6 +181,25 @@ class Chron:
             if version.isdecimal():
                 digests.setdefault((kind, id_, int(version)), digest)
         return digests
+
+    def checkpoint(self) -> str:
+        """Sign a checkpoint over all that was handed in before; its note, once it is on disk. Blocks."""
+        if self._checkpoints is None:
+            raise ChronError("this Chron was opened without a key, so it has no checkpoints")
+        self._wait(Entry((), checkpoint=True), limited=False)
+        return self._checkpoints.newest
+
+    def rotate_key(self) -> str:
+        """Have a new key take over, and sign a checkpoint with it; the checkpoint's note. Blocks."""
+        if self._checkpoints is None:
+            raise ChronError("this Chron was opened without a key, so there is none to change")
+        self._wait(Entry([self._writer.draft("key", self._checkpoints.rotation())]), limited=False)
+        return self.checkpoint()
+
+    @property
+    def newest_checkpoint(self) -> str:
+        """The note of the last checkpoint, "" when there is none."""
+        return self._checkpoints.newest if self._checkpoints is not None else ""
 
     def faults(self) -> str | None:
         """Why a decision could not be recorded now, None when it could."""

@@ -31,7 +31,7 @@ class Left:
     """What the last run left behind."""
 
     clean: bool
-    """The last record is a `close`, or there is none at all."""
+    """The last record is a `close`, but for the checkpoint over it, or there is none at all."""
     in_doubt: tuple[str, ...]
     """Ids of wire decisions without an outcome, oldest first."""
 
@@ -43,7 +43,9 @@ def left_behind(connection: sqlite3.Connection, head_seq: int) -> Left:
     row = connection.execute(_LAST_BOUND).fetchone()
     seq, event, resolved_to = row or (0, "", 0)
     in_doubt = tuple(id_ for _, id_ in decisions_without_outcome(connection, resolved_to))
-    return Left(clean=seq == head_seq and event == "close", in_doubt=in_doubt)
+    last_kind = connection.execute("SELECT kind FROM chron WHERE seq = ?", (head_seq,)).fetchone()[0]
+    end_seq = head_seq - 1 if last_kind == "checkpoint" else head_seq
+    return Left(clean=event == "close" and seq == end_seq, in_doubt=in_doubt)
 
 
 def resolved_to(connection: sqlite3.Connection) -> int:

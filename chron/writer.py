@@ -16,16 +16,18 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from chron.batch import Batch, Draft, Entry, tell
 from chron.body import Fields, checked
+from chron.checkpoints import Checkpoints
 from chron.errors import ChronError
 from chron.ids import Ids
 from chron.ledger import Ledger, Storage, explained
 from chron.recovery import MARK_EVERY_RECORDS, Unresolved, decisions_without_outcome
+from chron.signed import CHECKPOINT
 
 MOST_WAITING = 10_000
 """Records that may wait; beyond it the disk cannot keep up and waiting would only grow memory."""
@@ -54,7 +56,9 @@ class Writer:
         storage: Storage,
         clock_ns: Callable[[], int],
         last_ns: int,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
+        self._checkpoints = checkpoints
         self._path, self._origin = path, origin
         self._ledger: Ledger | None = ledger
         self._storage = storage
@@ -125,9 +129,14 @@ class Writer:
         try:
             while running:
                 entries, running = self._gather()
-                self._write(entries)
+                self._write([entry for entry in entries if not entry.checkpoint])
+                # Each in a batch of its own, behind what was handed in before it.
+                for asked in filter(lambda entry: entry.checkpoint, entries):
+                    self._write([asked])
             # If this condition is removed, a start that failed says "all resolved" about doubts it did not write.
             self._write([Entry([self._own("close", self._bound())])] if self._opened else [])
+            if self._opened and self._checkpoints is not None and self._checkpoints.pending():
+                self._write([Entry((), checkpoint=True)])
         finally:
             with self._gate:
                 self._stopped = self._stopped or "the Chron's writer thread died; restart the gate"
@@ -141,7 +150,7 @@ class Writer:
         taken, running = 0, True
         # A broken ledger is tried again unasked too, so that a gate taken out of service can return.
         with suppress(queue.Empty):
-            entry = self._queue.get(timeout=None if self._ledger else REOPEN_EVERY_S)
+            entry = self._queue.get(timeout=self._patience_s())
             while entry is not None:
                 if entry is not _NOTHING:
                     entries.append(entry)
@@ -154,6 +163,11 @@ class Writer:
             patient, self._patient = self._patient, []
         self._taken += taken + sum(len(entry.drafts) for entry in patient)
         return patient + entries, running
+
+    def _patience_s(self) -> float | None:
+        if self._ledger is None:
+            return REOPEN_EVERY_S
+        return self._checkpoints.wait_s() if self._checkpoints is not None else None
 
     def _drain(self) -> list[Entry]:
         with self._gate:
@@ -187,13 +201,14 @@ class Writer:
             return self._ledger
         return self._reopen()
 
-    def _build(self, ledger: Ledger, entries: Iterable[Entry]) -> Batch:
+    def _build(self, ledger: Ledger, entries: Sequence[Entry]) -> Batch:
         batch = Batch(ledger.seq, ledger.hash)
+        self._add_checkpoint(batch, entries)
         if ledger.seq - self._marked_seq >= MARK_EVERY_RECORDS:
             self._marked_seq = ledger.seq
             batch.add(Entry([self._own("mark", self._bound())]))
         low = self._storage.low()
-        for entry in entries:
+        for entry in (entry for entry in entries if not entry.checkpoint):
             if low and not all(draft[2] in _FINISHING for draft in entry.drafts):
                 batch.refuse(entry, low)
                 continue
@@ -204,6 +219,18 @@ class Writer:
             batch.add(entry)
         return batch
 
+    def _add_checkpoint(self, batch: Batch, entries: Sequence[Entry]) -> None:
+        """First in its batch, because it is over exactly the records before it."""
+        asked = [entry for entry in entries if entry.checkpoint]
+        if self._checkpoints is None or not (asked or self._checkpoints.due()):
+            return
+        entry = asked[0] if asked else Entry(())
+        if fields := self._checkpoints.fields(self._clock_ns() // 1_000_000_000):
+            entry.drafts = (self.draft(CHECKPOINT, fields),)
+            batch.add(entry)
+        else:
+            batch.refuse(entry, "this log has no key yet; try again")
+
     def _commit(self, ledger: Ledger, batch: Batch) -> None:
         if not batch.rows:
             return
@@ -212,6 +239,8 @@ class Writer:
         for row, (id_, _, kind, fields) in zip(batch.rows, batch.drafts, strict=True):
             self._unresolved.note(row[0], id_, kind, fields)
             self._opened = self._opened or (kind, fields.get("event")) == ("lifecycle", "open")
+        if self._checkpoints is not None:
+            self._checkpoints.took(batch.rows, batch.drafts)
 
     def _fail(self, entries: list[Entry], error: Exception) -> None:
         message = str(error) if isinstance(error, ChronError) else explained(self._path, error)
@@ -235,6 +264,8 @@ class Writer:
         seq, hash_ = self._acknowledged
         if seq > ledger.seq or ledger.hash_at(seq) != hash_:
             raise ChronError(f'chron "{self._path}" lost record {seq}, which was on disk; keep the file and restart')
+        if self._checkpoints is not None:
+            self._checkpoints.restore(ledger)
         self._storage.adopt()
         surfaced = [id_ for _, id_ in decisions_without_outcome(ledger.connection, seq)]
         note = self._own("reopen", {"fault": self._fault, "unacknowledged": ledger.seq - seq})
