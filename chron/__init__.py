@@ -4,8 +4,9 @@ An append-only, hash-chained SQLite log: a record is on disk before its producer
 record shows. It knows nothing of agents, policies or requests; it writes down flat facts. It never changes,
 drops or reorders a record, never guesses an outcome, and opens no socket.
 
-Writing: `Chron`. Reading: `find`, `tail`, `show`, `seen`, `scan`, `kept_text`, `kept_texts`,
-`open_reader`. Proof: `verify`. Before writing: `redacted_path`, `redacted_text`.
+Writing: `Chron`, signed with `Signing` and held to a `Head`. Reading: `find`, `tail`, `show`, `seen`, `scan`,
+`kept_text`, `kept_texts`, `open_reader`. Proof: `verify` of a log, with what is `Known` of it elsewhere; `prove` and
+`check` of one record. Before writing: `redacted_path`, `redacted_text`.
 """
 
 import importlib
@@ -17,23 +18,34 @@ from chron.redact import redacted_path, redacted_text
 
 if TYPE_CHECKING:
     from chron.batch import Receipt
+    from chron.checkpoints import Cadence, Head, Signing
     from chron.kept import kept_text
     from chron.log import Chron
+    from chron.notes import parse_vkey
+    from chron.proofs import Proven, check, prove
     from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
     from chron.scanning import erased, kept_texts, scan
-    from chron.verification import Verification, verify
+    from chron.verification import Known, Verification, verify
 
 _HOMES = {
+    "Cadence": "chron.checkpoints",
     "Chron": "chron.log",
+    "Head": "chron.checkpoints",
+    "Known": "chron.verification",
+    "Proven": "chron.proofs",
     "Receipt": "chron.batch",
     "Record": "chron.reading",
     "Shown": "chron.reading",
+    "Signing": "chron.checkpoints",
     "TextLine": "chron.reading",
+    "check": "chron.proofs",
     "find": "chron.reading",
     "erased": "chron.scanning",
     "follow": "chron.reading",
     "kept_texts": "chron.scanning",
     "kept_text": "chron.kept",
+    "parse_vkey": "chron.notes",
+    "prove": "chron.proofs",
     "open_reader": "chron.reading",
     "scan": "chron.scanning",
     "seen": "chron.reading",
@@ -45,21 +57,29 @@ _HOMES = {
 """Imported on first use: looking at a log must not cost the start of an event loop and a writer (0.2 s)."""
 
 __all__ = [
+    "Cadence",
     "Chron",
     "ChronError",
     "FilterError",
+    "Head",
+    "Known",
+    "Proven",
     "Receipt",
     "Record",
     "Shown",
+    "Signing",
     "TextLine",
     "Verification",
+    "check",
     "erased",
     "find",
     "follow",
     "kept_text",
     "kept_texts",
     "open_reader",
+    "parse_vkey",
     "printable",
+    "prove",
     "redacted_path",
     "redacted_text",
     "scan",

@@ -109,6 +109,17 @@ def is_canonical(data: bytes) -> bool:
     return isinstance(value, dict) and set(map(type, value.values())) <= _TYPES and _encode(value).encode() == data
 
 
+def read_body(data: bytes) -> dict[str, Value]:
+    """The fields of a stored body; raises ChronError when it is no object, as no body of ours is."""
+    try:
+        fields = json.loads(data)
+    except (ValueError, RecursionError):
+        fields = None
+    if not isinstance(fields, dict):
+        raise ChronError("its body is not a JSON object")
+    return fields
+
+
 def stamp(at_ns: int) -> str:
     """RFC 3339 in UTC with microseconds, fixed width, so that text order is time order."""
     at_s, rest_ns = divmod(at_ns, 1_000_000_000)

@@ -35,7 +35,7 @@ class Cadence:
 
     every_records: int = 1000
     every_s: float = 60.0
-    """When there are new records."""
+    """After the first record that is new."""
     idle_s: float = 3600.0
     """When there are none: a log that stopped is told from one that is quiet."""
 
@@ -83,7 +83,8 @@ class Checkpoints:
         self._tree = Frontier()
         self._signed_seq = 0
         """Of the last checkpoint."""
-        self._signed_s = signing.monotonic_s()
+        self._quiet_since_s = self._waiting_since_s = signing.monotonic_s()
+        """When the last checkpoint was signed; when the first record behind it came."""
         self.name = ""
         self.newest = ""
         """The note of the last checkpoint."""
@@ -172,8 +173,9 @@ class Checkpoints:
         """How long until a checkpoint is due if nothing is recorded meanwhile; None when none will be."""
         if not self._introduced:
             return None
-        pause_s = self._signing.cadence.every_s if self._unsigned() else self._signing.cadence.idle_s
-        return max(0.0, self._signed_s + pause_s - self._signing.monotonic_s())
+        cadence = self._signing.cadence
+        due_s = self._waiting_since_s + cadence.every_s if self._unsigned() else self._quiet_since_s + cadence.idle_s
+        return max(0.0, due_s - self._signing.monotonic_s())
 
     def due(self) -> bool:
         """Whether one should be written before what comes next."""
@@ -198,10 +200,13 @@ class Checkpoints:
         """Take notice of rows that are now on disk."""
         if rows[0][0] == 1:
             self.name = log_name(self._origin, rows[0][1])
+        if not self._unsigned():
+            self._waiting_since_s = self._signing.monotonic_s()
         self._tree.extend([row[3] for row in rows])
         for row, (_, _, kind, fields) in zip(rows, drafts, strict=True):
             if kind == CHECKPOINT:
-                self._signed_seq, self._signed_s = row[0], self._signing.monotonic_s()
+                self._signed_seq = row[0]
+                self._quiet_since_s = self._waiting_since_s = self._signing.monotonic_s()
                 self.newest = str(fields["note"])
                 self._signing.told(self.newest)
             elif kind == KEY:

@@ -137,7 +137,7 @@ class Note:
         lines = self.text.split("\n")
         if len(lines) != 4 or not _NAME.fullmatch(lines[0]) or not _SIZE.fullmatch(lines[1]):
             raise ChronError("its text is not name, size and root")
-        root = _decoded(lines[2])
+        root = decoded(lines[2])
         if len(root) != HASH_BYTES:
             raise ChronError("its root is not a SHA-256 in base64")
         return Checkpoint(lines[0], int(lines[1]), root)
@@ -159,7 +159,7 @@ def parse_note(text: str) -> Note:
 def _signature(line: str) -> Signature:
     dash, _, rest = line.partition(" ")
     name, _, encoded = rest.partition(" ")
-    data = _decoded(encoded)
+    data = decoded(encoded)
     if dash != "\N{EM DASH}" or not _NAME.fullmatch(name) or len(data) <= 4:
         raise ChronError("a signature line is not a dash, a name and base64")
     return Signature(name, data[:4], data[4:])
@@ -169,7 +169,7 @@ def parse_vkey(text: str) -> VerifierKey:
     """Read a public key as C2SP writes it; raises ChronError for anything else."""
     name, _, rest = text.strip().partition("+")
     key_id, _, encoded = rest.partition("+")
-    material = _decoded(encoded)
+    material = decoded(encoded)
     if _NAME.fullmatch(name) and material and len(material) == 1 + _KEY_BYTES.get(material[0], -1):
         load = Ed25519PublicKey if material[0] == ED25519 else MLDSA44PublicKey
         try:
@@ -194,7 +194,7 @@ def verified(text: str, keys: Iterable[VerifierKey]) -> Checkpoint:
     return checkpoint
 
 
-def _decoded(text: str) -> bytes:
+def decoded(text: str) -> bytes:
     """Bytes of base64 that is written in the one right way; b"" otherwise."""
     try:
         data = base64.b64decode(text, validate=True)

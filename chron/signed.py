@@ -16,7 +16,7 @@ from chron.body import Fields
 from chron.chain import HASH_BYTES
 from chron.errors import ChronError
 from chron.merkle import Frontier
-from chron.notes import Checkpoint, VerifierKey, parse_note, verified
+from chron.notes import Checkpoint, VerifierKey, parse_note
 from chron.signing import KeyRecord
 
 CHECKPOINT, KEY = "checkpoint", "key"
@@ -39,8 +39,10 @@ class StoredCheckpoint:
     """Of the tree that the checkpoint is over; it gives the root in it."""
 
     def require_signed(self, keys: tuple[VerifierKey, ...]) -> None:
-        """Raise ChronError unless one of these keys signed it."""
-        verified(self.note, keys)
+        """Raise ChronError unless all of these keys signed it."""
+        note = parse_note(self.note)
+        if not keys or not all(key.signed(note, self.checkpoint) for key in keys):
+            raise ChronError("its checkpoint is not signed by the key of the log")
 
 
 def log_name(origin: str, first_id: str) -> str:

@@ -1,17 +1,19 @@
 """Proof: does the whole Chron still say what was written?
 
 Checked: every record's body against its leaf, its leaf against the chain, its columns against its body; every kept
-text against the record that kept it; that tables and guards are ours; SQLite's own structure, so that an index cannot
-hide a record from a query. What the chain cannot see stands in `chron.chain`.
+text against the record that kept it; every checkpoint against the records before it and the key in force there; that
+tables and guards are ours; SQLite's own structure, so that an index cannot hide a record from a query. What the chain
+cannot see stands in `chron.chain`; a head that was kept elsewhere shows that too.
 
-    Verification(ok=True, records=1204, first_bad_seq=None, fault="", head_hash="9f3c...")
-    Verification(ok=False, records=1204, first_bad_seq=17, fault="its body was changed", head_hash="41aa...")
+    Verification(ok=True, records=1204, first_bad_seq=None, fault="", head_hash="9f3c...", covered=1200, loose=3, ...)
+    Verification(ok=False, records=1204, first_bad_seq=17, fault="its body was changed", head_hash="41aa...", ...)
 
 Reads in short transactions, so that a gate can go on writing meanwhile.
 """
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,15 +22,20 @@ from pathlib import Path
 
 from chron import schema
 from chron.chain import follow, genesis
+from chron.errors import ChronError
+from chron.evidence import Evidence
+from chron.notes import Checkpoint, VerifierKey, parse_note, verified
 from chron.reading import connect
+from chron.signed import SignedLog, log_name
 
 _ROWS_PER_READ = 2000
 _ROWS = "SELECT seq, id, CAST(body AS BLOB), leaf, hash FROM chron WHERE seq > ? ORDER BY seq LIMIT ?"
 _TEXTS = """
 SELECT c.seq, a.seq, a.kind, a.id, a.version, a.digest, a.text, c.body FROM chron AS c
-LEFT JOIN artefact AS a ON a.seq = c.seq WHERE c.kind = 'text' AND c.seq <= ?"""
+LEFT JOIN artefact AS a ON a.seq = c.seq WHERE c.kind = 'text' AND c.seq > ? AND c.seq <= ?"""
 _TEXTS_ALONE = """
-SELECT seq FROM artefact WHERE seq NOT IN (SELECT seq FROM chron WHERE kind = 'text') AND seq <= ? LIMIT 1"""
+SELECT seq FROM artefact WHERE seq NOT IN (SELECT seq FROM chron WHERE kind = 'text') AND seq > ? AND seq <= ?
+LIMIT 1"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,64 +49,184 @@ class Verification:
     fault: str
     head_hash: str
     """Hexadecimal: note it elsewhere, and a cut tail will show."""
+    name: str = ""
+    """The log's own, as it stands in its checkpoints."""
+    checkpoints: int = 0
+    covered: int = 0
+    """Records under the newest head that counts: the one given, else the last checkpoint signed by the right key."""
+    loose: int = 0
+    """Records behind it, checkpoints not counted; 0 in a log that has no key and was compared with nothing."""
+    vkey: str = ""
+    """The key in force at the end; "" when the log is not signed."""
+    skipped: int = 0
+    """Records before the old head, whose bodies were not read again."""
 
 
-def verify(path: Path | str, *, lint: bool = False) -> Verification:
-    """Verify a Chron, open or not; raises ChronError only when there is none to read.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What whoever verifies knows from elsewhere; the less, the less is proved."""
+
+    key: VerifierKey | None = None
+    """The key that must have signed, itself or through those it handed over to."""
+    head: str = ""
+    """The note of the newest checkpoint that was seen outside the log: it must be in the log, and is its measure."""
+    old: str = ""
+    """The note of an older one: what it covers must be the beginning of the log."""
+    incremental: bool = False
+    """Believe that what the old one covers was verified then, and read only what came after."""
+
+    def notes(self) -> dict[str, Checkpoint]:
+        """What the notes say, by what to call them; raises ChronError when one is no checkpoint."""
+        if self.incremental and not self.old:
+            raise ChronError('nothing to go on from; give an old checkpoint too, "--from NOTE --incremental"')
+        given = {"the old checkpoint": self.old, "the head kept elsewhere": self.head}
+        try:
+            return {name: parse_note(note).checkpoint() for name, note in given.items() if note}
+        except ChronError as error:
+            raise ChronError(
+                f'this is no checkpoint: {error}; give a file that "claiim chron checkpoint" wrote'
+            ) from error
+
+
+def verify(path: Path | str, *, lint: bool = False, known: Known = Known()) -> Verification:
+    """Verify a Chron, open or not; raises ChronError only when there is none to read, or a note is none.
 
     `lint` also checks that every body is canonical JSON (half the speed): it finds a bug of ours, not tampering.
     """
+    notes = known.notes()
     with closing(connect(path)) as connection, ThreadPoolExecutor(1) as aside:
         # SQLite's check needs as long as the chain's and leaves Python alone meanwhile.
-        structure = aside.submit(_structure_fault, path)
-        found = _verified(connection, lint)
+        structure = aside.submit(_structure_fault, path, whole=not known.incremental)
+        found = _verified(connection, lint, known, notes)
         if found.ok and (fault := structure.result()):
             found = replace(found, ok=False, fault=fault)
         return found
 
 
-def _verified(connection: sqlite3.Connection, lint: bool) -> Verification:
-    seq, head = 0, b""
+def _verified(
+    connection: sqlite3.Connection, lint: bool, known: Known, notes: Mapping[str, Checkpoint]
+) -> Verification:
+    seq, head, skipped = 0, b"", 0
     try:
-        head = genesis(_origin(connection))
+        origin, first_id = _beginning(connection)
+        head, name = genesis(origin), log_name(origin, first_id)
+        evidence = Evidence(name, known.key, expected=[note.size for note in notes.values()])
+        if known.incremental:
+            seq, head, evidence = _continued(connection, known, notes)
+            skipped = seq
         while rows := connection.execute(_ROWS, (seq, _ROWS_PER_READ)).fetchall():
+            before, before_hash = seq, head
             seq, head, fault = follow(rows, seq, head, lint=lint)
+            # What holds is looked at before what does not is told: the first fault counts.
+            if signed_fault := evidence.look(rows[: seq - before]):
+                good = evidence.at - 1
+                head = rows[good - before - 1][4] if good > before else before_hash
+                return Verification(False, good, good + 1, signed_fault, head.hex(), name)
             if fault:
-                return Verification(False, seq, seq + 1, fault, head.hex())
+                return Verification(False, seq, seq + 1, fault, head.hex(), name)
         if not seq:
             return Verification(False, 0, 1, "it is missing; a Chron begins with the record of its opening", "")
-        bad_seq, fault = _text_fault(connection, seq)
+        bad_seq, fault = _text_fault(connection, skipped, seq)
+        if not fault:
+            bad_seq, fault = _note_fault(seq, evidence, known, notes, name)
+    except _ReadFault as error:
+        return Verification(False, seq, error.seq, str(error), "")
     except sqlite3.DatabaseError as error:
         return Verification(False, seq, seq + 1, f"it cannot be read: {error}", head.hex())
-    return Verification(not fault, seq, bad_seq, fault, head.hex())
+    found = Verification(
+        not fault, seq, bad_seq, fault, head.hex(), name, len(evidence.checkpoint_seqs), skipped=skipped
+    )
+    return _measured(found, evidence, known, notes)
 
 
-def _origin(connection: sqlite3.Connection) -> str:
-    row = connection.execute("SELECT CAST(body AS BLOB) FROM chron WHERE seq = 1").fetchone()
+class _ReadFault(Exception):
+    """An incremental verification cannot begin where it was told to."""
+
+    def __init__(self, seq: int | None, fault: str) -> None:
+        super().__init__(fault)
+        self.seq = seq
+
+
+def _continued(
+    connection: sqlite3.Connection, known: Known, notes: Mapping[str, Checkpoint]
+) -> tuple[int, bytes, Evidence]:
+    """Where to go on behind the old checkpoint: seq, hash and evidence there."""
+    old = notes["the old checkpoint"]
+    log = SignedLog(connection)
     try:
-        return str(json.loads(row[0])["origin"]) if row else ""
+        ours = log.checkpoint_of(old.size)
+        if ours is None or ours.checkpoint != old:
+            raise _ReadFault(None, f"its first {old.size} records are not those of the old checkpoint")
+        keys = log.keys(ours.seq)
+        verified(known.old, [known.key] if known.key else keys)
+    except ChronError as error:
+        raise ChronError(f"cannot go on behind the old checkpoint: {error}; verify the whole log") from error
+    row = connection.execute("SELECT hash FROM chron WHERE seq = ?", (old.size,)).fetchone()
+    if row is None:
+        raise _ReadFault(old.size, "it is missing")
+    sizes = [note.size for note in notes.values()]
+    return old.size, row[0], Evidence(log.name, known.key, tree=ours.frontier, keys=keys, expected=sizes)
+
+
+def _note_fault(
+    seq: int, evidence: Evidence, known: Known, notes: Mapping[str, Checkpoint], name: str
+) -> tuple[int | None, str]:
+    """What is wrong beside the notes that were kept elsewhere, and the record to blame for it."""
+    for what, note in notes.items():
+        if note.name != name:
+            return None, f'{what} is of log "{note.name}", and this is "{name}"'
+        if note.size > seq:
+            return seq + 1, f"it is missing; {what} covers {note.size} records"
+        if evidence.roots.get(note.size, note.root) != note.root:
+            return None, f"its first {note.size} records are not those of {what}"
+    keys = [key for key in (known.key, *evidence.all_keys) if key is not None]
+    for text in filter(None, (known.old, known.head)):
+        try:
+            verified(text, keys)
+        except ChronError as error:
+            return None, f"a checkpoint kept elsewhere does not belong to this log: {error}"
+    if known.key is not None and not notes and not evidence.covered:
+        return None, "no checkpoint in it is signed by the given key, nor by one that it handed over to"
+    return None, ""
+
+
+def _measured(found: Verification, evidence: Evidence, known: Known, notes: Mapping[str, Checkpoint]) -> Verification:
+    """With how many records stand under a head that counts, and how many behind it."""
+    if not evidence.all_keys and not notes:
+        return found
+    covered = notes["the head kept elsewhere"].size if known.head else evidence.covered
+    vkey = evidence.all_keys[-1].vkey if evidence.all_keys else ""
+    return replace(found, covered=covered, loose=max(0, evidence.loose(found.records, covered)), vkey=vkey)
+
+
+def _beginning(connection: sqlite3.Connection) -> tuple[str, str]:
+    """The origin in the first record, and its id."""
+    row = connection.execute("SELECT CAST(body AS BLOB), id FROM chron WHERE seq = 1").fetchone()
+    try:
+        return (str(json.loads(row[0])["origin"]), row[1]) if row else ("", "")
     except (ValueError, KeyError, TypeError):
-        return ""  # then the first record does not follow from its origin, and that is what is reported
+        return "", ""  # then the first record does not follow from its origin, and that is what is reported
 
 
-def _text_fault(connection: sqlite3.Connection, head_seq: int) -> tuple[int | None, str]:
-    for seq, kept_seq, kind, id_, version, digest, text, body in connection.execute(_TEXTS, (head_seq,)):
+def _text_fault(connection: sqlite3.Connection, after_seq: int, head_seq: int) -> tuple[int | None, str]:
+    span = (after_seq, head_seq)
+    for seq, kept_seq, kind, id_, version, digest, text, body in connection.execute(_TEXTS, span):
         if kept_seq is None:
             return seq, "the text it kept is gone"
         said = json.loads(body)
         kept = (kind, id_, version, digest, sha256(text.encode()).hexdigest())
         if kept != tuple(said.get(name) for name in ("text_kind", "text_id", "text_version", "digest", "sha256")):
             return seq, "the text it kept was changed"
-    row = connection.execute(_TEXTS_ALONE, (head_seq,)).fetchone()
+    row = connection.execute(_TEXTS_ALONE, span).fetchone()
     return (row[0], "no record speaks of the text kept under it") if row else (None, "")
 
 
-def _structure_fault(path: Path | str) -> str:
+def _structure_fault(path: Path | str, *, whole: bool) -> str:
     with closing(connect(path)) as connection:
         try:
             if wrong := schema.faults(connection):
                 return f"{wrong[0]}: the tables or their guards are not as they were written"
-            row = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            row = connection.execute("PRAGMA integrity_check(1)").fetchone() if whole else ("ok",)
         except sqlite3.DatabaseError as error:
             return f"the file is damaged: {error}"
     return "" if row[0] == "ok" else f"the file is damaged: {row[0]}"

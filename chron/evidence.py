@@ -1,0 +1,106 @@
+"""What the signatures in a log prove, seen while its records go by in order.
+
+    evidence = Evidence(name, pinned=...)         for a whole log, or continued behind an old checkpoint
+    fault = evidence.look(rows)                    "" while all holds; else at evidence.at, the record to blame
+    evidence.covered                               so many records stand under a signature that counts
+
+Every checkpoint must be over exactly the records before it, give their root, and be signed by the keys that are in
+force there; keys follow each other by records that the key before signed. Which signatures count: those of the key
+that the caller pins, and of the keys that it handed over to; without a pinned key all do, and prove only that
+somebody with a key wrote the log.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+
+from chron.body import read_body
+from chron.chain import Row
+from chron.errors import ChronError
+from chron.merkle import Frontier
+from chron.notes import ED25519, VerifierKey
+from chron.signed import CHECKPOINT, KEY, read_checkpoint
+from chron.signing import ROTATED, read_key_record
+
+_MARKS = tuple(f'"kind":"{kind}"'.encode() for kind in (CHECKPOINT, KEY))
+"""In a flat object a bare quote is never inside a string: a body with these bytes is of that kind."""
+
+
+class Evidence:
+    """The tree and the keys of a log, as far as it was looked at."""
+
+    def __init__(
+        self,
+        name: str,
+        pinned: VerifierKey | None = None,
+        *,
+        tree: Frontier | None = None,
+        keys: tuple[VerifierKey, ...] = (),
+        expected: Iterable[int] = (),
+    ) -> None:
+        self._name, self._pinned = name, pinned
+        self._tree = tree or Frontier()
+        self._keys = keys
+        # Continued behind a checkpoint that the caller has verified: then its keys are the caller's too.
+        self._counts = pinned is None or bool(keys)
+        self._expected = sorted(size for size in set(expected) if size >= self._tree.size)
+        self.roots: dict[int, bytes] = {}
+        """The roots at the sizes that were expected."""
+        self.covered = self._tree.size
+        self.checkpoint_seqs: list[int] = []
+        self.all_keys = list(keys)
+        """Every key that was ever in force, oldest first."""
+        self.at = 0
+        self._note_root()
+
+    def look(self, rows: Sequence[Row]) -> str:
+        """Take notice of the rows that follow; what is wrong with one of them, "" when nothing is."""
+        leaves = [row[3] for row in rows]
+        done = 0
+        for index, (seq, _, body, _, _) in enumerate(rows):
+            if body is None or not (_MARKS[0] in body or _MARKS[1] in body):
+                continue
+            self._extend(leaves[done:index])
+            done = index
+            self.at = seq
+            try:
+                self._judge(seq, body)
+            except ChronError as error:
+                return str(error)
+        self._extend(leaves[done:])
+        return ""
+
+    def loose(self, records: int, covered: int) -> int:
+        """How many of so many records are behind those covered; not the checkpoints there, they hide nothing."""
+        checkpoints = len(self.checkpoint_seqs) - bisect_right(self.checkpoint_seqs, covered)
+        return records - covered - checkpoints
+
+    def _judge(self, seq: int, body: bytes) -> None:
+        fields = read_body(body)
+        if fields.get("kind") == KEY:
+            known = read_key_record(fields, self._name, self._keys[0] if self._keys else None)
+            self._keys = known.verifier_keys()
+            self.all_keys += self._keys
+            if self._pinned is not None:
+                # An ML-DSA key signs no other key: who trusts it alone has to be told of the next one.
+                handed_over = self._counts and known.event == ROTATED and self._pinned.type == ED25519
+                self._counts = handed_over or self._pinned.vkey in (known.vkey, known.vkey_second)
+            return
+        stored = read_checkpoint(seq, fields, self._name)
+        if stored.checkpoint.root != self._tree.root():
+            raise ChronError("its checkpoint is over other records than those before it")
+        stored.require_signed(self._keys)
+        self.checkpoint_seqs.append(seq)
+        if self._counts:
+            self.covered = stored.checkpoint.size
+
+    def _extend(self, leaves: Sequence[bytes]) -> None:
+        while self._expected and self._expected[0] - self._tree.size <= len(leaves):
+            split = self._expected[0] - self._tree.size
+            self._tree.extend(leaves[:split])
+            leaves = leaves[split:]
+            self._note_root()
+        self._tree.extend(leaves)
+
+    def _note_root(self) -> None:
+        while self._expected and self._expected[0] == self._tree.size:
+            self.roots[self._expected.pop(0)] = self._tree.root()
