@@ -24,7 +24,6 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-
 decode = partial(base64.b64decode, validate=True)
 
 
@@ -90,11 +89,10 @@ class Log:
     def __init__(self, pinned: str, kept: dict[str, tuple[str, int, bytes]]) -> None:
         self.pinned, self.kept = pinned, kept
         self.peaks: list[tuple[int, bytes]] = []
-        self.seq = self.covered = 0
-        self.hash, self.name = b"", ""
+        self.seq, self.covered, self.hash, self.name = 0, 0, b"", ""
         self.keys: list[str] = []  # all that were ever made known; the last one signs
-        self.trusted = not pinned
         self.checkpoints: list[int] = []
+        self.trusted = not pinned
 
     def read(self, seq: int, id_: str, body: bytes, leaf: bytes, hash_: bytes) -> None:
         require(seq == self.seq + 1, "it is missing")
@@ -146,7 +144,7 @@ def verify_log(path: str, key: str, notes: dict[str, str]) -> tuple[int, str]:
         require(size <= log.seq, f"records are missing at the end: {what} covers {size}, there are {log.seq}")
         covered = size if what == "--head" else covered
         signed_text(notes[what], [*filter(None, [key]), *log.keys])
-    require(not key or covered > 0, "no checkpoint is signed by the key")
+    require(covered > 0 or not key, "no checkpoint is signed by the key")
     loose = log.seq - covered - sum(seq > covered for seq in log.checkpoints)
     told = f"good: {log.seq} records of {log.name}, {covered} covered by a checkpoint that counts, {loose} behind it"
     return (11 if loose else 0), told
@@ -158,7 +156,6 @@ def verify_proof(text: str, key: str) -> tuple[int, str]:
     require(first == "c2sp.org/tlog-proof@v1" and extra[:6] + index_line[:6] == "extra index ", "not a proof")
     body, index = decode(extra[6:]), int(index_line[6:])
     _, size, root = read_checkpoint(signed_text(note, [key]))
-    require(0 <= index < size, "the record is not in the tree")
     node, last, here = sha256(b"\x00", body), size - 1, index
     for sibling in (decode(line) for line in hashes):
         require(last > 0, "too many hashes")
@@ -169,7 +166,7 @@ def verify_proof(text: str, key: str) -> tuple[int, str]:
         else:
             node = sha256(b"\x01", node, sibling)
         here, last = here // 2, last // 2
-    require(last == 0 and node == root, "the record is not in the log that was signed")
+    require(0 <= index < size and last == 0 and node == root, "the record is not in the log that was signed")
     require(json.loads(body)["seq"] == index + 1, "the record says another place")
     return 0, f"good: record {index + 1} of {size}: {body.decode()}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chron import Chron
+from chron.chain import chain_hash, leaf_hash
 
 
 @pytest.fixture
@@ -58,6 +59,29 @@ def harm(path: Path) -> Callable[..., None]:
                 connection.execute(text)
 
     return harms
+
+
+@pytest.fixture
+def rehash(harm, rows) -> Callable[..., None]:
+    """What the file's owner can do who has no key: changes bodies and hashes everything behind them anew."""
+
+    def rehashes(change: Callable[[int, str], str]) -> None:
+        statements: list[str] = []
+        before = b""
+        for seq, body, hash_ in rows("SELECT seq, body, hash FROM chron ORDER BY seq"):
+            new = change(seq, body)
+            if statements or new != body:
+                leaf = leaf_hash(new.encode())
+                hash_ = chain_hash(before, leaf)
+                text = new.replace("'", "''")
+                statements.append(
+                    f"UPDATE chron SET body = '{text}', leaf = x'{leaf.hex()}', hash = x'{hash_.hex()}' "
+                    f"WHERE seq = {seq}"
+                )
+            before = hash_
+        harm(*statements)
+
+    return rehashes
 
 
 @pytest.fixture
