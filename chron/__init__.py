@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from chron.checkpoints import Cadence, Head, Signing
     from chron.kept import kept_text
     from chron.log import Chron
-    from chron.notes import parse_vkey
+    from chron.notes import last_note, parse_note, parse_vkey
     from chron.proofs import Proven, check, prove
     from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
     from chron.scanning import erased, kept_texts, scan
+    from chron.signing import make_key
     from chron.verification import Known, Verification, verify
 
 _HOMES = {
@@ -44,6 +45,9 @@ _HOMES = {
     "follow": "chron.reading",
     "kept_texts": "chron.scanning",
     "kept_text": "chron.kept",
+    "last_note": "chron.notes",
+    "make_key": "chron.signing",
+    "parse_note": "chron.notes",
     "parse_vkey": "chron.notes",
     "prove": "chron.proofs",
     "open_reader": "chron.reading",
@@ -76,7 +80,10 @@ __all__ = [
     "follow",
     "kept_text",
     "kept_texts",
+    "last_note",
+    "make_key",
     "open_reader",
+    "parse_note",
     "parse_vkey",
     "printable",
     "prove",

@@ -165,6 +165,19 @@ def _signature(line: str) -> Signature:
     return Signature(name, data[:4], data[4:])
 
 
+def last_note(text: str) -> str | None:
+    """The last checkpoint of a text that holds one after the other; one that was torn does not count."""
+    parts = text.split("\n\n")
+    for end in range(len(parts) - 2, 0, -1):
+        note = f"{parts[end - 1]}\n\n{parts[end]}\n"
+        try:
+            parse_note(note).checkpoint()
+        except ChronError:
+            continue
+        return note
+    return None
+
+
 def parse_vkey(text: str) -> VerifierKey:
     """Read a public key as C2SP writes it; raises ChronError for anything else."""
     name, _, rest = text.strip().partition("+")

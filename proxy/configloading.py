@@ -23,6 +23,7 @@ from pathlib import Path
 
 from mappings import parse, read_document
 from proxy import configfile
+from proxy.checkpointconfig import compile_checkpoints
 from proxy.config import (
     ActivationConfig,
     Address,
@@ -144,6 +145,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         approvals=_approvals(file.approvals, folder),
         pdp=_pdp(file.pdp, folder),
         forward_auth_token=folder / file.forward_auth.token_file if file.forward_auth else None,
+        checkpoints=compile_checkpoints(file.checkpoints, folder, state),
     )
 
 

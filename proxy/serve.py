@@ -24,6 +24,7 @@ import chron
 from chron import Chron
 from policies import credential
 from proxy.activating import Activating
+from proxy.anchoring import Anchoring
 from proxy.api import (
     Activations,
     Api,
@@ -31,6 +32,7 @@ from proxy.api import (
     AuthZen,
     Callers,
     Checks,
+    EvidenceRoutes,
     Excepting,
     Failing,
     ForwardAuth,
@@ -110,8 +112,12 @@ class Service:
         self.authority = own_authority(config, self._now())
         if faults := certificate_faults(config, self._now()):
             raise ConfigError.plain("\n".join(faults))
-        self._chron = Chron.open(config.chron, session=self.session)
+        self._anchoring = Anchoring(config.checkpoints, now=self._now, later=self._later)
+        # Before the Chron on the stack, so after it at the stop: closing signs one more checkpoint.
+        stack.push_async_callback(self._anchoring.stop)
+        self._chron = Chron.open(config.chron, session=self.session, signing=await self._anchoring.signing())
         stack.callback(self._chron.close)
+        self._anchoring.start(self._chron.newest_checkpoint)
         rulebooks = Rulebooks(config, self._chron, self.session)
         book = rulebooks.load()
         self.gate = await self._gate_of(book, stack)
@@ -219,6 +225,7 @@ class Service:
             *self._for_humans(callers, stack),
             Simulations(self._chron, callers, session=self.session),
             Records(self._config.chron, self._chron, callers, session=self.session, now=self._now),
+            EvidenceRoutes(self._chron, self._anchoring, callers),
             *self._for_others(callers),
         ]
 
@@ -265,6 +272,8 @@ class Service:
             found.append(Failing("gate", "stopping; new requests are refused"))
         if fault := self._chron.faults():
             found.append(Failing("chron", "decisions cannot be recorded; requests are refused", fault))
+        if fault := self._anchoring.fault():
+            found.append(Failing("anchors", "the log's checkpoints are not anchored", fault))
         if refused := self._reloading.refused:
             found.append(Failing("rules", "the last reload was refused, older rules are in force", refused))
         if self.authority.certificate.not_valid_after_utc <= self._now():

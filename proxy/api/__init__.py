@@ -13,6 +13,7 @@
     POST /v1/simulations       Bearer = a human's token       records that a human vouches for a simulation
     POST /access/v1/...        the same questions by AuthZEN, one or many (`proxy.api.authzen`)
     ANY  /v1/forward-auth      a proxy asks about a request that it forwards itself (`proxy.api.forward`)
+    POST /v1/checkpoints, ...  Bearer = the operator's token; the log's signatures (`proxy.api.evidence`)
 
 It has its own listener and is not reachable through the proxy. A question asked here and a request on the
 wire are decided by the same code and stand in the same Chron. Each module here holds one group of routes.
@@ -28,6 +29,7 @@ from proxy.api.approvals import Approving
 from proxy.api.authzen import AuthZen
 from proxy.api.callers import Callers
 from proxy.api.checks import Checks
+from proxy.api.evidence import EvidenceRoutes
 from proxy.api.exceptions import Excepting
 from proxy.api.forward import ForwardAuth
 from proxy.api.operations import Failing, Operations
@@ -43,6 +45,7 @@ __all__ = [
     "AuthZen",
     "Callers",
     "Checks",
+    "EvidenceRoutes",
     "Excepting",
     "Failing",
     "ForwardAuth",

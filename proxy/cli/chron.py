@@ -5,7 +5,7 @@
     claiim chron export --format ocsf -o chron.jsonl      (`proxy.cli.chronexport`)
     claiim chron stats                                    (`proxy.cli.chronstats`)
     claiim chron show chr_01k...
-    claiim chron verify state/chron.db
+    claiim chron verify state/chron.db                    (`proxy.cli.chronevidence`)
     claiim chron replay --since 7d
 
 Which Chron: the path given, else `--chron`, else the configuration's. JSON is one object per line. Exit codes:
@@ -24,10 +24,10 @@ from typing import Any
 
 import click
 
-from chron import ChronError, Record, Shown, TextLine, follow, printable, show, tail, verify
+from chron import ChronError, Record, Shown, TextLine, follow, printable, show, tail
 from chron.times import TIMES, past
 from proxy.cli.lazy import LazyGroup
-from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, json_option, located_errors
+from proxy.cli.options import EXIT_USAGE, config_option, fail, json_option, located_errors
 
 _LOOK_EVERY_S = 0.3
 
@@ -67,7 +67,7 @@ def configured(config_path: Path | None) -> Path:
     return Path(load_config(config_path).chron)
 
 
-_path_argument = click.argument("path", required=False, type=click.Path(path_type=Path))
+path_argument = click.argument("path", required=False, type=click.Path(path_type=Path))
 outcome_option = click.option("--outcome", type=click.Choice(["ALLOW", "DENY", "HOLD"], case_sensitive=False))
 _kind_option = click.option(
     "--kind", default="decision", show_default=True, help='Kind of record; "all" for every kind.'
@@ -78,6 +78,13 @@ class _Commands(LazyGroup):
     """The commands of this module, and those of others, imported on first use."""
 
     table = {  # noqa: RUF012 -- declared by LazyGroup
+        "verify": ("proxy.cli.chronevidence:verify", "Prove that no record was changed, cut off or replaced."),
+        "checkpoint": ("proxy.cli.chronevidence:checkpoint", "Print a signed checkpoint, or sign one now."),
+        "prove": ("proxy.cli.chronevidence:prove", "Write a proof that one record is in the log."),
+        "check": ("proxy.cli.chronevidence:check", "Check a proof of a record, without the log."),
+        "key": ("proxy.cli.chronevidence:key", "The key that signs the log: show it, change it, make one."),
+        "anchor": ("proxy.cli.chronevidence:anchor", "The places outside the log that keep its checkpoints."),
+        "verifier": ("proxy.cli.chronevidence:verifier", "Print a program that verifies without any of ours."),
         "query": ("proxy.cli.chronquery:query_command", "Find records by a filter, count them, or ask with SQL."),
         "stats": ("proxy.cli.chronstats:stats_command", "The log in numbers: counts, room, pace, silences."),
         "replay": ("proxy.cli.chronreplay:replay", "Decide the recorded past again, from the log alone."),
@@ -97,11 +104,11 @@ class _Commands(LazyGroup):
 
 @click.group(cls=_Commands)
 def chron() -> None:
-    """Read and verify the log of decisions."""
+    """Read, verify and prove the log of decisions."""
 
 
 @chron.command("tail")
-@_path_argument
+@path_argument
 @click.option("-f", "--follow", "following", is_flag=True, help="Wait for more, until interrupted.")
 @click.option("-n", "count", type=click.IntRange(0), default=50, show_default=True, help="How many to start with.")
 @click.option("--agent", default="")
@@ -158,27 +165,6 @@ def show_command(path: Path, record_id: str, as_json: bool) -> None:
         _print_fields(outcome.kind, outcome)
     for text in shown.texts:
         _print_text(text)
-
-
-@chron.command("verify")
-@_path_argument
-@click.option("--lint", is_flag=True, help="Also check that every body is canonical JSON (slower).")
-@json_option
-@log_options
-def verify_command(path: Path, lint: bool, as_json: bool) -> None:
-    """Prove that no record was changed; exit 0 when all is well, 1 when not."""
-    found = verify(path, lint=lint)
-    if as_json:
-        names = ("ok", "records", "first_bad_seq", "fault", "head_hash")
-        click.echo(json.dumps({"path": str(path), **{name: getattr(found, name) for name in names}}, indent=2))
-    elif found.ok:
-        click.echo(f"ok: {found.records} records verify, head {found.head_hash}")
-        click.echo("note the head elsewhere: records cut off at the end show only against it", err=True)
-    else:
-        place = f"record {found.first_bad_seq}: " if found.first_bad_seq else ""
-        click.echo(f"tampered: {place}{printable(found.fault)}; {found.records} records before it verify")
-        click.echo("keep the file as evidence, start a new Chron, and compare with a copy", err=True)
-    sys.exit(0 if found.ok else EXIT_DENY)
 
 
 def print_record(record: Record, as_json: bool) -> None:

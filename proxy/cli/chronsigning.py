@@ -1,0 +1,98 @@
+"""What signs: asked of the running gate, or done here when no gate runs."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from chron import Chron, find, parse_note
+from proxy.anchoring import Anchoring
+from proxy.anchors import Anchor, AnchorError, make_anchor
+from proxy.cli.asking import answer_of, gate_url, said
+from proxy.cli.options import EXIT_AUTHENTICATION, EXIT_DENY, fail, operator_headers
+from proxy.config import Config
+from proxy.configloading import load_config
+
+
+def sign_now(config_path: Path | None, path: Path) -> str:
+    """Sign a checkpoint over all that is recorded; its note."""
+    config = load_config(config_path)
+    if path.resolve() != config.chron.resolve():
+        fail(f'"{path}" is not the log of this configuration, which has no key for it; give its own with -c')
+    return _done(config, "/v1/checkpoints", Chron.checkpoint)
+
+
+def rotate(config_path: Path | None, *, lost: bool) -> str:
+    """Have a new key take over; the public key from then on."""
+    config = load_config(config_path)
+    if lost:
+        asyncio.run(_act(config, Chron.checkpoint, lost=True))
+    else:
+        _done(config, "/v1/chron-key/rotation", Chron.rotate_key)
+    return list(find(config.chron, kind="key"))[-1].text("vkey")
+
+
+def _done(config: Config, route: str, act: Callable[[Chron], str]) -> str:
+    answered = answer_of(gate_url(config), "POST", route, operator_headers(config))
+    if answered is None:
+        return asyncio.run(_act(config, act))
+    status, found = answered
+    if status != 200:
+        code = EXIT_AUTHENTICATION if status in (401, 403) else EXIT_DENY
+        fail(said(found) or f"the gate answered with status {status}", code)
+    return str(found["note"])
+
+
+async def _act(config: Config, act: Callable[[Chron], str], *, lost: bool = False) -> str:
+    """Open the log as a gate would, without serving; what it signs goes to the anchors too."""
+    anchoring = Anchoring(config.checkpoints, now=_now)
+    signing = await anchoring.signing(lost=lost)
+    try:
+        chron = await asyncio.to_thread(Chron.open, config.chron, signing=signing)
+        anchoring.start(chron.newest_checkpoint)
+        try:
+            return await asyncio.to_thread(act, chron)
+        finally:
+            await asyncio.to_thread(chron.close)
+    finally:
+        await anchoring.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorReport:
+    """What one place has, as it says itself."""
+
+    name: str
+    size: int | None
+    """Records that its newest checkpoint covers; None when it cannot be read back."""
+    fault: str
+    told: str
+
+
+def anchors_of(config_path: Path | None) -> tuple[bool, list[AnchorReport]]:
+    """Whether enough places hold the log's last checkpoint, and what each says."""
+    config = load_config(config_path)
+    records = find(config.chron, kind="checkpoint", newest=1)
+    size = max((parse_note(record.text("note")).checkpoint().size for record in records), default=0)
+    anchors = [make_anchor(each, now=_now) for each in config.checkpoints.anchors]
+    found = [asyncio.run(_report(anchor, size)) for anchor in anchors]
+    # What cannot be read back counts as holding what it was sent: nobody can say otherwise.
+    holding = [each for each in found if not each.fault and (each.size is None or each.size >= size)]
+    return len(holding) >= config.checkpoints.require, found
+
+
+async def _report(anchor: Anchor, size: int) -> AnchorReport:
+    if not anchor.readable:
+        return AnchorReport(anchor.name, None, "", "cannot be read back")
+    try:
+        note = await anchor.read()
+    except AnchorError as error:
+        return AnchorReport(anchor.name, 0, str(error), f"cannot be read: {error}")
+    held = parse_note(note).checkpoint().size if note else 0
+    behind = f", {size - held} fewer than the last checkpoint" if held < size else ""
+    return AnchorReport(anchor.name, held, "", f"covers {held} records{behind}")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
