@@ -20,13 +20,14 @@ Making one reads the leaves between two checkpoints, however long the log is. Ch
 """
 
 import base64
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from chron.body import Fields, read_body
-from chron.chain import leaf_hash
+from chron.chain import HASH_BYTES, leaf_hash
 from chron.errors import ChronError
 from chron.merkle import Frontier, included, inclusion_proof, subtrees
 from chron.notes import Checkpoint, decoded, parse_vkey, verified
@@ -36,6 +37,7 @@ from chron.signed import SignedLog
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
 MAX_PROOF_CHARS = 256 * 1024
 _MAX_HASHES = 63
+_INDEX = re.compile(r"0|[1-9][0-9]{0,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,9 @@ def _require(text: str, checkpoint: Checkpoint) -> Proven:
         raise ChronError("it is not a proof of a record")
     body, index = decoded(lines[1].removeprefix("extra ")), lines[2].removeprefix("index ")
     hashes = [decoded(line) for line in lines[3:]]
-    if lines[1:3] != [f"extra {_text(body)}", f"index {index}"] or not (index.isascii() and index.isdecimal()):
+    if lines[1:3] != [f"extra {_text(body)}", f"index {index}"] or not _INDEX.fullmatch(index):
         raise ChronError("it does not say which record it proves")
-    if len(hashes) > _MAX_HASHES or any(len(hash_) != 32 for hash_ in hashes) or len(index) > 16:
+    if len(hashes) > _MAX_HASHES or any(len(hash_) != HASH_BYTES for hash_ in hashes):
         raise ChronError("its hashes are not hashes")
     if not included(leaf_hash(body), int(index), checkpoint.size, hashes, checkpoint.root):
         raise ChronError("its record is not in the log that was signed")
