@@ -13,7 +13,7 @@ somebody with a key wrote the log.
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
-from chron.body import read_body
+from chron.body import Fields, read_body
 from chron.chain import Row
 from chron.errors import ChronError
 from chron.merkle import Frontier
@@ -21,8 +21,11 @@ from chron.notes import ED25519, VerifierKey
 from chron.signed import CHECKPOINT, KEY, read_checkpoint
 from chron.signing import ROTATED, read_key_record
 
-_MARKS = tuple(f'"kind":"{kind}"'.encode() for kind in (CHECKPOINT, KEY))
-"""In a flat object a bare quote is never inside a string: a body with these bytes is of that kind."""
+_MARK = b'"kind":"'
+"""In a flat object a bare quote is never inside a string: behind these bytes stands the record's own kind."""
+_MARK_BYTES = len(_MARK)
+_KINDS = frozenset({CHECKPOINT[:3].encode(), KEY[:3].encode()})
+"""How the kinds that are looked at begin; three letters, because this is asked of every record."""
 
 
 class Evidence:
@@ -56,14 +59,15 @@ class Evidence:
         """Take notice of the rows that follow; what is wrong with one of them, "" when nothing is."""
         leaves = [row[3] for row in rows]
         done = 0
-        for index, (seq, _, body, _, _) in enumerate(rows):
-            if body is None or not (_MARKS[0] in body or _MARKS[1] in body):
+        for index, row in enumerate(rows):
+            body = row[2]
+            if body is None or body[(at := body.find(_MARK) + _MARK_BYTES) : at + 3] not in _KINDS:
                 continue
             self._extend(leaves[done:index])
             done = index
-            self.at = seq
+            self.at = row[0]
             try:
-                self._judge(seq, body)
+                self._judge(row[0], read_body(body))
             except ChronError as error:
                 return str(error)
         self._extend(leaves[done:])
@@ -74,8 +78,7 @@ class Evidence:
         checkpoints = len(self.checkpoint_seqs) - bisect_right(self.checkpoint_seqs, covered)
         return records - covered - checkpoints
 
-    def _judge(self, seq: int, body: bytes) -> None:
-        fields = read_body(body)
+    def _judge(self, seq: int, fields: Fields) -> None:
         if fields.get("kind") == KEY:
             known = read_key_record(fields, self._name, self._keys[0] if self._keys else None)
             self._keys = known.verifier_keys()
@@ -84,7 +87,10 @@ class Evidence:
                 # An ML-DSA key signs no other key: who trusts it alone has to be told of the next one.
                 handed_over = self._counts and known.event == ROTATED and self._pinned.type == ED25519
                 self._counts = handed_over or self._pinned.vkey in (known.vkey, known.vkey_second)
-            return
+        elif fields.get("kind") == CHECKPOINT:
+            self._judge_checkpoint(seq, fields)
+
+    def _judge_checkpoint(self, seq: int, fields: Fields) -> None:
         stored = read_checkpoint(seq, fields, self._name)
         if stored.checkpoint.root != self._tree.root():
             raise ChronError("its checkpoint is over other records than those before it")
