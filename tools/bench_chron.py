@@ -14,9 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from chron import Chron, verify
+from chron import Chron, Known, Signing, find, prove, verify
 
 PRODUCERS = (1, 8, 64, 256)
+SIGNED_PRODUCERS = 64
 SECONDS_EACH = 2.0
 FSYNCS = 200
 
@@ -68,14 +69,21 @@ DECISION: dict[str, str | int | bool | None] = {
 
 
 def measure(folder: Path | None = None) -> dict[str, float]:
-    """Measure in a temporary folder (below `folder` when given); takes about twenty seconds."""
+    """Measure in a temporary folder (below `folder` when given); takes about half a minute."""
     with tempfile.TemporaryDirectory(prefix="chron-bench-", dir=folder) as temporary:
         path = Path(temporary) / "chron.db"
         numbers: dict[str, float] = {}
         for producers in PRODUCERS:
             numbers |= _prefixed(f"fsync_before_{producers}", _fsync(Path(temporary)))
             numbers |= _prefixed(f"append_{producers}", asyncio.run(_appends(path, producers)))
-        numbers |= _verified(path)
+        signed = path.with_name("signed.db")
+        signing = Signing(path.with_name("key.pem"))
+        # In turns with the same without a key, because a shared disk is never the same twice.
+        for turn in range(2):
+            numbers |= _prefixed(f"unsigned_{turn}", asyncio.run(_appends(path, SIGNED_PRODUCERS)))
+            numbers |= _prefixed(f"signed_{turn}", asyncio.run(_appends(signed, SIGNED_PRODUCERS, signing)))
+        numbers |= _verified(signed)
+        numbers |= _evidence(signed)
     return numbers
 
 
@@ -102,9 +110,9 @@ def _fsync(folder: Path) -> dict[str, float]:
     return _quantiles(times_s)
 
 
-async def _appends(path: Path, producers: int) -> dict[str, float]:
+async def _appends(path: Path, producers: int, signing: Signing | None = None) -> dict[str, float]:
     times_s: list[float] = []
-    chron = Chron.open(path)
+    chron = Chron.open(path, signing=signing)
     end_s = time.perf_counter() + SECONDS_EACH
 
     async def produce() -> None:
@@ -132,6 +140,24 @@ def _verified(path: Path) -> dict[str, float]:
     took_s = time.perf_counter() - start_s
     assert found.ok, found.fault
     return {"verify_records": found.records, "verify_records_per_s": round(found.records / took_s)}
+
+
+def _evidence(path: Path) -> dict[str, float]:
+    """What follows an old checkpoint takes as long as there is of it; a proof costs the same anywhere."""
+    notes = [record.text("note") for record in find(path, kind="checkpoint")]
+    numbers: dict[str, float] = {}
+    for part, note in (("half", notes[len(notes) // 2]), ("tenth", notes[-len(notes) // 10])):
+        start_s = time.perf_counter()
+        found = verify(path, known=Known(old=note, incremental=True))
+        took_s = time.perf_counter() - start_s
+        assert found.ok, found.fault
+        new = found.records - found.skipped
+        numbers |= {f"incremental_{part}_records": new, f"incremental_{part}_records_per_s": round(new / took_s)}
+    ids = [record.id for record in find(path, kind="decision", newest=2000)][:100]
+    start_s = time.perf_counter()
+    for id_ in ids:
+        assert prove(path, id_)
+    return {**numbers, "prove_ms": round((time.perf_counter() - start_s) / len(ids) * 1e3, 2)}
 
 
 if __name__ == "__main__":

@@ -1,0 +1,48 @@
+"""The commands of docs/evidence.md, run as they stand there."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import chron
+from support.clients import client_of
+from support.gate import LiveGate
+from support.rules import ORIGIN_MAPPINGS
+from support.serving import clean_environment
+from support.targets import Origin
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "evidence.md"
+BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+RECORD = "chr_01k9z3v5xq8w7e6r5t4y3u2i1p"
+
+
+def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
+    """Key, head, proof, verifier without us, change of keys, anchors: on the log of a gate that ran, all exit 0."""
+    config = {"checkpoints": {"anchors": [{"file": str(tmp_path / "notes")}]}}
+    gate = LiveGate(tmp_path / "site", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS, config=config)
+    with gate, client_of(gate) as client:
+        assert client.delete("https://origin.test/things/7").status_code == 403
+    (denied,) = chron.find(gate.config.chron, kind="decision")
+    environ = clean_environment(tmp_path)
+    environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
+    assert len(BLOCKS) == 6
+    said = ""
+    for block in BLOCKS:
+        script = block.replace(RECORD, denied.id)
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=gate.folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, (block, done.stdout, done.stderr)
+        said += done.stdout
+    assert f"proved: record {denied.seq} of log claiim/chr_" in said
+    assert f"good: record {denied.seq} of " in said
+    assert "records verify, the first " in said
+    assert f"file {tmp_path / 'notes'}  covers " in said
+    assert chron.verify(gate.config.chron).ok
