@@ -24,6 +24,7 @@ from typing import Any, Protocol
 import aiohttp
 
 from chron import ChronError, last_note, parse_note
+from proxy.awssignature import Credentials, read_credentials, signed
 from proxy.checkpointconfig import AnchorConfig
 from proxy.config import ConfigError, why
 
@@ -61,7 +62,8 @@ def make_anchor(config: AnchorConfig, *, now: Callable[[], datetime]) -> Anchor:
     if config.kind == "syslog":
         return SyslogAnchor(config.place, now=now)
     headers = read_headers(config.headers) if config.headers else {}
-    return HttpAnchor(config.place, headers, config.lock_days, now=now)
+    credentials = _read_credentials(config.credentials) if config.credentials else None
+    return HttpAnchor(config.place, headers, config.lock_days, now=now, credentials=credentials)
 
 
 class FileAnchor:
@@ -157,8 +159,17 @@ class HttpAnchor:
 
     readable = True
 
-    def __init__(self, url: str, headers: Mapping[str, str], lock_days: int, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        lock_days: int,
+        *,
+        now: Callable[[], datetime],
+        credentials: Credentials | None = None,
+    ) -> None:
         self._url, self._headers, self._lock_days, self._now = url, headers, lock_days, now
+        self._credentials = credentials
         self.name = f"http {url}"
 
     async def write(self, note: str) -> None:
@@ -200,31 +211,38 @@ class HttpAnchor:
             raise AnchorError(f"status {status}")
 
     async def _ask(self, method: str, name: str, data: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        url, sent = f"{self._url}/{name}", {**self._headers, **headers}
+        if self._credentials is not None:
+            sent = signed(method, url, sent, data, self._credentials, self._now())
         try:
             async with (
                 aiohttp.ClientSession(timeout=_TIMEOUT) as session,
-                session.request(
-                    method,
-                    f"{self._url}/{name}",
-                    data=data,
-                    headers={**self._headers, **headers},
-                    allow_redirects=False,
-                ) as response,
+                session.request(method, url, data=data or None, headers=sent, allow_redirects=False) as response,
             ):
                 return response.status, await response.content.read(_MAX_NOTE_BYTES)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise AnchorError(type(error).__name__) from error
 
 
-def read_headers(path: Path) -> dict[str, str]:
-    """The HTTP headers in a file, `Name: value` on each line; raises ConfigError."""
+def _read(path: Path, what: str) -> str:
     try:
-        lines = path.read_text(encoding="ascii").splitlines()
+        return path.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError) as error:
         reason = why(error) if isinstance(error, OSError) else "not ASCII"
-        raise ConfigError.plain(f"{path}: cannot read: {reason}; write the headers for the anchor there") from None
+        raise ConfigError.plain(f"{path}: cannot read: {reason}; write the {what} for the anchor there") from None
+
+
+def _read_credentials(path: Path) -> Credentials:
+    try:
+        return read_credentials(_read(path, "credentials"))
+    except ValueError as error:
+        raise ConfigError.plain(f"{path}: {error}") from None
+
+
+def read_headers(path: Path) -> dict[str, str]:
+    """The HTTP headers in a file, `Name: value` on each line; raises ConfigError."""
     headers: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(_read(path, "headers").splitlines(), start=1):
         name, colon, value = line.partition(":")
         if not line.strip():
             continue

@@ -5,7 +5,7 @@ checkpoints:
   anchors:
   - {file: /mnt/worm/claiim.notes}
   - {syslog: "udp://logs.acme.test:514"}
-  - {http: "https://objects.acme.test/claiim", headers_file: objects.headers, lock_days: 400}
+  - {http: "https://s3.acme.test/claiim", credentials_file: s3.credentials, lock_days: 400}
   require: 2
 
 claiim.yaml:4:5: give exactly one of "file", "syslog" and "http"
@@ -44,8 +44,8 @@ def _is_one(entry: "AnchorEntry") -> "AnchorEntry":
     given = [kind for kind in KINDS if getattr(entry, kind) is not None]
     if len(given) != 1:
         raise ValueError('give exactly one of "file", "syslog" and "http"')
-    if given != ["http"] and (entry.headers_file or entry.lock_days):
-        raise ValueError('"headers_file" and "lock_days" belong to "http"')
+    if given != ["http"] and (entry.headers_file or entry.credentials_file or entry.lock_days):
+        raise ValueError('"headers_file", "credentials_file" and "lock_days" belong to "http"')
     return entry
 
 
@@ -66,6 +66,7 @@ class AnchorEntry(_Section):
     syslog: Annotated[str, AfterValidator(_is_syslog)] | None = None
     http: Annotated[str, AfterValidator(_is_http)] | None = None
     headers_file: str | None = None
+    credentials_file: str | None = None
     lock_days: Annotated[int, Field(ge=0, le=36_500)] = 0
 
 
@@ -90,7 +91,9 @@ class AnchorConfig:
     kind: AnchorKind
     place: str
     headers: Path | None = None
-    """HTTP headers to send, one a line: credentials."""
+    """HTTP headers to send, one a line."""
+    credentials: Path | None = None
+    """What to sign requests with, where the store is S3 or speaks like it."""
     lock_days: int = 0
     """How long an S3-compatible store is to refuse to change or delete what it was given; 0 for its own rule."""
 
@@ -121,9 +124,9 @@ def compile_checkpoints(section: CheckpointsSection, folder: Path, state: Path) 
 
 
 def _anchor(entry: AnchorEntry, folder: Path) -> AnchorConfig:
-    headers = folder / entry.headers_file if entry.headers_file else None
+    headers, credentials = (folder / name if name else None for name in (entry.headers_file, entry.credentials_file))
     if entry.file is not None:
         return AnchorConfig("file", str(folder / entry.file))
     if entry.syslog is not None:
         return AnchorConfig("syslog", entry.syslog)
-    return AnchorConfig("http", str(entry.http).rstrip("/"), headers, entry.lock_days)
+    return AnchorConfig("http", str(entry.http).rstrip("/"), headers, credentials, entry.lock_days)

@@ -86,7 +86,7 @@ async def test_a_store_keeps_each_for_good_and_names_the_newest(tmp_path: Path) 
     """Each under its size, locked; the newest under one name, which is read back."""
     (tmp_path / "headers").write_text("Authorization: Bearer s3cret\n\nX-Site: acme\n")
     with ObjectStore() as store:
-        config = AnchorConfig("http", store.url, tmp_path / "headers", lock_days=30)
+        config = AnchorConfig("http", store.url, headers=tmp_path / "headers", lock_days=30)
         anchor = make_anchor(config, now=lambda: NOW)
         assert await anchor.read() is None
         for size in (7, 1204):
@@ -103,6 +103,25 @@ async def test_a_store_keeps_each_for_good_and_names_the_newest(tmp_path: Path) 
         assert (locked["Authorization"], locked["X-Site"]) == ("Bearer s3cret", "acme")
         with pytest.raises(AnchorError, match="status 403"):
             await anchor.write(note(7))
+
+
+async def test_a_store_like_s3_is_asked_with_a_signature(tmp_path: Path) -> None:
+    """Each request is signed with the credentials of the file, the lock's headers among what is signed."""
+    (tmp_path / "credentials").write_text("access_key = AKIA\nsecret_key = hush\nregion = eu-central-1\n")
+    with ObjectStore() as store:
+        config = AnchorConfig("http", store.url, credentials=tmp_path / "credentials", lock_days=30)
+        anchor = make_anchor(config, now=lambda: NOW)
+        await anchor.write(note(7))
+        assert await anchor.read() == note(7)
+        for verb, path, headers in store.requests:
+            sent = headers["Authorization"]
+            assert sent.startswith("AWS4-HMAC-SHA256 Credential=AKIA/20260101/eu-central-1/s3/aws4_request,")
+            wanted = path.endswith("7.note") and verb == "PUT"
+            assert ("x-amz-object-lock-mode;x-amz-object-lock-retain-until-date" in sent) is wanted
+            assert headers["Host"] in store.url
+    (tmp_path / "credentials").write_text("secret = 1\n")
+    with pytest.raises(ConfigError, match='credentials: "secret" is none of access_key'):
+        make_anchor(config, now=lambda: NOW)
 
 
 async def test_a_store_that_fails_says_how() -> None:
