@@ -23,7 +23,7 @@ from chron.errors import ChronError
 from chron.ledger import Ledger, NewRow
 from chron.merkle import Frontier
 from chron.notes import Checkpoint, parse_note, verified
-from chron.signed import CHECKPOINT, KEY, SignedLog, checkpoint_fields, log_name
+from chron.signed import CHECKPOINT, KEY, SignedLog, StoredCheckpoint, checkpoint_fields, log_name
 from chron.signing import CREATED, REPLACED, ROTATED, Signer, make_key, next_key, promote, read_signer
 
 _LEAVES_PER_READ = 20_000
@@ -95,9 +95,9 @@ class Checkpoints:
             log = SignedLog(ledger.connection)
             self.name = log.name
             self._find_key(log)
-            self._find_tree(log, ledger.seq)
+            newest = self._find_tree(log, ledger.seq)
             for head in self._signing.heads:
-                self._require(head, log, ledger)
+                _require_continued(_seen_as(head, log, ledger.seq), newest, log, head.source)
         except ChronError as error:
             raise ChronError(f'chron "{ledger.path}": {error}') from error
         except (sqlite3.Error, ValueError) as error:
@@ -121,35 +121,14 @@ class Checkpoints:
             self._event = REPLACED
         self._introduced = known is not None and vkeys[:2] == [known.vkey, known.vkey_second]
 
-    def _find_tree(self, log: SignedLog, size: int) -> None:
+    def _find_tree(self, log: SignedLog, size: int) -> StoredCheckpoint | None:
         newest = log.newest_checkpoint()
         self._tree, self._signed_seq, self.newest = Frontier(), 0, ""
         if newest is not None:
             newest.require_signed(log.keys(newest.seq))
-            self._tree, self._signed_seq, self.newest = newest.frontier, newest.seq, newest.note
-        while self._tree.size < size:
-            self._tree.extend(log.leaves(self._tree.size, min(self._tree.size + _LEAVES_PER_READ, size)))
-
-    def _require(self, head: Head, log: SignedLog, ledger: Ledger) -> None:
-        """Raise ChronError when the log is not a continuation of what somebody outside has kept of it."""
-        try:
-            seen = parse_note(head.note).checkpoint()
-        except ChronError as error:
-            raise ChronError(f"anchor {head.source} holds no checkpoint: {error}; look who wrote there") from error
-        if seen.name != log.name:
-            named = f'"{log.name}"' if log.name else "a new one"
-            remedy = "restore that log, or give this one an anchor of its own"
-            raise ChronError(f'anchor {head.source} has seen log "{seen.name}", and this is {named}; {remedy}')
-        if seen.size > ledger.seq:
-            remedy = "restore the newest copy; what is missing was cut off, or an old copy was put in its place"
-            raise ChronError(f"it ends at record {ledger.seq}, but anchor {head.source} has seen {seen.size}; {remedy}")
-        ours = log.checkpoint_of(seen.size)
-        if ours is None or ours.checkpoint != seen:
-            remedy = "one of them was rewritten; keep both as evidence and start a new Chron"
-            raise ChronError(
-                f"anchor {head.source} has seen another history of its first {seen.size} records; {remedy}"
-            )
-        verified(head.note, log.keys(ours.seq))
+            self._tree, self._signed_seq, self.newest = newest.frontier.copy(), newest.seq, newest.note
+        _grow(self._tree, log, size)
+        return newest
 
     # --- in the writer's thread ---
 
@@ -168,6 +147,18 @@ class Checkpoints:
         make_key(following)
         self._following = read_signer(following, self._signing.second)
         return self._following.introduction(self.name, ROTATED, self._signer)
+
+    def refuses(self, drafts: Sequence[Draft]) -> str:
+        """Why these drafts may not be written: a key or a checkpoint that is not the one that is due here."""
+        for _, _, kind, fields in drafts:
+            if kind == CHECKPOINT:
+                return "only the Chron itself signs checkpoints"
+            if kind == KEY:
+                signer = self._signer if self._following is None else self._following
+                vkeys = [key.vkey for key in signer.verifier_keys(self.name)] if signer else []
+                if fields.get("vkey") not in vkeys[:1] or (self._introduced and self._following is None):
+                    return "the key was changed meanwhile; try again"
+        return ""
 
     def wait_s(self) -> float | None:
         """How long until a checkpoint is due if nothing is recorded meanwhile; None when none will be."""
@@ -225,3 +216,48 @@ def _finish_rotation(path: Path, name: str, vkey: str) -> None:
         promote(path)
     else:
         following.unlink()
+
+
+def _grow(tree: Frontier, log: SignedLog, size: int) -> None:
+    while tree.size < size:
+        leaves = log.leaves(tree.size, min(tree.size + _LEAVES_PER_READ, size))
+        if not leaves:
+            raise ChronError(f"the log does not verify at record {tree.size + 1}: it is missing")
+        tree.extend(leaves)
+
+
+def _seen_as(head: Head, log: SignedLog, records: int) -> StoredCheckpoint:
+    """The checkpoint in the log that somebody outside has kept; raises ChronError when it is not there."""
+    try:
+        seen = parse_note(head.note).checkpoint()
+    except ChronError as error:
+        raise ChronError(f"anchor {head.source} holds no checkpoint: {error}; look who wrote there") from error
+    if seen.name != log.name:
+        named = f'"{log.name}"' if log.name else "a new one"
+        remedy = "restore that log, or give this one an anchor of its own"
+        raise ChronError(f'anchor {head.source} has seen log "{seen.name}", and this is {named}; {remedy}')
+    if seen.size > records:
+        remedy = "restore the newest copy; what is missing was cut off, or an old copy was put in its place"
+        raise ChronError(f"it ends at record {records}, but anchor {head.source} has seen {seen.size}; {remedy}")
+    ours = log.checkpoint_of(seen.size)
+    if ours is None or ours.checkpoint != seen:
+        raise _another_history(head.source, seen.size)
+    verified(head.note, log.keys(ours.seq))
+    return ours
+
+
+def _require_continued(seen: StoredCheckpoint, newest: StoredCheckpoint | None, log: SignedLog, source: str) -> None:
+    """Raise ChronError unless the tree that is continued here grew out of the one that was seen.
+
+    That its record stands in the log is not enough: who rewrites a log can put it there.
+    """
+    tree = seen.frontier.copy()
+    end = newest.checkpoint if newest else seen.checkpoint
+    _grow(tree, log, end.size)
+    if tree.root() != end.root:
+        raise _another_history(source, seen.checkpoint.size)
+
+
+def _another_history(source: str, records: int) -> ChronError:
+    remedy = "one of them was rewritten; keep both as evidence and start a new Chron"
+    return ChronError(f"anchor {source} has seen another history of its first {records} records; {remedy}")

@@ -16,6 +16,7 @@ import asyncio
 import concurrent.futures
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
@@ -58,6 +59,7 @@ class Chron:
         """(kind, id, version, digest) of every text, oldest first."""
         self._flushing = False
         self._checkpoints = checkpoints
+        self._rotating = threading.Lock()
 
     @classmethod
     def open(
@@ -193,8 +195,9 @@ class Chron:
         """Have a new key take over, and sign a checkpoint with it; the checkpoint's note. Blocks."""
         if self._checkpoints is None:
             raise ChronError("this Chron was opened without a key, so there is none to change")
-        self._wait(Entry([self._writer.draft("key", self._checkpoints.rotation())]), limited=False)
-        return self.checkpoint()
+        with self._rotating:  # a key that follows must be signed by the one that is then in force
+            self._wait(Entry([self._writer.draft("key", self._checkpoints.rotation())]), limited=False)
+            return self.checkpoint()
 
     @property
     def newest_checkpoint(self) -> str:

@@ -212,6 +212,9 @@ class Writer:
             if low and not all(draft[2] in _FINISHING for draft in entry.drafts):
                 batch.refuse(entry, low)
                 continue
+            if self._checkpoints is not None and (refused := self._checkpoints.refuses(entry.drafts)):
+                batch.refuse(entry, refused)
+                continue
             at_ns = entry.drafts[0][1]
             if at_ns < self._last_ns - CLOCK_STEP_NS:
                 batch.add(Entry([self._own("clock_back", {"back_s": (self._last_ns - at_ns) // 1_000_000_000})]))

@@ -49,7 +49,8 @@ def _is_one(entry: "AnchorEntry") -> "AnchorEntry":
     return entry
 
 
-def _has_enough(section: "CheckpointsSection") -> "CheckpointsSection":
+def has_enough(section: "CheckpointsSection") -> "CheckpointsSection":
+    """Refuse to require more anchors than there are."""
     if (section.require or 0) > len(section.anchors):
         raise ValueError(f'"require" is {section.require}, and there are {len(section.anchors)} anchors')
     return section
@@ -79,9 +80,6 @@ class CheckpointsSection(_Section):
     every_s: Annotated[int, Field(ge=1, le=86_400)] = 60
     anchors: list[Annotated[AnchorEntry, AfterValidator(_is_one)]] = []
     require: Annotated[int, Field(ge=0)] | None = None
-
-
-type Checkpoints = Annotated[CheckpointsSection, AfterValidator(_has_enough)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from mappings import CanonicalError, canonical_host
-from proxy.checkpointconfig import Checkpoints, CheckpointsSection
+from proxy.checkpointconfig import CheckpointsSection, has_enough
 from proxy.config import SIGNATURE_ALGORITHMS, SignatureAlgorithm, parse_address
 
 _ISSUER = re.compile(r"[^#\s]{1,512}")
@@ -251,4 +251,4 @@ class File(_Section):
     bundles: Annotated[BundlesSection, AfterValidator(_needs_keys)] = BundlesSection()
     pdp: PdpSection | None = None
     forward_auth: ForwardAuthSection | None = None
-    checkpoints: Checkpoints = CheckpointsSection()
+    checkpoints: Annotated[CheckpointsSection, AfterValidator(has_enough)] = CheckpointsSection()

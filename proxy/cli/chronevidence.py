@@ -93,6 +93,7 @@ def _print_good(found: "chron.Verification", *, compared: bool) -> None:
 def checkpoint(path: Path, now: bool) -> None:
     """Print a signed checkpoint; keep it elsewhere, it is the measure of the log."""
     if now:
+        refuse_gated_caller("chron checkpoint --now")
         from proxy.cli.chronsigning import sign_now
 
         click.echo(sign_now(click.get_current_context().params["config_path"], path), nl=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import sqlite3
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +12,13 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from chron import Cadence, Chron, ChronError, Head, Known, Signing, find, parse_vkey, verify
+from chron.batch import Batch, Entry
 from chron.chain import leaf_hash
+from chron.ledger import Ledger
 from chron.merkle import Frontier
-from chron.notes import parse_note
-from chron.signing import make_key, next_key
+from chron.notes import Checkpoint, parse_note
+from chron.signed import checkpoint_fields
+from chron.signing import make_key, next_key, read_signer
 
 
 class Clock:
@@ -272,6 +276,57 @@ def test_another_history_is_not_continued(signed, path):
         signed(heads=[Head("file a", note)])
 
 
+def test_a_history_made_up_around_the_seen_checkpoint_is_not_continued(signed, path, key):
+    """Who has the key and puts the checkpoint that was seen into another history is found: its tree is another."""
+    signed().close()
+    old = copies(path)
+    chron = signed()
+    asyncio.run(add(chron, 1))
+    note = chron.checkpoint()
+    seen = list(find(path, kind="checkpoint"))[-1]
+    chron.close()
+    for name, data in old.items():
+        path.with_name(name).write_bytes(data)
+    ledger = Ledger.open(path, "claiim")
+    batch = Batch(ledger.seq, ledger.hash)
+    batch.add(Entry([(f"chr_{n}", 0, "decision", {"n": n + 100}) for n in range(2)]))
+    copied = {name: seen.fields[name] for name in ("size", "note", "frontier")}
+    batch.add(Entry([("chr_2", 0, "checkpoint", copied)]))
+    ledger.commit(batch.rows)
+    tree = Frontier()
+    tree.extend([leaf for (leaf,) in ledger.connection.execute("SELECT leaf FROM chron ORDER BY seq")])
+    name = parse_note(note).checkpoint().name
+    forged = read_signer(key).checkpoint(Checkpoint(name, tree.size, tree.root()), 0)
+    batch = Batch(ledger.seq, ledger.hash)
+    batch.add(Entry([("chr_3", 0, "checkpoint", dict(checkpoint_fields(forged, tree)))]))
+    ledger.commit(batch.rows)
+    ledger.abandon()
+    with pytest.raises(ChronError, match="anchor file a has seen another history of its first 6 records"):
+        signed(heads=[Head("file a", note)])
+
+
+async def test_nobody_else_writes_keys_and_checkpoints(signed, path):
+    """A record of these kinds that the Chron did not make is refused, and the log goes on."""
+    chron = signed()
+    with pytest.raises(ChronError, match="only the Chron itself signs checkpoints"):
+        await chron.append("checkpoint", {"size": 2, "note": "x"})
+    with pytest.raises(ChronError, match="the key was changed meanwhile; try again"):
+        await chron.append("key", {"event": "rotated", "vkey": "x"})
+    await add(chron, 1)
+    chron.close()
+    assert verify(path).ok
+
+
+async def test_keys_change_one_after_the_other(signed, path):
+    """Several who ask at once get several changes, each signed by the key before it."""
+    chron = signed()
+    await asyncio.gather(*(asyncio.to_thread(chron.rotate_key) for _ in range(4)))
+    chron.close()
+    found = verify(path)
+    assert (found.ok, found.loose) == (True, 0)
+    assert kinds(path).count("rotated") == 4
+
+
 def test_another_log_is_not_begun_where_one_was(signed, path):
     """The file is gone or replaced: an anchor of the old log keeps a new one from taking its place."""
     chron = signed()
@@ -320,10 +375,6 @@ def test_a_log_from_before_keys_gets_one(open_chron, signed, path):
 
 def test_the_log_goes_on_signed_after_a_disk_error(signed, path, monkeypatch):
     """After a failed commit the tree is taken from the file again, and the next checkpoint is right."""
-    import sqlite3
-
-    from chron.ledger import Ledger
-
     chron = signed()
     commit = Ledger.commit
     failures = [sqlite3.OperationalError("disk I/O error")]

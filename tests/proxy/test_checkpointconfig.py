@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from proxy.checkpointconfig import AnchorConfig
-from proxy.config import Config, ConfigError, compile_config
+from proxy.config import Config, ConfigError
+from proxy.configloading import compile_config
 
 FOLDER = Path("/site")
 
