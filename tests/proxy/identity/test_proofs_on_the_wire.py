@@ -493,7 +493,7 @@ def test_large_bodies_pass_in_both_directions(secured: LiveGate, origin: Origin,
     """Larger than any buffer on the way, byte for byte."""
     sent = tmp_path / "sent"
     sent.write_bytes(bytes(range(256)) * 12_000)
-    up = curl("-X", "POST", "-H", "Expect:", "--data-binary", f"@{sent}", url=f"{origin.url}/upload", who=TOKENS)
+    up = curl("-X", "POST", "-H", "Expect:", "-T", str(sent), url=f"{origin.url}/upload", who=TOKENS)
     assert json.loads(up.stdout.splitlines()[0])["sha256"] == hashlib.sha256(sent.read_bytes()).hexdigest()
     down = curl("-o", str(tmp_path / "got"), url=f"{origin.url}/download?mb=8", who=TOKENS)
     assert (down.returncode, (tmp_path / "got").stat().st_size) == (0, 8 * 2**20)
