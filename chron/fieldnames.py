@@ -10,7 +10,8 @@ OF_ALL = {
     "seq": "place in the log, from 1, without gaps",
     "id": "the record's id, chr_...",
     "ts": "when it was written down, UTC",
-    "kind": "decision, outcome, policy, agent, human, organisation, approval, exception, text, lifecycle, access",
+    "kind": "decision, outcome, policy, agent, human, organisation, approval, exception, text, lifecycle, access, "
+    "checkpoint, key",
     "session": "the run of the gate that wrote it",
     "event": "what happened, in records that are no decisions",
 }
@@ -157,6 +158,11 @@ OF_OTHERS = {
     "grouped": "the fields that were counted by",
     "record": "the one record that was asked for",
     "records": "how many were given out",
+    "size": "how many records a checkpoint covers",
+    "note": "the signed text of a checkpoint or of a change of keys",
+    "frontier": "what a Merkle tree is continued from, base64",
+    "vkey": "the public key that signs from here on",
+    "vkey_second": "the ML-DSA-44 key beside it",
 }
 
 FIELDS = {**OF_ALL, **OF_DECISIONS, **OF_OUTCOMES, **OF_OTHERS}
@@ -166,7 +172,7 @@ NUMBERS = frozenset(
         *("seq", "port", "status", "request_bytes", "response_bytes", "body_bytes", "bytes", "duration_us"),
         *("policy_version", "skill_version", "tokens_before", "tokens_after", "tokens_new", "minutes", "exchanges"),
         *("version", "previous", "decisions", "flips", "skills", "mappings", "packs", "faults", "pid"),
-        *("in_doubt", "resolved_to", "unresolved", "unacknowledged", "back_s", "records"),
+        *("in_doubt", "resolved_to", "unresolved", "unacknowledged", "back_s", "records", "size"),
     }
 )
 """Those that `<` and `>` compare as numbers; all others they compare as texts."""
