@@ -19,8 +19,8 @@ from chron.body import is_canonical
 from chron.chain import chain_hash, genesis, leaf_hash
 from chron.errors import ChronError
 from chron.filtering import All
-from chron.manifest import BODIES, Manifest, Place, manifest_of, stored_line
-from chron.querying import Row, hash_at, stored
+from chron.manifest import BODIES, Manifest, Place, manifest_of
+from chron.querying import hash_at, stored
 
 _SEQ = re.compile(rb'"seq":([0-9]{1,15})[,}]')
 _ERASED = re.compile(rb'\{"erased":true,"leaf":"([0-9a-f]{64})","seq":([0-9]{1,15})\}')
@@ -46,9 +46,8 @@ def check_export(file: Path, log: Path | None = None) -> Checked:
     lines = 0
     try:
         digest, size = _digest_of(file)
-        fault = (
-            "" if (digest, size) == (manifest.sha256, manifest.bytes) else "the file is not the one that was written"
-        )
+        same = (digest, size) == (manifest.sha256, manifest.bytes)
+        fault = "" if same else "the file is not the one that was written"
         if not fault and manifest.format == BODIES:
             lines, fault = _check_bodies(file, manifest)
     except OSError as error:
@@ -110,24 +109,17 @@ def _place(line: bytes) -> int | None:
 
 
 def _compare(file: Path, manifest: Manifest, log: Path) -> str:
-    """What the log says of it."""
+    """What the log says of it; by leaves, so that a record which was erased since is still the same one."""
     if manifest.format == BODIES:
-        for number, (line, row) in enumerate(_beside(file, log, manifest.last.seq), start=1):
-            if row is None or (line != stored_line(row) and not _ERASED.fullmatch(line)):
-                return f"line {number}: the log has another record there"
-            if (gone := _ERASED.fullmatch(line)) and bytes.fromhex(gone[1].decode()) != row[3]:
+        rows = stored(log, All(()), upto=manifest.last.seq)
+        for number, line in enumerate(_lines(file), start=1):
+            gone = _ERASED.fullmatch(line)
+            place = int(gone[2]) if gone else _told_place(line)
+            leaf = bytes.fromhex(gone[1].decode()) if gone else leaf_hash(line)
+            if leaf != next((row[3] for row in rows if row[0] == place), None):
                 return f"line {number}: the log has another record there"
     for name in ("first", "last", "head"):
-        place: Place = getattr(manifest, name)
-        if place.seq and hash_at(log, place.seq).hex() != place.hash:
-            return f"the log has another record {place.seq} than the {name} one of the export"
+        place_of: Place = getattr(manifest, name)
+        if place_of.seq and hash_at(log, place_of.seq).hex() != place_of.hash:
+            return f"the log has another record {place_of.seq} than the {name} one of the export"
     return ""
-
-
-def _beside(file: Path, log: Path, upto: int) -> Iterator[tuple[bytes, Row | None]]:
-    """Each line with the record of the log that has its place; both go forward only."""
-    remaining = stored(log, All(()), upto=upto)
-    for line in _lines(file):
-        gone = _ERASED.fullmatch(line)
-        place = int(gone[2]) if gone else _place(line)
-        yield line, next((row for row in remaining if row[0] == place), None)

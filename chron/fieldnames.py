@@ -10,8 +10,8 @@ OF_ALL = {
     "seq": "place in the log, from 1, without gaps",
     "id": "the record's id, chr_...",
     "ts": "when it was written down, UTC",
-    "kind": "decision, outcome, policy, agent, human, organisation, approval, exception, text, lifecycle, access, "
-    "checkpoint, key",
+    "kind": "decision, outcome, segment, policy, agent, human, organisation, approval, exception, access, text, "
+    "lifecycle, checkpoint, key",
     "session": "the run of the gate that wrote it",
     "event": "what happened, in records that are no decisions",
 }
@@ -123,8 +123,9 @@ OF_OTHERS = {
     "exchanges": "how many open exchanges were cut",
     "activation": "the act that put a version in force, act_...",
     "digest": "the digest of a text",
-    "version": "the version of a text",
-    "previous": "the version in force before",
+    "text_digest": "the digest of the text that was put in or out of force",
+    "previous_version": "the version in force before; 0 for none",
+    "manifest": "the digest of the list of texts that were loaded",
     "simulation": "the report that an activation names",
     "report": "the digest of a simulation's report",
     "decisions": "how many decisions were simulated",
@@ -171,8 +172,19 @@ NUMBERS = frozenset(
     {
         *("seq", "port", "status", "request_bytes", "response_bytes", "body_bytes", "bytes", "duration_us"),
         *("policy_version", "skill_version", "tokens_before", "tokens_after", "tokens_new", "minutes", "exchanges"),
-        *("version", "previous", "decisions", "flips", "skills", "mappings", "packs", "faults", "pid"),
-        *("in_doubt", "resolved_to", "unresolved", "unacknowledged", "back_s", "records", "size"),
+        *(
+            "version",
+            "previous",
+            "previous_version",
+            "needs",
+            "decisions",
+            "flips",
+            "skills",
+            "mappings",
+            "packs",
+            "faults",
+        ),
+        *("pid", "in_doubt", "resolved_to", "unresolved", "unacknowledged", "back_s", "records", "size"),
     }
 )
 """Those that `<` and `>` compare as numbers; all others they compare as texts."""

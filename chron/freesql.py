@@ -46,7 +46,7 @@ def ask_sql(path: Path | str, statement: str, *, limit: int, most_s: float) -> A
         try:
             cursor = connection.execute(statement)
             rows = cursor.fetchmany(limit + 1)
-        except (sqlite3.DatabaseError, sqlite3.ProgrammingError, UnicodeEncodeError, OverflowError) as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:
             if getattr(error, "sqlite_errorname", "") in ("SQLITE_INTERRUPT", "SQLITE_CORRUPT", "SQLITE_NOTADB"):
                 raise
             allowed = "the statement may only read chron, artefact and decisions"

@@ -76,10 +76,12 @@ class Manifest:
         return manifest
 
     def _check(self) -> None:
-        for each in fields(self):
-            if not isinstance(getattr(self, each.name), each.type):  # type: ignore[arg-type]
-                raise TypeError(f'"{each.name}" is of another type')
-        hashes = [place.hash for place in (self.first, self.last, self.head) if place.seq]
+        places = (self.first, self.last, self.head)
+        for told in (self, *places):
+            for each in fields(told):
+                if not isinstance(getattr(told, each.name), each.type):  # type: ignore[arg-type]
+                    raise TypeError(f'"{each.name}" is of another type')
+        hashes = [place.hash for place in places if place.seq]
         if not all(_HASH.fullmatch(each) for each in (*hashes, self.before, self.sha256)):
             raise ValueError("a hash is none")
 

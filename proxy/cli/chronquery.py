@@ -27,6 +27,8 @@ from proxy.exports.csvs import csv_row
 _DEFAULT_LIMIT = 1000
 _ALL = 2**31
 _FORMATS = ("table", "lines", "jsonl", "json", "csv")
+_MOST_NAME_BYTES = 255
+"""Of a file on Linux and macOS; what is longer is a filter, and looking for such a file is an error in Python 3.12."""
 _OPERATORS = frozenset('=~<>!()" ')
 
 
@@ -44,7 +46,9 @@ def path_and_filter(ctx: click.Context, _: click.Parameter, words: tuple[str, ..
     """Tell the path of a Chron, if one is named first, from the filter behind it, which is returned."""
     if words:
         first, plain = words[0], not _OPERATORS.intersection(words[0])
-        if plain and (Path(first).is_file() or first.endswith(".db") or "/" in first):
+        named = first.endswith(".db")
+        there = len(first) <= _MOST_NAME_BYTES and Path(first).is_file()
+        if (plain and (named or there or "/" in first)) or (named and there):
             ctx.params["path"] = Path(first)
             words = words[1:]
     return " ".join(words)

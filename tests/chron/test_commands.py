@@ -325,3 +325,13 @@ def test_all_of_a_query(log, path, run):
     ]
     _, out, err = run("query", path, "--limit", 0, "--cursor", 6, "--csv")
     assert ([row["seq"] for row in csv.DictReader(io.StringIO(out))], err) == (["3", "4"], "")
+
+
+def test_what_is_a_path_and_what_a_filter(log, path, run, tmp_path):
+    """A path may have operators in it if there is such a file; a long word is a filter, not an error."""
+    odd = tmp_path / "a=b (old).db"
+    odd.write_bytes(path.read_bytes())
+    assert len(run("query", odd, "outcome=DENY")[1].splitlines()) == 3
+    code, out, _ = run("query", "--chron", path, "x" * 3000)
+    assert (code, out) == (0, "")
+    assert run("query", tmp_path / "none.db", "outcome=DENY")[2].startswith("there is no Chron at ")

@@ -180,7 +180,9 @@ def test_nothing_is_written_over(log: Path, export: Run, tmp_path: Path) -> None
     assert (code, err) == (2, f'cannot write "{tmp_path}/no-folder/x": No such file or directory; give another file\n')
 
 
-@pytest.mark.parametrize("told", ["", "[]", '{"version": 2}', '{"version": 1}', "\x00", '{"version": 1, "first": 7}'])
+@pytest.mark.parametrize(
+    "told", ["", "[]", '{"version": 2}', '{"version": 1}', "\x00", '{"version": 1, "first": 7}', "[" * 9999]
+)
 def test_what_is_no_manifest_is_said(told: str, log: Path, export: Run, tmp_path: Path) -> None:
     """A manifest that is none, or none at all, is exit 2 and one line."""
     file = tmp_path / "all.jsonl"
@@ -191,3 +193,22 @@ def test_what_is_no_manifest_is_said(told: str, log: Path, export: Run, tmp_path
     manifest_of(file).unlink()
     code, _, err = export("--verify", file)
     assert (code, err.startswith("there is no manifest ")) == (2, True)
+
+
+def test_an_erased_record_keeps_its_place(log: Path, export: Run, tmp_path: Path) -> None:
+    """Of it only place and leaf go out, and the chain goes on over it; an older export is still of the same log."""
+    before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
+    export(log, "-o", before)
+    with closing(sqlite3.connect(log, isolation_level=None)) as connection:
+        connection.execute("DROP TRIGGER chron_no_update")
+        connection.execute("UPDATE chron SET body = NULL WHERE seq = 5")
+        leaf = connection.execute("SELECT leaf FROM chron WHERE seq = 5").fetchone()[0].hex()
+    export(log, "-o", after)
+    assert after.read_text().splitlines()[4] == f'{{"erased":true,"leaf":"{leaf}","seq":5}}'
+    for file, erased in ((before, 0), (after, 1)):
+        code, out, _ = export("--verify", file, "--chron", log, "--json")
+        told = json.loads(out)
+        assert (code, told["records"], told["chained"], told["erased"], told["fault"]) == (0, 12, True, erased, "")
+    rewrite(after, lambda data: data.replace(leaf.encode(), b"0" * 64))
+    assert export("--verify", after)[0] == 1
+    assert export(log, "--format", "csv", "-o", tmp_path / "after.csv")[0] == 0

@@ -11,12 +11,17 @@ from typing import Any, Self
 
 import yaml
 
+import chron
+from chron.fieldnames import FIELDS
 from policies import credential
 from proxy.configloading import load_config
 from proxy.replaying import Replay
 from proxy.serve import Service
 from proxy.wiring import UNSET, environment, write_files
 from support.targets.base import Target
+
+NOT_ASKED_FOR = frozenset({"v", "since", "until"})
+"""Fields that a filter reaches with a dot only: in a filter the last two say when a record was written."""
 
 TOKEN = "clm_test-token-of-deploy-bot-0123456789abcdef"
 OTHER_TOKEN = "clm_test-token-of-other-bot-0123456789abcdef0"
@@ -204,3 +209,10 @@ def running(gate: LiveGate) -> Iterator[LiveGate]:
     outcomes = [record["ref"] for record in gate.records("outcome")]
     assert sorted(decisions) == sorted(outcomes)
     assert [each for each in Replay(gate.config.chron).decisions() if each.differing] == []
+    assert unlisted(gate.config.chron) == set()
+
+
+def unlisted(chron_path: Path) -> set[str]:
+    """The names of fields that records have and the list of fields does not."""
+    names = {name for record in chron.find(chron_path) for name in record.fields}
+    return names - set(FIELDS) - NOT_ASKED_FOR
