@@ -99,7 +99,9 @@ class _Commands(LazyGroup):
         return self.commands.get(cmd_name) or super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        click.Group.format_commands(self, ctx, formatter)
+        own = [(name, command.get_short_help_str(formatter.width)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([*own, *((name, text) for name, (_, text) in self.table.items())])
 
 
 @click.group(cls=_Commands)
