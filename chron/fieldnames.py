@@ -173,8 +173,6 @@ NUMBERS = frozenset(
         *("seq", "port", "status", "request_bytes", "response_bytes", "body_bytes", "bytes", "duration_us"),
         *("policy_version", "skill_version", "tokens_before", "tokens_after", "tokens_new", "minutes", "exchanges"),
         *(
-            "version",
-            "previous",
             "previous_version",
             "needs",
             "decisions",
