@@ -85,11 +85,23 @@ def test_a_revoked_agent_does_not_come_back(gate: LiveGate, claiim: Run, client:
 def test_a_change_that_the_gate_refuses_is_said(gate: LiveGate, claiim: Run, client: httpx.Client) -> None:
     """Another file is broken: the registry is written, the gate keeps its rules, and the exit code says so."""
     gate.write("mappings/site.yaml", "version: 1\nrulez: []\n")
-    done = claiim("suspend", "deploy-bot")
+    done = claiim("add", "new-bot", "--anchor", "alice@acme.test")
     assert done.exit_code == 78
     assert "the change is written, but the gate keeps its older rules:\n" in done.stderr
     assert 'site.yaml:2:1: unknown key "rulez"; did you mean "rules"' in done.stderr
     assert client.get(ECHO).status_code == 200
+
+
+def test_what_a_change_takes_away_counts_all_the_same(gate: LiveGate, claiim: Run, client: httpx.Client) -> None:
+    """Another file is broken: the agent is stopped at once, and the command says what cannot be loaded."""
+    gate.write("mappings/site.yaml", "version: 1\nrulez: []\n")
+    done = claiim("suspend", "deploy-bot")
+    assert done.exit_code == 0
+    assert "the gate has taken away what the change takes away, and cannot load the rest:\n" in done.stderr
+    assert 'site.yaml:2:1: unknown key "rulez"; did you mean "rules"' in done.stderr
+    refused = client.get(ECHO)
+    assert (refused.status_code, refused.json()["reason"]) == (403, "agent:deploy-bot -- suspended")
+    assert gate.records()[-1]["code"] == "agent.suspended"
 
 
 @pytest.mark.parametrize(

@@ -82,17 +82,22 @@ def test_a_hand_edit_is_told_when_it_is_loaded(site: LiveGate) -> None:
 
 
 def test_what_is_not_loaded_is_not_told(site: LiveGate) -> None:
-    """A registry that is refused changes nothing, so nothing happened; the next that loads tells all."""
+    """Of a registry that is refused only what it takes away has happened; the next that loads tells the rest, once."""
     with site:
-        broken = edited(lambda registry: registry["agents"][0].update(state="suspended", skill="none"))
+        broken = edited(lambda registry: registry["agents"][0].update(state="suspended", skill="none", mode="observe"))
         site.write("agents.yaml", broken)
         with pytest.raises(DocumentError):
             site.call(site.service.reload())
-        assert events(site.config.chron) == FIRST
-        site.write("agents.yaml", edited(lambda registry: registry["agents"][0].update(state="suspended")))
+        assert events(site.config.chron) == [*FIRST, ("agent", "suspended", "deploy-bot")]
+        loadable = edited(lambda registry: registry["agents"][0].update(state="suspended", mode="observe"))
+        site.write("agents.yaml", loadable)
         site.call(site.service.reload())
         site.call(site.service.reload())
-    assert events(site.config.chron) == [*FIRST, ("agent", "suspended", "deploy-bot")]
+    assert events(site.config.chron) == [
+        *FIRST,
+        ("agent", "suspended", "deploy-bot"),
+        ("agent", "mode-changed", "deploy-bot"),
+    ]
 
 
 def test_what_changed_between_two_runs_is_told_at_the_start(site: LiveGate) -> None:
