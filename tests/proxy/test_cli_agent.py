@@ -94,6 +94,7 @@ def test_a_change_that_the_gate_refuses_is_said(gate: LiveGate, claiim: Run, cli
 
 def test_what_a_change_takes_away_counts_all_the_same(gate: LiveGate, claiim: Run, client: httpx.Client) -> None:
     """Another file is broken: the agent is stopped at once, and the command says what cannot be loaded."""
+    assert client.get(ECHO).status_code == 200
     gate.write("mappings/site.yaml", "version: 1\nrulez: []\n")
     done = claiim("suspend", "deploy-bot")
     assert done.exit_code == 0
