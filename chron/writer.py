@@ -121,17 +121,19 @@ class Writer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        running = True
+        running, in_hand = True, list[Entry]()
         try:
             while running:
-                entries, running = self._gather()
-                self._write(entries)
+                in_hand, running = self._gather()
+                self._write(in_hand)
+            in_hand = []
             # If this condition is removed, a start that failed says "all resolved" about doubts it did not write.
             self._write([Entry([self._own("close", self._bound())])] if self._opened else [])
         finally:
             with self._gate:
                 self._stopped = self._stopped or "the Chron's writer thread died; restart the gate"
-            tell((entry, ChronError(self._stopped)) for entry in self._drain())
+            # Who was told already stays told; a producer that was not would wait for ever, and its gate never stop.
+            tell((entry, ChronError(self._stopped)) for entry in in_hand + self._drain())
             if self._ledger is not None:
                 self._ledger.abandon()
 
