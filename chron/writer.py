@@ -125,14 +125,15 @@ class Writer:
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        running = True
+        running, in_hand = True, list[Entry]()
         try:
             while running:
-                entries, running = self._gather()
-                self._write([entry for entry in entries if not entry.checkpoint])
+                in_hand, running = self._gather()
+                self._write([entry for entry in in_hand if not entry.checkpoint])
                 # Each in a batch of its own, behind what was handed in before it.
-                for asked in filter(lambda entry: entry.checkpoint, entries):
+                for asked in filter(lambda entry: entry.checkpoint, in_hand):
                     self._write([asked])
+            in_hand = []
             # If this condition is removed, a start that failed says "all resolved" about doubts it did not write.
             self._write([Entry([self._own("close", self._bound())])] if self._opened else [])
             if self._opened and self._checkpoints is not None and self._checkpoints.pending():
@@ -140,7 +141,8 @@ class Writer:
         finally:
             with self._gate:
                 self._stopped = self._stopped or "the Chron's writer thread died; restart the gate"
-            tell((entry, ChronError(self._stopped)) for entry in self._drain())
+            # Who was told already stays told; a producer that was not would wait for ever, and its gate never stop.
+            tell((entry, ChronError(self._stopped)) for entry in in_hand + self._drain())
             if self._ledger is not None:
                 self._ledger.abandon()
 

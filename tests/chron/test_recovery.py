@@ -12,6 +12,7 @@ from contextlib import closing
 import pytest
 
 from chron import Chron, ChronError
+from chron.batch import tell
 from chron.ledger import Ledger
 from chron.recovery import Unresolved, left_behind
 
@@ -237,3 +238,25 @@ async def test_a_dead_writer_thread_is_said(open_chron, monkeypatch):
     with pytest.raises(ChronError, match="the Chron's writer thread died; restart the gate"):
         chron.append("decision", {})
     chron.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_writer_that_dies_with_a_batch_in_hand_says_so(open_chron, monkeypatch, rows):
+    """A producer whose record is on disk but who could not be told is refused, and does not wait for ever."""
+    chron = open_chron()
+    told = []
+
+    def die_once(results):
+        if not told:
+            told.append(list(results))
+            raise MemoryError
+        tell(results)
+
+    monkeypatch.setattr("chron.writer.tell", die_once)
+    with pytest.raises(ChronError, match="the Chron's writer thread died; restart the gate"):
+        await chron.append("decision", {"channel": "wire", "target": "one"})
+    monkeypatch.undo()
+    chron.close()
+    open_chron()
+    doubts = rows("SELECT d.target FROM chron o JOIN chron d ON d.id = o.ref WHERE o.result = 'in_doubt'")
+    assert doubts == [("one",)]

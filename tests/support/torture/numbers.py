@@ -12,8 +12,8 @@ SEED = int(os.environ.get("CLAIIM_SEED") or (time.time_ns() // 1_000_000_000 if 
 """Printed at the end of each run. `make test` always has the same, lest it fail at somebody else's change."""
 
 
-def how_many(short: int, long: int) -> int:
-    """The number for this run."""
+def how_many[T](short: T, long: T) -> T:
+    """The number for this run, or what it is a number of."""
     return long if TORTURE else short
 
 

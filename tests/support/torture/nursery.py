@@ -44,6 +44,12 @@ class Nursery:
         self.start(**job)
         return self.wait()
 
+    @property
+    def ended(self) -> int:
+        """A descriptor that can be read once the child has ended."""
+        assert self._process.stdout is not None
+        return self._process.stdout.fileno()
+
     def _answer(self) -> int:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
