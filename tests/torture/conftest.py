@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.torture.numbers import LINES, SEED, TORTURE
+from support.torture.nursery import Nursery, nursery
 
 _MEMORY = Path("/dev/shm")
 
@@ -21,6 +22,13 @@ def memory(tmp_path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="claiim-", dir=_MEMORY))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def gates() -> Iterator[Nursery]:
+    """Where gates are born; importing one takes seconds, forking it takes none."""
+    with nursery("real_gate") as children:
+        yield children
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

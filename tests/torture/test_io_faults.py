@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from support.targets import Origin
 from support.torture.checking import check
 from support.torture.numbers import SEED, how_many, tell
-from support.torture.nursery import nursery
+from support.torture.nursery import Nursery, nursery
+from support.torture.siege import Siege
 from support.torture.small_gate import WORKLOADS
 from support.torture.tracing import CALLS, READS, STRIKES_AT, Strike, missing, read_calls, recorder
 
@@ -85,6 +87,25 @@ def test_a_fault_at_any_call_loses_nothing_and_forwards_nothing_unrecorded(memor
         f"{counts['refused']} refused, {counts['unopened']} starts refused, {counts['in_doubt']} in doubt; "
         "lost 0, unrecorded 0"
     )
+
+
+def test_a_gate_whose_disk_fails_forwards_nothing_unrecorded(
+    memory: Path, gates: Nursery, origin: Origin, target_ca_pem: Path
+):
+    """Through the whole gate: once its disk fails it answers 503 and forwards nothing, and the next start goes on."""
+    answers = refused = 0
+    for strike in (Strike("EIO", for_ever=True), Strike("ENOSPC", for_ever=True))[: how_many(1, 2)]:
+        with nursery("real_gate", strike.command()) as children:
+            siege = Siege(memory / f"gate-{strike.error}", children, origin, target_ca_pem)
+            for call in ("pwrite64", "fdatasync"):
+                for hit in range(1, how_many(2, 12)):
+                    ended = siege.round(f"{call} {strike} from commit {hit}", [("before-commit", call, hit)])
+                    refused += sum(status == 503 for _, status, _ in ended.answers)
+                    assert ended.answers[-1][1] == 503, ended
+        siege.end(gates)
+        assert siege.faults == []
+        answers += siege.counts["answers"]
+    tell(f"I/O faults through the gate: {answers} answers, {refused} of them 503; unrecorded 0")
 
 
 def _points(memory: Path, crashed: Path) -> Iterator[Point]:

@@ -14,7 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from support.torture.small_gate import count
+from support.torture.tracing import STRIKES_AT
+
 ACTIONS = ("raise", "stall", "kill")
+"""Or a system call, which from then on the tracer makes fail in that thread (`Strike.for_ever`)."""
 STALL_S = 0.2
 
 
@@ -101,3 +105,5 @@ def _act(action: str) -> None:
             time.sleep(STALL_S)
         case "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        case call:
+            count(call, STRIKES_AT)

@@ -11,6 +11,7 @@ import signal
 from contextlib import suppress
 from pathlib import Path
 
+from chron import ChronError
 from proxy.configloading import load_config
 from proxy.serve import Service
 from support.torture.failpoints import plant
@@ -32,7 +33,8 @@ def run(folder: str, starting: Places, serving: Places, *, reload: bool = False)
     logging.disable()
     for place in starting:
         plant(*place)
-    asyncio.run(_serve(Path(folder), serving, reload))
+    with suppress(ChronError):  # the command tells it in one line and ends
+        asyncio.run(_serve(Path(folder), serving, reload))
 
 
 async def _serve(folder: Path, places: Places, reload: bool) -> None:

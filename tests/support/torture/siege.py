@@ -83,8 +83,9 @@ class Siege:
         self.counts["killed"] += this.code == -signal.SIGKILL
         return this
 
-    def end(self) -> None:
-        """One more life, without any fault, and a look at the whole log."""
+    def end(self, children: Nursery | None = None) -> None:
+        """One more life, without any fault, and a look at the whole log; `children` where the others are struck."""
+        self._children = children or self._children
         last = self.round("the end")
         assert last.code == 0, last
         assert {status for _, status, _ in last.answers} == {200, 403}, last

@@ -114,12 +114,12 @@ def run(
     run_writer = Writer._run
 
     def run_late(writer: Writer) -> None:
-        _count(call, writing)
+        count(call, writing)
         run_writer(writer)
 
     Writer._run = run_late  # type: ignore[method-assign]
     gate = SmallGate(Path(folder))
-    _count(call, opening)
+    count(call, opening)
     asyncio.run(gate.serve(WORKLOADS[workload]))
 
 
@@ -135,7 +135,8 @@ _CALLS: dict[str, Callable[[], Any]] = {
 """Calls that do nothing; the kernel sees them all the same, and so does the tracer."""
 
 
-def _count(call: str, times: int) -> None:
+def count(call: str, times: int) -> None:
+    """Make a call that does nothing so often, in this thread."""
     for _ in range(times):
         with suppress(OSError):
             _CALLS[call]()
