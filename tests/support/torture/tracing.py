@@ -4,11 +4,12 @@ Its counters are per thread (strace(1), "when="), so a child that makes empty ca
 of its threads, and at which call, the fault strikes.
 """
 
-import os
 import re
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -25,12 +26,13 @@ READS = ("pread64",)
 CALLS = (*WRITES, *SYNCS, *READS)
 
 
+@cache
 def missing() -> str:
     """Why nothing can be traced here; "" when it can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
-    done = os.spawnlp(os.P_WAIT, "strace", "strace", "-qq", "-o", "/dev/null", "true")
-    return "" if done == 0 else "strace may not trace here"
+    done = subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], capture_output=True)
+    return "" if done.returncode == 0 else "strace may not trace here"
 
 
 @dataclass(frozen=True, slots=True)
