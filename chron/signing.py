@@ -143,12 +143,17 @@ def make_key(path: Path, *, second: bool = False) -> None:
     data = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+    making = path.with_name(path.name + ".making")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+        making.unlink(missing_ok=True)
+        with os.fdopen(os.open(making, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        # Only a whole key gets the name: half of one, left by a crash, would stop every start from then on.
+        path.hardlink_to(making)
+        making.unlink()
         _sync_folder(path)
     except OSError as error:
         raise ChronError(

@@ -2,6 +2,8 @@
 
 import asyncio
 import base64
+import errno
+import os
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -134,6 +136,22 @@ def test_a_key_is_made_once_and_for_its_owner_alone(signed, key, path):
     signed().close()
     assert key.read_bytes() == before
     assert kinds(path).count("created") == 1
+
+
+def test_a_key_half_written_stops_no_later_start(signed, key, path, monkeypatch):
+    """A disk that fails while the key is being made leaves none under its name, and the next start makes it."""
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as failing:
+        failing.setattr("chron.signing.os.fsync", full)
+        with pytest.raises(ChronError, match=r'cannot write key ".*": No space left on device'):
+            make_key(key)
+    assert not key.exists()
+    signed().close()
+    assert verify(path).ok
+    assert [each.name for each in key.parent.iterdir()] == [key.name]
 
 
 def test_a_key_of_the_operators_own_is_used(signed, key, rows):

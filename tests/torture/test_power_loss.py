@@ -69,6 +69,7 @@ def _recorded(folder: Path, workload: str, normal: bool) -> list[Call]:
 def _wrong(disk: Disk, damage: str, chance: random.Random, folder: Path) -> list[str]:
     folder.mkdir()
     for name, content in disk.damaged(damage, chance).items():
+        (folder / name).touch(0o600)
         (folder / name).write_bytes(content)
     found = check_told(folder / PATH, [line.split() for line in disk.lines])
     shutil.rmtree(folder)

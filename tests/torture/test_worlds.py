@@ -10,6 +10,8 @@ from chron.recovery import Left
 from support.torture.numbers import SEED, how_many, tell
 from support.torture.world import World
 
+ALL_HAPPENS = ("crashes", "fails", "lies", "arrived", "in_doubt", "blocked", "held", "checkpoints")
+
 
 def played(folder: Path, seed: int) -> World:
     """The world of a seed, when all is over."""
@@ -30,10 +32,21 @@ def test_no_world_forwards_what_is_not_on_record(memory: Path):
         counts += world.counts
         faults += [f"seed {seed}: {fault}" for fault in world.faults]
     assert faults == []
-    for happened in ("crashes", "fails", "lies", "arrived", "in_doubt", "blocked", "held", "answered 503"):
+    for happened in (
+        "crashes",
+        "fails",
+        "lies",
+        "arrived",
+        "in_doubt",
+        "blocked",
+        "held",
+        "answered 503",
+        "checkpoints",
+    ):
         assert counts[happened], f"no world had {happened}: {counts}"
     tell(
         f"simulation: seeds {seeds.start} to {seeds.stop - 1}, {counts['records']} records, "
+        f"{counts['checkpoints']} checkpoints, "
         f"{counts['arrived']} forwarded, {counts['crashes']} crashes, "
         f"{counts['fails'] + counts['lies']} commits failed, {counts['in_doubt']} in doubt; lost 0, unrecorded 0"
     )

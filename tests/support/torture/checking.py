@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chron import Chron, ChronError, verify
-from support.torture.small_gate import PATH, TOLD
+from chron import ChronError, verify
+from support.torture.small_gate import PATH, TOLD, opened
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ def check_told(path: Path, told: list[list[str]]) -> Found:
     """
     found = Found(counts=Counter(words[0] for words in told))
     try:
-        Chron.open(path, low_water_bytes=0).close()
+        opened(path).close()
     except ChronError as error:
         found.faults.append(f"the next start fails: {error}")
         return found

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from support.torture.tracing import Call
 
-CALLS = ("openat", "pwrite64", "ftruncate", "unlink", "fdatasync", "fsync", "write")
+CALLS = ("openat", "pwrite64", "ftruncate", "unlink", "link", "linkat", "fdatasync", "fsync", "write")
 SECTOR_BYTES = 512
 """What a disk writes whole (SQLite assumes no more: https://www.sqlite.org/atomiccommit.html, 2.0)."""
 DAMAGES = ("none", "all", "torn", "some", "others")
@@ -48,16 +48,20 @@ class File:
     """What of a file is safe, and what is not."""
 
     safe: bytearray = field(default_factory=bytearray)
-    named: bool = False
-    """Its name is on the disk."""
     unsynced: list[Write] = field(default_factory=list)
+    written: int = 0
+    """How far calls that name no place have written it."""
 
     def sync(self) -> None:
         """Make all of it safe."""
         for write in self.unsynced:
             write.apply(self.safe)
         self.unsynced.clear()
-        self.named = True
+
+    def append(self, data: bytes) -> None:
+        """Write behind what was written before."""
+        self.unsynced.append(Write(self.written, data))
+        self.written += len(data)
 
     def damaged(self, damage: str, chance: random.Random) -> bytes:
         """What the disk may hold of it."""
@@ -86,18 +90,16 @@ class Disk:
     told: str
     """The name of the file in which the target says what it got; it stands outside of the power cut."""
     files: dict[str, File] = field(default_factory=dict)
-    removed: dict[str, File] = field(default_factory=dict)
-    """Removed, but the disk may still have the name."""
+    safe_names: dict[str, File] = field(default_factory=dict)
+    """As the disk has the folder for certain."""
     lines: list[str] = field(default_factory=list)
 
     def play(self, call: Call) -> bool:
         """Do what a call did; whether a cut right after it is another than one before it."""
         path, *rest = call.arguments
         if call.name == "openat":
-            path = Path(_text(rest[0]))
-        elif isinstance(path, bytes):
-            path = Path(_text(path))
-        place = Path(str(path))
+            path = _text(rest[0])
+        place = Path(_text(path))
         if place == self.folder:
             return self._sync_names(call.name)
         if place.parent != self.folder or place.name.endswith(("-shm", ".lock")):
@@ -110,44 +112,41 @@ class Disk:
 
     def _play(self, call: str, name: str, rest: list[str | bytes | int]) -> bool:
         match call, rest:
-            case "openat", [_, flags, *_] if "O_CREAT" in str(flags):
-                if name in self.files:
-                    return False
+            case "openat", [_, flags, *_] if "O_CREAT" in str(flags) and name not in self.files:
                 self.files[name] = File()
             case "pwrite64", [bytes(data), int(length), int(at)]:
                 assert len(data) == length, "the recording cut the bytes"
                 self.files[name].unsynced.append(Write(at, data))
+            case "write", [bytes(data), *_]:
+                self.files[name].append(data)
             case "ftruncate", [int(length)]:
                 self.files[name].unsynced.append(Write(length, None))
             case "unlink", _:
-                self.removed[name] = self.files.pop(name)
+                del self.files[name]
+            case (("link" | "linkat"), [*_, bytes(other)] | [*_, bytes(other), int()]):
+                self.files[Path(_text(other)).name] = self.files[name]
             case (("fdatasync" | "fsync"), _):
-                self.files[name].sync()
+                self._sync(self.files[name])
             case _:
                 return False
         return True
 
+    def _sync(self, file: File) -> None:
+        file.sync()
+        self.safe_names |= {name: each for name, each in self.files.items() if each is file}
+
     def _sync_names(self, call: str) -> bool:
         if call not in ("fsync", "fdatasync"):
             return False
-        self.removed.clear()
-        for file in self.files.values():
-            file.named = True
+        self.safe_names = dict(self.files)
         return True
 
     def damaged(self, damage: str, chance: random.Random) -> dict[str, bytes]:
         """The files that may be found after a cut here."""
         found = {}
-        for name, file in self.files.items():
-            if file.named or (damage != "none" and (damage == "all" or chance.random() < 0.5)):
-                found[name] = file.damaged(damage, chance)
-        for name, file in self.removed.items():
-            if (
-                name not in self.files
-                and file.named
-                and damage != "all"
-                and (damage == "none" or chance.random() < 0.5)
-            ):
+        for name in sorted({*self.files, *self.safe_names}):
+            now = damage == "all" or (damage != "none" and chance.random() < 0.5)
+            if file := (self.files if now else self.safe_names).get(name):
                 found[name] = file.damaged(damage, chance)
         return found
 

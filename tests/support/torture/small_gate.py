@@ -18,11 +18,19 @@ from typing import Any
 
 import chron.ledger
 from chron import Chron, ChronError
+from chron.checkpoints import Cadence, Signing
 from chron.writer import Writer
 
 PATH = "chron.db"
+KEY = "key.pem"
 TOLD = "told"
 PRODUCERS = 6
+
+
+def opened(path: Path) -> Chron:
+    """The log of a small gate, which signs itself after every few records."""
+    signing = Signing(path.with_name(KEY), cadence=Cadence(every_records=5))
+    return Chron.open(path, low_water_bytes=0, signing=signing)
 
 
 class SmallGate:
@@ -39,7 +47,7 @@ class SmallGate:
     async def serve(self, work: "Callable[[SmallGate], Awaitable[None]]") -> None:
         """Open the Chron, do the work, close it."""
         try:
-            self.chron = Chron.open(self._path, low_water_bytes=0)
+            self.chron = opened(self._path)
         except ChronError:
             self.tell("unopened")
             return

@@ -21,8 +21,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
 import chron
-from chron import Chron, ChronError, verify
+from chron import Cadence, Chron, ChronError, Signing, verify
 from chron.ledger import Ledger
 from mappings import compile_mappings, read_document
 from policies import compile_policies, credential
@@ -60,6 +63,8 @@ def _book() -> Book:
 
 
 BOOK = _book()
+_PEM = Ed25519PrivateKey.from_private_bytes(bytes(32)).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+"""The same in every world; its signatures come without chance (RFC 8032)."""
 WHO = credential("deploy-bot", TOKEN)
 
 
@@ -78,6 +83,9 @@ class World:
         self.history = ""
         """The hash of the last record, which stands for all of them."""
         self._folder = folder
+        self._key = folder / "key.pem"
+        self._key.touch(0o600)
+        self._key.write_bytes(_PEM)
         self._life = 0
         self._now_s = 0.0
         self._skew = timedelta()
@@ -118,7 +126,13 @@ class World:
         asyncio.set_event_loop(loop)
         log: Chron | None = None
         try:
-            log = Chron.open(self.path, low_water_bytes=0, clock_ns=self.clock_ns, session=f"life-{self._life}")
+            log = Chron.open(
+                self.path,
+                low_water_bytes=0,
+                clock_ns=self.clock_ns,
+                session=f"life-{self._life}",
+                signing=Signing(self._key, cadence=Cadence(20, 5.0, 30.0), monotonic_s=lambda: self._now_s),
+            )
             loop.run_until_complete(self._serve(log))
             log.close()
         except (Crash, ChronError):
@@ -318,6 +332,7 @@ class World:
                 self.faults.append(f"{id_} reached the target and is {results.get(id_)}")
         self.counts["arrived"] += len(self._arrived)
         self.counts["records"] += len(bodies)
+        self.counts["checkpoints"] += sum(body["kind"] == "checkpoint" for body in bodies)
 
 
 _COMMIT = Ledger.commit
