@@ -15,8 +15,8 @@ setup: ## create or refresh .venv with everything (uv if it works here, else ven
 rehearse: setup ## see the gate allow and refuse, from a real client, in under a minute
 	@.venv/bin/claiim rehearse
 
-test: setup ## run all tests
-	.venv/bin/python -m pytest
+test: setup ## run all tests, on every core
+	.venv/bin/python -m pytest -n auto --dist loadfile
 
 torture: setup ## the tests that break the disk, the power and the process, in their long numbers (half an hour)
 	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture

@@ -1,1 +1,27 @@
+"""What all tests share: targets, and the torture's numbers brought home from the workers that found them."""
+
+import pytest
+
 from support.fixtures import *  # noqa: F403
+from support.torture.numbers import LINES, SEED, TORTURE
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker, hand over what was counted there."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["torture"] = list(LINES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object) -> None:
+    """Take what a worker counted, for the summary at the end."""
+    LINES.extend(getattr(node, "workeroutput", {}).get("torture", []))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the torture found, with the seed to find it again by."""
+    if LINES:
+        terminalreporter.section("torture")
+        terminalreporter.line(f"{'long' if TORTURE else 'short'} numbers, seed {SEED}")
+        for line in LINES:
+            terminalreporter.line(line)

@@ -1,4 +1,4 @@
-"""Folders in memory, because these tests need thousands of logs, and what was found at the end of the run."""
+"""Folders in memory, because these tests need thousands of logs."""
 
 import shutil
 import tempfile
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from support.torture.numbers import LINES, SEED, TORTURE
 from support.torture.nursery import Nursery, nursery
 
 _MEMORY = Path("/dev/shm")
@@ -29,11 +28,3 @@ def gates() -> Iterator[Nursery]:
     """Where gates are born; importing one takes seconds, forking it takes none."""
     with nursery("real_gate") as children:
         yield children
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if LINES:
-        terminalreporter.section("torture")
-        terminalreporter.line(f"{'long' if TORTURE else 'short'} numbers, seed {SEED}")
-        for line in LINES:
-            terminalreporter.line(line)
