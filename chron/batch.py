@@ -47,9 +47,12 @@ class Entry:
     """Nobody waits for it: it goes to disk with the next record that somebody waits for, or soon."""
     checkpoint: bool = False
     """Asks for a checkpoint over all that was handed in before it; the writer makes the draft."""
+    emptied: tuple[int, int] | None = None
+    """Asks for the bodies of these records, first and last, to go; resolves with how many went."""
 
 
-type Result = tuple[Receipt, ...] | ChronError
+type Result = tuple[Receipt, ...] | int | ChronError
+"""Receipts, how many bodies went, or why nothing was done."""
 
 
 class Batch:
@@ -115,4 +118,4 @@ def _resolve(results: Iterable[tuple[Entry, Result]]) -> None:
         if isinstance(result, ChronError):
             entry.future.set_exception(result)
         else:
-            entry.future.set_result(result[0] if entry.one else result)
+            entry.future.set_result(result[0] if entry.one and isinstance(result, tuple) else result)

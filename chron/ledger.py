@@ -22,6 +22,7 @@ from pathlib import Path
 
 from chron import schema
 from chron.chain import HASH_BYTES, follow, genesis
+from chron.emptied import GONE, Holes, add_holes, reasons, unexplained
 from chron.errors import ChronError
 
 TAIL_RECORDS = 1000
@@ -51,14 +52,26 @@ PRAGMAS = (
 _INSERT = "INSERT INTO chron(seq, id, body, leaf, hash) VALUES (?, ?, ?, ?, ?)"
 _INSERT_TEXT = "INSERT INTO artefact(seq, kind, id, version, digest, text) VALUES (?, ?, ?, ?, ?, ?)"
 
+_EMPTY = f"""
+UPDATE chron SET body = NULL
+WHERE seq BETWEEN ? AND ? AND body IS NOT NULL AND kind IN ({", ".join("?" * len(schema.EMPTIABLE))})"""  # noqa: S608 -- ours
+
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_TRANSACTION})
-_WRITABLE = frozenset({"chron", "artefact"})
+_ALSO_ALLOWED = frozenset(
+    {
+        (sqlite3.SQLITE_INSERT, "chron", None),
+        (sqlite3.SQLITE_INSERT, "artefact", None),
+        # What a trigger then allows is that a body goes, under a record that says so.
+        (sqlite3.SQLITE_UPDATE, "chron", "body"),
+        (sqlite3.SQLITE_PRAGMA, "wal_checkpoint", "TRUNCATE"),
+    }
+)
 
 
-def _authorize(action: int, first: str | None, *_: str | None) -> int:
-    """Allow reading, and inserting into our two tables; called when a statement is prepared, not per row."""
-    inserts = action == sqlite3.SQLITE_INSERT and first in _WRITABLE
-    return sqlite3.SQLITE_OK if action in _ALLOWED or inserts else sqlite3.SQLITE_DENY
+def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
+    """Allow reading, appending and emptying; called when a statement is prepared, not per row."""
+    allowed = action in _ALLOWED or (action, first, second) in _ALSO_ALLOWED
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
 class Ledger:
@@ -105,6 +118,7 @@ class Ledger:
             schema.create(connection)
         if reason := schema.foreign(connection):
             raise ChronError(f'"{path}" {reason}')
+        schema.upgrade(connection)
         _use_write_ahead_log(path, connection)
         self.settled = not connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         self.restored = schema.missing_guards(connection)
@@ -132,8 +146,12 @@ class Ledger:
             row = self.connection.execute("SELECT hash FROM chron WHERE seq = ?", (start,)).fetchone()
             before = row[0] if row else bytes(HASH_BYTES)
         statement = "SELECT seq, id, CAST(body AS BLOB), leaf, hash FROM chron WHERE seq > ? ORDER BY seq"
-        with closing(self.connection.execute(statement, (start,))) as rows:
-            self.seq, self.hash, fault = follow(rows, start, before)
+        rows = self.connection.execute(statement, (start,)).fetchall()
+        self.seq, self.hash, fault = follow(rows, start, before)
+        holes: Holes = []
+        add_holes(holes, rows)
+        if not fault and holes and (gone := unexplained(holes, reasons(self.connection))):
+            self.seq, fault = gone - 1, GONE
         named = self._origin()
         if named not in ("", origin):
             raise ChronError(f'chron "{self.path}" belongs to origin "{named}", not "{origin}"; give another path')
@@ -161,6 +179,21 @@ class Ledger:
             connection.executemany(_INSERT_TEXT, texts)
         connection.execute("COMMIT")
         self.seq, self.hash = rows[-1][0], rows[-1][4]
+
+    def empty(self, first: int, last: int) -> int:
+        """Let the bodies [first, last] go that may, under a record that is there already; how many went.
+
+        After it `forget` is due.
+        """
+        connection = self.connection
+        connection.execute("BEGIN IMMEDIATE")
+        gone = connection.execute(_EMPTY, (first, last, *schema.EMPTIABLE)).rowcount
+        connection.execute("COMMIT")
+        return gone
+
+    def forget(self) -> bool:
+        """Clear the write-ahead log, in which the plain text still stands; False when a reader prevents it."""
+        return not self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
     def abandon(self) -> None:
         """Roll back and close; without complaint, because what failed has been told already."""

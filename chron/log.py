@@ -22,23 +22,33 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from chron import schema
 from chron.batch import Draft, Entry, KeptText, Receipt
 from chron.body import Fields, stamp_ns
 from chron.checkpoints import Checkpoints, Signing
+from chron.emptied import plan
 from chron.errors import ChronError
 from chron.ledger import Ledger, Storage, explained
 from chron.lock import WriterLock
 from chron.recovery import Left, left_behind
-from chron.writer import Writer
+from chron.writer import FORGET, Writer
 
 LOW_WATER_BYTES = 64 * 1024 * 1024
+EMPTIED_AT_ONCE = 500
+"""Bodies that go in one transaction: what is being recorded waits for it, some milliseconds."""
 PATIENCE_S = 0.05
 """How long a record that nobody waits for may wait for one that somebody does."""
 
 type Text = tuple[str, str, str | int, str, str]
 """kind, id, version, digest, text; the version "" where texts have none."""
+
+
+_UNFINISHED = f"""
+SELECT e.id, e.body->>'$.first', e.body->>'$.last' FROM chron AS e
+WHERE e.kind IN ({schema.listed(schema.EMPTYING)}) AND e.{schema.SELDOM}
+  AND NOT EXISTS (SELECT 1 FROM chron AS d WHERE d.ref = e.id AND d.kind = 'emptied') ORDER BY e.seq"""  # noqa: S608 -- ours
 
 
 class Chron:
@@ -103,6 +113,7 @@ class Chron:
         checkpoints = Checkpoints(signing, origin) if signing else None
         try:
             kept, left, last_ns = _kept(ledger), left_behind(ledger.connection, ledger.seq), _last_ns(ledger)
+            unfinished = ledger.connection.execute(_UNFINISHED).fetchall()
             if not left.clean:
                 ledger.require_settled()
             if checkpoints is not None:
@@ -116,6 +127,8 @@ class Chron:
         chron = cls(path, writer, lock, kept, checkpoints)
         try:
             chron._begin(opening, left.in_doubt)
+            for id_, first, last in unfinished:
+                chron._finish(id_, first, last)
         except BaseException:
             with suppress(ChronError):
                 chron.close()
@@ -199,6 +212,33 @@ class Chron:
             self._wait(Entry([self._writer.draft("key", self._checkpoints.rotation())]), limited=False)
             return self.checkpoint()
 
+    def empty(self, kind: str, spans: Sequence[tuple[int, int]], fields: Fields) -> int:
+        """Write a record for each span, first and last seq, and let the bodies there go; how many went. Blocks.
+
+        `kind` is one of `schema.EMPTYING`. Leaves and hashes stay, so chain, checkpoints and proofs do. A record of
+        kind `emptied` says when it is done; what a crash cuts short the next opening finishes. Raises ChronError.
+        """
+        if kind not in schema.EMPTYING:
+            raise ChronError(f'"{kind}" is no reason for a body to go; one of {", ".join(schema.EMPTYING)} is')
+        head = self._writer.head()
+        if wrong := next((span for span in spans if not 1 <= span[0] <= span[1] <= head), None):
+            raise ChronError(f"there are no records {wrong[0]} to {wrong[1]}; the log ends at {head}")
+        planned = plan(self.path, spans)
+        drafts = [self._writer.draft(kind, span.told(fields)) for span in planned]
+        self._wait(Entry(drafts))
+        return sum(self._finish(draft[0], span.first, span.last) for draft, span in zip(drafts, planned, strict=True))
+
+    def _finish(self, id_: str, first: int, last: int) -> int:
+        """Let the bodies go that a record names, a few at a time, and say that it is done."""
+        gone = 0
+        for start in range(first, last + 1, EMPTIED_AT_ONCE):
+            entry = Entry((), emptied=(start, min(last, start + EMPTIED_AT_ONCE - 1)))
+            gone += self._asked(entry)
+        cleared = bool(self._asked(Entry((), emptied=FORGET)))
+        done: Fields = {"ref": id_, "records": gone, "wal_cleared": cleared}
+        self._wait(Entry([self._writer.draft("emptied", done)]), limited=False)
+        return gone
+
     @property
     def newest_checkpoint(self) -> str:
         """The note of the last checkpoint, "" when there is none."""
@@ -223,10 +263,13 @@ class Chron:
         self.close()
 
     def _wait(self, entry: Entry, *, limited: bool = True) -> None:
-        future: concurrent.futures.Future[object] = concurrent.futures.Future()
+        self._asked(entry, limited=limited)
+
+    def _asked(self, entry: Entry, *, limited: bool = True) -> Any:
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
         entry.future = future
         self._writer.offer(entry, limited=limited)
-        future.result()
+        return future.result()
 
 
 def _opening(ledger: Ledger, origin: str, session: str, left: Left) -> Fields:

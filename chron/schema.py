@@ -12,7 +12,14 @@ from collections.abc import Iterable
 from contextlib import closing
 
 APPLICATION_ID = 0x4348524E  # "CHRN", so that file(1) and other tools can name the file
-USER_VERSION = 1
+USER_VERSION = 2
+READABLE = (1, 2)
+"""Format 1 has no emptied bodies and no table of persons; it is brought to 2 when it is opened for writing."""
+
+EMPTYING = ("erasure", "archive", "prune")
+"""Kinds of the records under which bodies may go: `first` and `last` say which."""
+EMPTIABLE = ("decision", "outcome", "segment", "approval", "access")
+"""Kinds whose bodies may go. The others are what the log itself, its proofs and the next start of a gate stand on."""
 
 _COMPUTED = ["ts", "kind", "channel", "outcome", "mode", "agent", "anchor", "org", "action", "target"]
 _COMPUTED += ["environment", "method", "host", "path", "code", "reason", "ref", "result", "status"]
@@ -45,6 +52,9 @@ SELECT d.seq, d.id, d.ts, d.outcome, d.mode, d.agent, d.anchor, d.action, d.targ
 FROM chron AS d LEFT JOIN chron AS o ON o.ref = d.id AND o.kind = 'outcome'
 WHERE d.kind = 'decision'"""
 
+SELDOM = "kind NOT IN ('decision', 'outcome')"
+"""A query that is to use `chron_seldom` holds this word for word (https://www.sqlite.org/partialindex.html)."""
+
 _ONLY_NEXT = """CREATE TRIGGER chron_only_next BEFORE INSERT ON chron
 WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM chron)
   OR EXISTS (SELECT 1 FROM chron WHERE id = NEW.id)
@@ -59,6 +69,25 @@ WHEN NEW.seq IS NOT (SELECT seq FROM chron WHERE seq = NEW.seq AND kind = 'text'
 BEGIN SELECT RAISE(ABORT, 'chron is append-only: a kept text needs its own record'); END"""
 
 
+def listed(values: Iterable[str]) -> str:
+    """Texts of ours as the inside of an SQL list."""
+    return ", ".join(f"'{value}'" for value in values)
+
+
+_ONLY_EMPTY = f"""CREATE TRIGGER chron_only_empty BEFORE UPDATE ON chron
+WHEN NEW.body IS NOT NULL OR NEW.seq IS NOT OLD.seq OR NEW.id IS NOT OLD.id
+  OR NEW.leaf IS NOT OLD.leaf OR NEW.hash IS NOT OLD.hash
+  OR OLD.kind NOT IN ({listed(EMPTIABLE)})
+  OR NOT EXISTS (SELECT 1 FROM chron WHERE kind IN ({listed(EMPTYING)}) AND {SELDOM}
+                 AND OLD.seq BETWEEN body->>'$.first' AND body->>'$.last' AND seq > OLD.seq)
+BEGIN SELECT RAISE(ABORT, 'chron is append-only: a body may only go, and only under a record that says so'); END"""  # noqa: S608 -- all texts are ours
+
+_PERSON = """CREATE TABLE person(
+  id      TEXT PRIMARY KEY,
+  name    TEXT NOT NULL
+) STRICT"""
+
+
 def _never(table: str, verb: str) -> str:
     return (
         f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table}\n"
@@ -68,15 +97,12 @@ def _never(table: str, verb: str) -> str:
 
 GUARDS: dict[str, str] = {
     "chron_only_next": _ONLY_NEXT,
-    "chron_no_update": _never("chron", "UPDATE"),
+    "chron_only_empty": _ONLY_EMPTY,
     "chron_no_delete": _never("chron", "DELETE"),
     "artefact_only_new": _ARTEFACT_ONLY_NEW,
     "artefact_no_update": _never("artefact", "UPDATE"),
     "artefact_no_delete": _never("artefact", "DELETE"),
 }
-
-SELDOM = "kind NOT IN ('decision', 'outcome')"
-"""A query that is to use `chron_seldom` holds this word for word (https://www.sqlite.org/partialindex.html)."""
 
 INDEXES: dict[str, str] = {
     "chron_ts": "CREATE INDEX chron_ts ON chron(ts)",
@@ -94,10 +120,13 @@ INDEXES: dict[str, str] = {
 _OBJECTS: dict[str, str] = {
     "chron": _TABLE,
     "artefact": _ARTEFACT,
+    "person": _PERSON,
     **INDEXES,
     "decisions": _DECISIONS,
     **GUARDS,
 }
+_ADDED_BY_2 = ("person", "chron_only_empty")
+_GONE_WITH_2 = {"chron_no_update": _never("chron", "UPDATE")}
 
 
 def create(connection: sqlite3.Connection) -> None:
@@ -110,6 +139,24 @@ def create(connection: sqlite3.Connection) -> None:
     connection.execute("COMMIT")
 
 
+def upgrade(connection: sqlite3.Connection) -> None:
+    """Bring a file of format 1 to this one, in one transaction; nothing of what is recorded changes."""
+    if version_of(connection) == USER_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    for name in _GONE_WITH_2:
+        connection.execute(f"DROP TRIGGER IF EXISTS {name}")
+    for name in _ADDED_BY_2:
+        connection.execute(_OBJECTS[name])
+    connection.execute(f"PRAGMA user_version = {USER_VERSION}")
+    connection.execute("COMMIT")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """The format of the file."""
+    return _number(connection, "PRAGMA user_version")
+
+
 def is_empty(connection: sqlite3.Connection) -> bool:
     """Whether the file has no schema at all yet."""
     return _number(connection, "SELECT count(*) FROM sqlite_master") == 0
@@ -120,8 +167,8 @@ def foreign(connection: sqlite3.Connection) -> str:
     application = _number(connection, "PRAGMA application_id")
     if application != APPLICATION_ID:
         return f"is not a Chron (application id {application:#x}); give another path"
-    version = _number(connection, "PRAGMA user_version")
-    if version != USER_VERSION:
+    version = version_of(connection)
+    if version not in READABLE:
         return f"has Chron format {version} and this version knows {USER_VERSION}; use the claiim that wrote it"
     return ""
 
@@ -131,12 +178,15 @@ def faults(connection: sqlite3.Connection) -> list[str]:
     with closing(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")) as cursor:
         found = [tuple(_text(value) for value in row) for row in cursor]
     texts = {name: text for _, name, _, text in found}
-    wrong = [f'"{name}" is missing' for name in _OBJECTS if name not in texts]
-    wrong += [f'"{name}" was altered' for name, text in _OBJECTS.items() if texts.get(name, text) != text]
+    objects = _OBJECTS
+    if version_of(connection) < USER_VERSION:
+        objects = {name: text for name, text in _OBJECTS.items() if name not in _ADDED_BY_2} | _GONE_WITH_2
+    wrong = [f'"{name}" is missing' for name in objects if name not in texts]
+    wrong += [f'"{name}" was altered' for name, text in objects.items() if texts.get(name, text) != text]
     wrong += [
         f'trigger "{name}" is not ours'
         for kind, name, table, _ in found
-        if kind == "trigger" and name not in GUARDS and table in ("chron", "artefact")
+        if kind == "trigger" and name not in objects and table in ("chron", "artefact")
     ]
     return wrong
 

@@ -9,7 +9,7 @@ they were. Exit: 0 good, 1 not good, 2 usage, 11 good but records at the end are
 
 This file shares no code with what writes the log. Formats: RFC 6962 section 2.1, c2sp.org/signed-note, tlog-checkpoint
 and tlog-proof; leaf = SHA-256(0x00 || body), hash = SHA-256(hash before || leaf), and before the first record
-SHA-256("chron/v1\\n" || origin). ML-DSA signature lines are not looked at.
+SHA-256("chron/v1\\n" || origin). A body may be gone under a record that says so. ML-DSA lines are not looked at.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import hashlib
 import json
 import sqlite3
 import sys
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -49,17 +49,14 @@ def signed_text(note: str, vkeys: list[str]) -> str:
     """The text of a note that one of these keys signed; a signature that does not fit spoils all."""
     text, _, lines = note.rpartition("\n\n")
     keys = {(name, id_): key for name, id_, key in map(read_key, vkeys)}
-    signatures = 0
-    for dash, signer, encoded in (line.split(" ") for line in lines.splitlines()):
-        data = decode(encoded)
-        require(dash == "\u2014", "not a signature line")
-        if key := keys.get((signer, data[:4])):
-            try:
-                key.verify(data[4:], (text + "\n").encode())
-            except InvalidSignature:
-                raise ValueError("the signature does not fit the text") from None
-            signatures += 1
-    require(signatures > 0, "not signed by the key")
+    found = [(signer, decode(encoded)) for _, signer, encoded in (line.split(" ") for line in lines.splitlines())]
+    ours = [(keys[signer, data[:4]], data[4:]) for signer, data in found if (signer, data[:4]) in keys]
+    require(bool(ours), "not signed by the key")
+    for key, signature in ours:
+        try:
+            key.verify(signature, (text + "\n").encode())
+        except InvalidSignature:
+            raise ValueError("the signature does not fit the text") from None
     return text + "\n"
 
 
@@ -79,25 +76,24 @@ def add_leaf(peaks: list[tuple[int, bytes]], leaf: bytes) -> None:
 
 
 def root_of(peaks: list[tuple[int, bytes]]) -> bytes:
-    root = peaks[-1][1] if peaks else sha256()
-    for _, left in peaks[-2::-1]:
-        root = sha256(b"\x01", left, root)
-    return root
+    last = peaks[-1][1] if peaks else sha256()
+    return reduce(lambda root, peak: sha256(b"\x01", peak[1], root), peaks[-2::-1], last)
 
 
 class Log:
     def __init__(self, pinned: str, kept: dict[str, tuple[str, int, bytes]]) -> None:
         self.pinned, self.kept = pinned, kept
-        self.peaks: list[tuple[int, bytes]] = []
-        self.seq, self.covered, self.hash, self.name = 0, 0, b"", ""
+        self.peaks = list[tuple[int, bytes]]()
+        self.seq, self.covered, self.hash, self.name, self.trusted = 0, 0, b"", "", not pinned
         self.keys: list[str] = []  # all that were ever made known; the last one signs
-        self.checkpoints: list[int] = []
-        self.trusted = not pinned
+        self.checkpoints, self.gone = list[int](), list[int]()  # gone: records without a body
+        self.reasons: list[tuple[int, int, set[str]]] = []  # first and last of those that may be so, but for some
 
-    def read(self, seq: int, id_: str, body: bytes, leaf: bytes, hash_: bytes) -> None:
+    def read(self, seq: int, id_: str, body: bytes | None, leaf: bytes, hash_: bytes) -> None:
         require(seq == self.seq + 1, "it is missing")
-        require(body is not None and sha256(b"\x00", body) == leaf, "its body was changed")
-        fields = json.loads(body)
+        require(body is None or sha256(b"\x00", body) == leaf, "its body was changed")
+        fields = json.loads(body or json.dumps({"seq": seq, "id": id_, "kind": ""}))
+        self.gone += [seq] * (body is None)
         if seq == 1:
             self.hash = sha256(b"chron/v1\n", fields["origin"].encode())
             self.name = f"{fields['origin']}/{id_}"
@@ -110,6 +106,8 @@ class Log:
             require(said == (self.name, self.seq, root_of(self.peaks)), "its checkpoint is over other records")
             self.checkpoints.append(seq)
             self.covered = self.seq if self.trusted else self.covered
+        if fields["kind"] in ("erasure", "archive", "prune"):
+            self.reasons.append((fields["first"], fields["last"], set(fields["kept"].split(","))))
         add_leaf(self.peaks, leaf)
         self.seq, self.hash = seq, hash_
         for what, (_, size, root) in self.kept.items():
@@ -132,9 +130,12 @@ def verify_log(path: str, key: str, notes: dict[str, str]) -> tuple[int, str]:
     try:
         for row in database.execute("SELECT seq, id, CAST(body AS BLOB), leaf, hash FROM chron ORDER BY seq"):
             log.read(*row)
+        for seq in log.gone:
+            said = any(first <= seq <= last and str(seq) not in stay for first, last, stay in log.reasons)
+            require(said, f"the body of record {seq} is gone, and no record says why")
         texts = "SELECT a.seq, a.text, c.body FROM artefact a LEFT JOIN chron c USING (seq)"
         for seq, text, body in database.execute(texts).fetchall():
-            good = body is not None and json.loads(body)["sha256"] == sha256(text.encode()).hex()
+            good = json.loads(body or "{}").get("sha256") == sha256(text.encode()).hex()
             require(good, f"the text kept under record {seq} was changed")
     except (ValueError, KeyError, TypeError, IndexError, sqlite3.DatabaseError) as error:
         return 1, f"not good: record {log.seq + 1}: {error}; the {log.seq} records before it hold"
@@ -147,7 +148,7 @@ def verify_log(path: str, key: str, notes: dict[str, str]) -> tuple[int, str]:
     require(covered > 0 or not key, "no checkpoint is signed by the key")
     loose = log.seq - covered - sum(seq > covered for seq in log.checkpoints)
     told = f"good: {log.seq} records of {log.name}, {covered} covered by a checkpoint that counts, {loose} behind it"
-    return (11 if loose else 0), told
+    return (11 if loose else 0), told + (f", {len(log.gone)} without a body" if log.gone else "")
 
 
 def verify_proof(text: str, key: str) -> tuple[int, str]:
@@ -174,8 +175,8 @@ def verify_proof(text: str, key: str) -> tuple[int, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("chron", nargs="?", help="the log, a SQLite file")
-    for name, text in {"key": "VKEY", "head": "FILE", "from": "FILE", "proof": "FILE"}.items():
-        parser.add_argument(f"--{name}", default="", metavar=text)
+    for name in ("key", "head", "from", "proof"):
+        parser.add_argument(f"--{name}", default="", metavar="VKEY" if name == "key" else "FILE")
     given = vars(parser.parse_args())
     if bool(given["chron"]) == bool(given["proof"]) or (given["proof"] and not given["key"]):
         parser.error("give a log, or --proof FILE with --key")

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from chron import schema
 from chron.chain import follow, genesis
+from chron.emptied import GONE, Holes, add_holes, reasons, unexplained
 from chron.errors import ChronError
 from chron.evidence import Evidence
 from chron.notes import Checkpoint, VerifierKey, parse_note, verified
@@ -60,6 +61,8 @@ class Verification:
     """The key in force at the end; "" when the log is not signed."""
     skipped: int = 0
     """Records before the old head, whose bodies were not read again."""
+    emptied: int = 0
+    """Records whose bodies went, each under a record that says so; their leaves stand for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,7 @@ def _verified(
 ) -> Verification:
     seq, head, skipped = 0, b"", 0
     try:
+        holes: Holes = []
         origin, first_id = _beginning(connection)
         head, name = genesis(origin), log_name(origin, first_id)
         evidence = Evidence(name, known.key, expected=[note.size for note in notes.values()])
@@ -116,6 +120,7 @@ def _verified(
             skipped = seq
         while rows := connection.execute(_ROWS, (seq, _ROWS_PER_READ)).fetchall():
             before, before_hash = seq, head
+            add_holes(holes, rows)
             seq, head, fault = follow(rows, seq, head, lint=lint)
             # What holds is looked at before what does not is told: the first fault counts.
             if signed_fault := evidence.look(rows[: seq - before]):
@@ -126,6 +131,8 @@ def _verified(
                 return Verification(False, seq, seq + 1, fault, head.hex(), name)
         if not seq:
             return Verification(False, 0, 1, "it is missing; a Chron begins with the record of its opening", "")
+        if holes and (gone := unexplained(holes, reasons(connection))):
+            return Verification(False, gone - 1, gone, GONE, _hash_at(connection, gone - 1), name)
         bad_seq, fault = _text_fault(connection, skipped, seq)
         if not fault:
             bad_seq, fault = _note_fault(seq, evidence, known, notes, name)
@@ -133,8 +140,9 @@ def _verified(
         return Verification(False, seq, error.seq, str(error), "")
     except sqlite3.DatabaseError as error:
         return Verification(False, seq, seq + 1, f"it cannot be read: {error}", head.hex())
+    checkpoints, gone_bodies = len(evidence.checkpoint_seqs), sum(last - first + 1 for first, last in holes)
     found = Verification(
-        not fault, seq, bad_seq, fault, head.hex(), name, len(evidence.checkpoint_seqs), skipped=skipped
+        not fault, seq, bad_seq, fault, head.hex(), name, checkpoints, skipped=skipped, emptied=gone_bodies
     )
     return _measured(found, evidence, known, notes)
 
@@ -197,6 +205,11 @@ def _measured(found: Verification, evidence: Evidence, known: Known, notes: Mapp
     covered = notes["the head kept elsewhere"].size if known.head else evidence.covered
     vkey = evidence.all_keys[-1].vkey if evidence.all_keys else ""
     return replace(found, covered=covered, loose=max(0, evidence.loose(found.records, covered)), vkey=vkey)
+
+
+def _hash_at(connection: sqlite3.Connection, seq: int) -> str:
+    row = connection.execute("SELECT hash FROM chron WHERE seq = ?", (seq,)).fetchone()
+    return row[0].hex() if row else ""
 
 
 def _beginning(connection: sqlite3.Connection) -> tuple[str, str]:

@@ -39,6 +39,9 @@ CLOCK_STEP_NS = 5_000_000_000
 _FINISHING = frozenset({"outcome", "lifecycle"})
 """Kinds still recorded below the low-water mark: the reserve is there to finish what was begun."""
 
+FORGET = (0, 0)
+"""As what is to be emptied: the plain text that is left in the write-ahead log; resolves with 1 when it is gone."""
+
 _NOTHING = Entry(())
 """Wakes the thread and nothing more."""
 
@@ -99,6 +102,10 @@ class Writer:
             else:
                 self._queue.put(entry)
 
+    def head(self) -> int:
+        """The seq of the last record that is on disk."""
+        return self._acknowledged[0]
+
     def flush(self) -> None:
         """Write what nobody waits for now, if there is any."""
         if self._patient:
@@ -129,10 +136,13 @@ class Writer:
         try:
             while running:
                 in_hand, running = self._gather()
-                self._write([entry for entry in in_hand if not entry.checkpoint])
+                self._write([entry for entry in in_hand if not (entry.checkpoint or entry.emptied)])
                 # Each in a batch of its own, behind what was handed in before it.
                 for asked in filter(lambda entry: entry.checkpoint, in_hand):
                     self._write([asked])
+                for asked in in_hand:
+                    if asked.emptied is not None:
+                        self._empty(asked, asked.emptied)
             in_hand = []
             # If this condition is removed, a start that failed says "all resolved" about doubts it did not write.
             self._write([Entry([self._own("close", self._bound())])] if self._opened else [])
@@ -195,6 +205,16 @@ class Writer:
             self._fail(entries + self._drain(), error)
         else:
             tell(batch.results)
+
+    def _empty(self, entry: Entry, span: tuple[int, int]) -> None:
+        """Let the bodies of a span go."""
+        try:
+            ledger = self._ready()
+            gone = ledger.empty(*span) if span != FORGET else int(ledger.forget())
+        except Exception as error:  # noqa: BLE001 -- as in _write
+            self._fail([entry, *self._drain()], error)
+        else:
+            tell([(entry, gone)])
 
     def _ready(self) -> Ledger:
         if self._ledger is not None:

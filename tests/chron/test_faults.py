@@ -170,7 +170,7 @@ async def test_a_changed_log_is_not_continued_after_an_error(open_chron, monkeyp
     await failures(chron.append("decision", {}))
     monkeypatch.undo()
     with closing(sqlite3.connect(path, isolation_level=None)) as shell:
-        shell.execute("DROP TRIGGER chron_no_update")
+        shell.execute("DROP TRIGGER chron_only_empty")
         shell.execute("UPDATE chron SET body = replace(body, 'target\":\"a', 'target\":\"b') WHERE seq = 2")
     for _ in range(2):
         [reason] = await failures(chron.append("decision", {}))

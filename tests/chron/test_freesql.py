@@ -41,7 +41,7 @@ REFUSED = {
     "delete": "DELETE FROM chron",
     "insert": "INSERT INTO chron(seq) VALUES (9)",
     "update": "UPDATE chron SET body = NULL",
-    "drop": "DROP TRIGGER chron_no_update",
+    "drop": "DROP TRIGGER chron_only_empty",
     "create": "CREATE TEMP TABLE t AS SELECT 1",
     "attach": "ATTACH '/etc/passwd' AS p",
     "attach in memory": "ATTACH ':memory:' AS p",

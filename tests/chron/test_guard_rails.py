@@ -76,7 +76,7 @@ def test_a_stray_shell_cannot_change_a_record(filled, statement, reason):
 
 
 OURS = {
-    "drop trigger": "DROP TRIGGER chron_no_update",
+    "drop trigger": "DROP TRIGGER chron_only_empty",
     "drop table": "DROP TABLE chron",
     "drop index": "DROP INDEX chron_ref",
     "alter table": "ALTER TABLE chron DROP COLUMN agent",
@@ -87,7 +87,8 @@ OURS = {
     "writable schema": "PRAGMA writable_schema = ON",
     "another journal": "PRAGMA journal_mode = DELETE",
     "schema edit": "DELETE FROM sqlite_master",
-    "update": "UPDATE chron SET body = '{}'",
+    "update": "UPDATE chron SET leaf = zeroblob(32)",
+    "update of all": "UPDATE chron SET seq = seq + 1",
     "delete": "DELETE FROM chron",
     "attach": "ATTACH ':memory:' AS other",
     "vacuum": "VACUUM",
@@ -125,7 +126,7 @@ def test_the_writing_connection_is_defensive_and_durable(open_chron):
         "journal_mode": "wal",
         "recursive_triggers": 1,
         "application_id": APPLICATION_ID,
-        "user_version": 1,
+        "user_version": 2,
     }
 
 

@@ -268,7 +268,7 @@ def _tamper(site: Site) -> None:
     """Change one byte of a record, as the file's owner could."""
     site.start()
     with closing(sqlite3.connect(site / "state/chron.db")) as database, database:
-        database.execute("DROP TRIGGER chron_no_update")
+        database.execute("DROP TRIGGER chron_only_empty")
         database.execute("UPDATE chron SET body = replace(body, 'open', 'opex') WHERE seq = 1")
 
 

@@ -200,7 +200,7 @@ def test_an_erased_record_keeps_its_place(log: Path, export: Run, tmp_path: Path
     before, after = tmp_path / "before.jsonl", tmp_path / "after.jsonl"
     export(log, "-o", before)
     with closing(sqlite3.connect(log, isolation_level=None)) as connection:
-        connection.execute("DROP TRIGGER chron_no_update")
+        connection.execute("DROP TRIGGER chron_only_empty")
         connection.execute("UPDATE chron SET body = NULL WHERE seq = 5")
         leaf = connection.execute("SELECT leaf FROM chron WHERE seq = 5").fetchone()[0].hex()
     export(log, "-o", after)
