@@ -14,6 +14,7 @@ It is written under another name, synced, and renamed: after a crash there is a 
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -156,6 +157,33 @@ def _pages(live: sqlite3.Connection, first: int, last: int) -> Iterator[list[tup
         seq = rows[-1][0]
     if seq != last:
         raise ChronError(f"the log does not verify at record {seq + 1}: it is missing")
+
+
+def forget_in(file: Path, path: Path, spans: Sequence[tuple[int, int]]) -> int:
+    """Write a segment anew without the bodies of these records, as the log says; how many went. Blocks."""
+    making = file.with_name(file.name + ".making")
+    try:
+        making.unlink(missing_ok=True)
+        with closing(connect(path)) as live:
+            later = live.execute(_OF_KIND, ("erasure",)).fetchall()
+        shutil.copyfile(file, making)
+        making.chmod(0o600)
+        with closing(sqlite3.connect(making, isolation_level=None)) as segment:
+            segment.execute("PRAGMA secure_delete = ON").close()
+            segment.execute("PRAGMA journal_mode = OFF").close()
+            segment.execute("BEGIN")
+            segment.execute("DROP TRIGGER chron_only_empty")
+            statement = "UPDATE chron SET body = NULL WHERE seq BETWEEN ? AND ? AND body IS NOT NULL"
+            gone = sum(segment.execute(statement, span).rowcount for span in spans)
+            segment.execute("CREATE TABLE IF NOT EXISTS later(body TEXT NOT NULL) STRICT")
+            segment.execute("DELETE FROM later")
+            segment.executemany("INSERT INTO later VALUES (?)", later)
+            segment.execute(schema.GUARDS["chron_only_empty"])
+            segment.execute("COMMIT")
+        _make_safe(making, file)
+    except (OSError, sqlite3.Error) as error:
+        raise ChronError(explained(file, error)) from error
+    return gone
 
 
 def _make_safe(making: Path, target: Path) -> None:
