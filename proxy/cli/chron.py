@@ -83,6 +83,7 @@ class _Commands(LazyGroup):
         "prove": ("proxy.cli.chronevidence:prove", "Write a proof that one record is in the log."),
         "check": ("proxy.cli.chronevidence:check", "Check a proof of a record, without the log."),
         "key": ("proxy.cli.chronevidence:key", "The key that signs the log: show it, change it, make one."),
+        "drill": ("proxy.cli.chrondrill:drill", "Attack copies of the log and say what notices."),
         "anchor": ("proxy.cli.chronevidence:anchor", "The places outside the log that keep its checkpoints."),
         "verifier": ("proxy.cli.chronevidence:verifier", "Print a program that verifies without any of ours."),
         "seal": ("proxy.cli.chronkeeping:seal", "Write a sealed segment of what is new."),

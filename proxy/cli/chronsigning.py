@@ -46,7 +46,7 @@ def _done(config: Config, route: str, act: Callable[[Chron], str]) -> str:
 
 async def opened[T](config: Config, act: Callable[[Chron], T], *, lost: bool = False) -> T:
     """Open the log as a gate would, without serving; what it signs goes to the anchors too."""
-    anchoring = Anchoring(config.checkpoints, now=_now)
+    anchoring = Anchoring(config.checkpoints, now=now)
     signing = await anchoring.signing(lost=lost)
     try:
         chron = await asyncio.to_thread(Chron.open, config.chron, signing=signing)
@@ -75,7 +75,7 @@ def anchors_of(config_path: Path | None) -> tuple[bool, list[AnchorReport]]:
     config = load_config(config_path)
     records = find(config.chron, kind="checkpoint", newest=1)
     size = max((parse_note(record.text("note")).checkpoint().size for record in records), default=0)
-    anchors = [make_anchor(each, now=_now) for each in config.checkpoints.anchors]
+    anchors = [make_anchor(each, now=now) for each in config.checkpoints.anchors]
     found = [asyncio.run(_report(anchor, size)) for anchor in anchors]
     # What cannot be read back counts as holding what it was sent: nobody can say otherwise.
     holding = [each for each in found if not each.fault and (each.size is None or each.size >= size)]
@@ -94,5 +94,6 @@ async def _report(anchor: Anchor, size: int) -> AnchorReport:
     return AnchorReport(anchor.name, held, "", f"covers {held} records{behind}")
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """The time now."""
     return datetime.now(UTC)
