@@ -23,7 +23,9 @@ _OPENINGS = """
 SELECT seq, body->>'$.in_doubt' FROM chron
 WHERE kind = 'lifecycle' AND body->>'$.event' = 'open' AND body->>'$.in_doubt' > 0 ORDER BY seq"""
 _DOUBTED = """
-SELECT ref FROM chron WHERE seq > ? AND seq <= ? AND kind = 'outcome' AND result = 'in_doubt' ORDER BY seq"""
+SELECT ref FROM chron AS d WHERE seq > ? AND seq <= ? AND kind = 'outcome' AND result = 'in_doubt'
+  AND NOT EXISTS (SELECT 1 FROM chron AS o WHERE o.ref = d.ref AND o.kind = 'outcome' AND o.result != 'in_doubt')
+ORDER BY seq"""
 _BODY = "SELECT body FROM chron WHERE id = ?"
 _LAST_SEGMENT = "SELECT body FROM chron WHERE ref = ? AND kind = 'segment' ORDER BY seq DESC LIMIT 1"
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Protocol, Self, cast
 
 from chron import schema
 from chron.batch import Draft, Entry, KeptText, Receipt
@@ -51,14 +51,39 @@ WHERE e.kind IN ({schema.listed(schema.EMPTYING)}) AND e.{schema.SELDOM}
   AND NOT EXISTS (SELECT 1 FROM chron AS d WHERE d.ref = e.id AND d.kind = 'emptied') ORDER BY e.seq"""  # noqa: S608 -- ours
 
 
+class Writing(Protocol):
+    """Who writes: a thread here, or another process (`chron.remote`)."""
+
+    def draft(self, kind: str, fields: Fields) -> Draft:
+        """Check a record and give it its id and time; raises ChronError."""
+
+    def offer(self, entry: Entry, *, limited: bool = True) -> None:
+        """Hand an entry in; raises ChronError when it cannot be taken."""
+
+    def head(self) -> int:
+        """The seq of the last record that is on disk."""
+
+    def flush(self) -> None:
+        """Write what nobody waits for now."""
+
+    def fault(self) -> str:
+        """Why a decision could not be recorded now; "" when it could."""
+
+    def stop(self, timeout_s: float) -> None:
+        """Write what waits, and end; raises ChronError when that fails."""
+
+    def finished(self) -> bool:
+        """Whether it has ended."""
+
+
 class Chron:
     """An open Chron; append from any running loop, close when done. Only one can be open for a file."""
 
     def __init__(
         self,
         path: Path,
-        writer: Writer,
-        lock: WriterLock,
+        writer: Writing,
+        lock: WriterLock | None,
         kept: Sequence[tuple[str, str, str, str]],
         checkpoints: Checkpoints | None = None,
     ) -> None:
@@ -244,6 +269,11 @@ class Chron:
         return gone
 
     @property
+    def writing(self) -> Writing:
+        """Who writes; for `chron.serving`."""
+        return self._writer
+
+    @property
     def newest_checkpoint(self) -> str:
         """The note of the last checkpoint, "" when there is none."""
         return self._checkpoints.newest if self._checkpoints is not None else ""
@@ -257,7 +287,7 @@ class Chron:
         try:
             self._writer.stop(timeout_s)
         finally:
-            if self._writer.finished():
+            if self._lock is not None and self._writer.finished():
                 self._lock.release()
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 MARK_EVERY_RECORDS = 100_000
 _MOST_TRACKED = 100_000
-_OF_REQUESTS = frozenset({"wire", "forward"})
+OF_REQUESTS = frozenset({"wire", "forward"})
 """The channels whose decisions have outcomes: requests, by whichever proxy they are forwarded."""
 
 _LAST_BOUND = """
@@ -85,7 +85,7 @@ class Unresolved:
         """Take notice of a record that is now durable."""
         if kind == "outcome":
             self._seqs.pop(str(fields.get("ref")), None)
-        elif kind == "decision" and fields.get("channel") in _OF_REQUESTS:
+        elif kind == "decision" and fields.get("channel") in OF_REQUESTS:
             if len(self._seqs) >= _MOST_TRACKED and self._frozen_at is None:
                 # Somebody never writes outcomes. Stop counting; the next opening reads from here.
                 self._frozen_at = self.resolved_to(seq - 1)

@@ -254,6 +254,8 @@ class Config:
     bundles: BundlesConfig = BundlesConfig()
     approvals: ApprovalsConfig = field(default_factory=ApprovalsConfig)
     pdp: PdpConfig | None = None
+    chron_writer: Path | None = None
+    """The socket of the process that writes the Chron for several gates; None where this gate writes its own."""
     forward_auth_token: Path | None = None
     """The file of the token by which a fleet proxy may ask about requests that it forwards; without it none may."""
 

@@ -239,6 +239,7 @@ class File(_Section):
     api: ApiSection = ApiSection()
     state: str = "state"
     chron: str | None = None
+    chron_writer: str | None = None
     agents: str = "agents.yaml"
     policies: list[str] = ["policies"]
     mappings: list[str] = ["mappings"]

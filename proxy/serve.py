@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -22,6 +23,7 @@ from ulid import ULID
 
 import chron
 from chron import Chron
+from chron.remote import RemoteChron
 from policies import credential
 from proxy.activating import Activating
 from proxy.anchoring import Anchoring
@@ -118,12 +120,7 @@ class Service:
         self._anchoring = Anchoring(config.checkpoints, now=self._now, later=self._later)
         # Before the Chron on the stack, so after it at the stop: closing signs one more checkpoint.
         stack.push_async_callback(self._anchoring.stop)
-        self._chron = Chron.open(config.chron, session=self.session, signing=await self._anchoring.signing())
-        stack.callback(self._chron.close)
-        self._anchoring.start(self._chron.newest_checkpoint)
-        self._housekeeping = Housekeeping(self._chron, config.retention, now=self._now, later=self._later)
-        stack.push_async_callback(self._housekeeping.stop)
-        self._housekeeping.start()
+        self._chron = await self._open_chron(stack)
         rulebooks = Rulebooks(config, self._chron, self.session)
         book = rulebooks.load()
         self.gate = await self._gate_of(book, stack)
@@ -154,6 +151,23 @@ class Service:
             # After the listeners: a start that fails on a busy port must not replace the token of the gate
             # that is there. A private gate keeps its token to itself.
             write_operator_token(config.operator_token, operator_token)
+
+    async def _open_chron(self, stack: contextlib.AsyncExitStack) -> Chron:
+        """The Chron, written by this process, or by the one that writes it for several gates."""
+        config = self._config
+        self._housekeeping: Housekeeping | None = None
+        if config.chron_writer is not None and not self._private:
+            join = partial(RemoteChron.join, config.chron_writer, config.chron, session=self.session)
+            shared = await asyncio.to_thread(join)
+            stack.push_async_callback(asyncio.to_thread, shared.close)
+            return shared
+        chron = Chron.open(config.chron, session=self.session, signing=await self._anchoring.signing())
+        stack.callback(chron.close)
+        self._anchoring.start(chron.newest_checkpoint)
+        self._housekeeping = Housekeeping(chron, config.retention, now=self._now, later=self._later)
+        stack.push_async_callback(self._housekeeping.stop)
+        self._housekeeping.start()
+        return chron
 
     async def _gate_of(self, book: Book, stack: contextlib.AsyncExitStack) -> Gate:
         """The gate, with what the Chron remembers."""
@@ -285,7 +299,7 @@ class Service:
             found.append(Failing("chron", "decisions cannot be recorded; requests are refused", fault))
         if fault := self._anchoring.fault():
             found.append(Failing("anchors", "the log's checkpoints are not anchored", fault))
-        if fault := self._housekeeping.fault:
+        if self._housekeeping and (fault := self._housekeeping.fault):
             found.append(Failing("segments", "the log could not be sealed or archived", fault))
         if refused := self._reloading.refused:
             found.append(Failing("rules", "the last reload was refused, older rules are in force", refused))

@@ -86,6 +86,7 @@ class _Commands(LazyGroup):
         "drill": ("proxy.cli.chrondrill:drill", "Attack copies of the log and say what notices."),
         "anchor": ("proxy.cli.chronevidence:anchor", "The places outside the log that keep its checkpoints."),
         "verifier": ("proxy.cli.chronevidence:verifier", "Print a program that verifies without any of ours."),
+        "serve": ("proxy.cli.chronserve:serve", "Write the log for several gates."),
         "seal": ("proxy.cli.chronkeeping:seal", "Write a sealed segment of what is new."),
         "segments": ("proxy.cli.chronkeeping:segments", "List the sealed segments."),
         "archive": ("proxy.cli.chronkeeping:archive", "Let old bodies be in their segments alone."),

@@ -47,7 +47,7 @@ async def _serve(config: Config) -> None:
         for warning in age.warnings(catalogues_in_use(config.catalogues), shipped(), today):
             _log.warning(warning)
         _settle_memory()
-        _on_signals(loop, stopping)
+        on_signals(loop, stopping)
         loop.add_signal_handler(signal.SIGHUP, lambda: _reload(service.reload()))
         click.echo(f"proxy on {service.proxy_address}, control API on {service.api_address}", err=True)
         click.echo(f"agents trust {config.ca_certificate}; the log is {config.chron}", err=True)
@@ -63,7 +63,9 @@ def _settle_memory() -> None:
     gc.set_threshold(20_000, 20, 20)
 
 
-def _on_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+def on_signals(loop: asyncio.AbstractEventLoop, stopping: asyncio.Event) -> None:
+    """Stop at TERM and INT; at once at a second INT."""
+
     def stop(number: signal.Signals) -> None:
         if stopping.is_set() and number is signal.SIGINT:
             # The Chron is safe at any instant; what is cut off here is in doubt at the next start.
