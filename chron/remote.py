@@ -32,7 +32,8 @@ MOST_OWED = 20_000
 """Records nobody waits for that may be kept while the writer is away; beyond it they would only grow memory."""
 MOST_WAITING = 10_000
 _PAUSES_S = (0.05, 0.1, 0.25, 0.5, 1.0)
-_TIMEOUT_S = 10.0
+_TIMEOUT_S = 5.0
+"""How long a gate waits for its writer at the start: both may be started together."""
 
 
 class RemoteWriter:
