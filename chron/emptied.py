@@ -33,6 +33,11 @@ _REASONS = f"""
 SELECT body FROM chron WHERE kind IN ({schema.listed(schema.EMPTYING)}) AND {schema.SELDOM} ORDER BY seq"""  # noqa: S608
 
 
+_HAS_LATER = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'later'"
+_LATER = "SELECT body FROM later"
+"""In a segment: records behind it that let bodies of its own go."""
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """Records whose bodies go, but for those that stay."""
@@ -66,7 +71,8 @@ def _cut(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Span
 
 def reasons(connection: sqlite3.Connection) -> list[Span]:
     """Every span that the log names, oldest record first."""
-    return [_read(json.loads(body)) for (body,) in connection.execute(_REASONS)]
+    later = connection.execute(_LATER).fetchall() if connection.execute(_HAS_LATER).fetchone()[0] else []
+    return [_read(json.loads(body)) for (body,) in [*connection.execute(_REASONS), *later]]
 
 
 def _read(fields: dict[str, str | int]) -> Span:

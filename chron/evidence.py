@@ -73,6 +73,16 @@ class Evidence:
         self._extend(leaves[done:])
         return ""
 
+    def introduce(self, keys: Iterable[Fields]) -> None:
+        """Take the records of the keys that came before the first row; raises ChronError when one is none."""
+        for fields in keys:
+            self._judge(0, {**fields, "kind": KEY})
+
+    @property
+    def counts(self) -> bool:
+        """Whether a signature by the key in force now counts."""
+        return self._counts and bool(self._keys)
+
     def loose(self, records: int, covered: int) -> int:
         """How many of so many records are behind those covered; not the checkpoints there, they hide nothing."""
         checkpoints = len(self.checkpoint_seqs) - bisect_right(self.checkpoint_seqs, covered)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from chron import schema
 from chron.batch import Draft, Entry, KeptText, Receipt
@@ -176,6 +176,10 @@ class Chron:
     def _flush(self) -> None:
         self._flushing = False
         self._writer.flush()
+
+    def write(self, kind: str, fields: Fields) -> Receipt:
+        """Hand in one record and wait until it is on disk. Blocks."""
+        return cast(Receipt, self._asked(Entry((self._writer.draft(kind, fields),), one=True)))
 
     def keep(self, texts: Iterable[Text]) -> None:
         """Keep texts by digest, each with a record in the chain, once. Blocks until they are on disk."""

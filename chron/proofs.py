@@ -29,7 +29,7 @@ from pathlib import Path
 from chron.body import Fields, read_body
 from chron.chain import HASH_BYTES, leaf_hash
 from chron.errors import ChronError
-from chron.merkle import Frontier, included, inclusion_proof, subtrees
+from chron.merkle import included, inclusion_proof, subtrees
 from chron.notes import Checkpoint, decoded, parse_vkey, verified
 from chron.reading import connect
 from chron.signed import SignedLog
@@ -73,8 +73,7 @@ def _proof(log: SignedLog, seq: int, body: bytes, *, newest: bool) -> str:
     over = log.newest_checkpoint() if newest else log.checkpoint_over(seq)
     if over is None or over.checkpoint.size < seq:
         raise ChronError('no checkpoint covers this record yet; run "claiim chron checkpoint --now" and try again')
-    before, size = log.checkpoint_before(seq), over.checkpoint.size
-    known = before.frontier if before else Frontier()
+    known, size = log.frontier_before(seq), over.checkpoint.size
     hashes = inclusion_proof(seq - 1, size, subtrees(known, log.leaves(known.size, size)))
     lines = [_FIRST_LINE, f"extra {_text(body)}", f"index {seq - 1}", *map(_text, hashes), "", over.note]
     text = "\n".join(lines)

@@ -26,6 +26,13 @@ WHERE d.seq > ? AND d.kind = 'decision' AND d.channel IN ('wire', 'forward')
 ORDER BY d.seq"""
 
 
+_SOME_WITHOUT_OUTCOME = """
+SELECT 1 FROM chron AS d
+WHERE d.seq BETWEEN ? AND ? AND d.kind = 'decision' AND d.channel IN ('wire', 'forward')
+  AND NOT EXISTS (SELECT 1 FROM chron AS o WHERE o.ref = d.id AND o.kind = 'outcome')
+LIMIT 1"""
+
+
 @dataclass(frozen=True, slots=True)
 class Left:
     """What the last run left behind."""
@@ -57,6 +64,11 @@ def resolved_to(connection: sqlite3.Connection) -> int:
 def decisions_without_outcome(connection: sqlite3.Connection, after_seq: int) -> list[tuple[int, str]]:
     """Wire decisions behind `after_seq` that no outcome refers to: seq and id."""
     return connection.execute(_WITHOUT_OUTCOME, (after_seq,)).fetchall()
+
+
+def undecided(connection: sqlite3.Connection, first: int, last: int) -> bool:
+    """Whether a wire decision in this span has no outcome."""
+    return connection.execute(_SOME_WITHOUT_OUTCOME, (first, last)).fetchone() is not None
 
 
 class Unresolved:

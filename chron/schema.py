@@ -125,6 +125,7 @@ _OBJECTS: dict[str, str] = {
     "decisions": _DECISIONS,
     **GUARDS,
 }
+_TABLES = ("chron", "artefact", "person")
 _ADDED_BY_2 = ("person", "chron_only_empty")
 _GONE_WITH_2 = {"chron_no_update": _never("chron", "UPDATE")}
 
@@ -132,11 +133,24 @@ _GONE_WITH_2 = {"chron_no_update": _never("chron", "UPDATE")}
 def create(connection: sqlite3.Connection) -> None:
     """Write the empty schema in one transaction, so that a crash leaves all of it or nothing."""
     connection.execute("BEGIN IMMEDIATE")
-    for statement in _OBJECTS.values():
-        connection.execute(statement)
+    create_tables(connection)
+    create_rest(connection)
+    connection.execute("COMMIT")
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables alone, in the caller's transaction: to be filled from another log."""
+    for name in _TABLES:
+        connection.execute(_OBJECTS[name])
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {USER_VERSION}")
-    connection.execute("COMMIT")
+
+
+def create_rest(connection: sqlite3.Connection) -> None:
+    """Make what belongs to them: indexes, views and guards."""
+    for name, statement in _OBJECTS.items():
+        if name not in _TABLES:
+            connection.execute(statement)
 
 
 def upgrade(connection: sqlite3.Connection) -> None:

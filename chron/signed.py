@@ -12,6 +12,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from chron import schema
+from chron.beginning import read_beginning
 from chron.body import Fields
 from chron.chain import HASH_BYTES
 from chron.errors import ChronError
@@ -79,20 +80,28 @@ class SignedLog:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self.name = _name(connection)
+        self._beginning = read_beginning(connection)
+        self.name = self._beginning.name if self._beginning else _name(connection)
         """"" of an empty log."""
 
     def newest_checkpoint(self) -> StoredCheckpoint | None:
         """The last one, None when there is none."""
-        return self._checkpoint(_LAST_BEFORE, _BEHIND_ALL)
+        return self._sealing() or self._checkpoint(_LAST_BEFORE, _BEHIND_ALL)
 
     def checkpoint_before(self, seq: int) -> StoredCheckpoint | None:
         """The last one that covers only records before `seq`."""
         return self._checkpoint(_LAST_BEFORE, seq + 1)
 
     def checkpoint_over(self, seq: int) -> StoredCheckpoint | None:
-        """The first one that covers record `seq`."""
-        return self._checkpoint(_FIRST_BEHIND, seq)
+        """The first one that covers record `seq`; in a segment, that may be the one it was sealed with."""
+        return self._checkpoint(_FIRST_BEHIND, seq) or self._sealing()
+
+    def frontier_before(self, seq: int) -> Frontier:
+        """The largest tree before a record that can be had without reading leaves."""
+        before = self.checkpoint_before(seq)
+        if before is not None:
+            return before.frontier
+        return self._beginning.tree if self._beginning else Frontier()
 
     def checkpoint_of(self, size: int) -> StoredCheckpoint | None:
         """The one over exactly so many records."""
@@ -116,6 +125,13 @@ class SignedLog:
         """The leaves [start, end)."""
         statement = "SELECT leaf FROM chron WHERE seq > ? AND seq <= ? ORDER BY seq"
         return [leaf for (leaf,) in self._connection.execute(statement, (start, end))]
+
+    def _sealing(self) -> StoredCheckpoint | None:
+        if self._beginning is None:
+            return None
+        note, tree = self._beginning.note, self._beginning.tree.copy()
+        tree.extend(self.leaves(tree.size, self._beginning.last))
+        return StoredCheckpoint(self._beginning.last + 1, note, parse_note(note).checkpoint(), tree)
 
     def _checkpoint(self, statement: str, seq: int) -> StoredCheckpoint | None:
         row = self._connection.execute(statement, (CHECKPOINT, seq)).fetchone()

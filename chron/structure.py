@@ -92,6 +92,9 @@ SELECT count(*) FROM sqlite_master
 WHERE type = 'index' AND tbl_name = 'chron' AND name NOT IN (SELECT value FROM json_each(?))"""
 _OTHER_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'chron'"
 
+_END = 2**62
+"""Behind all records."""
+
 type _Counts = list[int]
 """Records, and those that each index should have; then how many were found by number, and by each index."""
 
@@ -115,27 +118,26 @@ def _small_fault(connection: sqlite3.Connection, everything: bool) -> str:
     # The list of free pages comes with sqlite_schema: https://www.sqlite.org/pragma.html#pragma_integrity_check
     ours = json.dumps([index.name for index in _INDEXES])
     others = connection.execute(_OTHER_INDEXES, (ours,)).fetchone()[0]
-    tables = [name for (name,) in connection.execute(_OTHER_TABLES)]
-    looked_at = (
-        [""] if everything or others else [f"('{name.replace("'", "''")}')" for name in ("sqlite_schema", *tables)]
-    )
-    for table in looked_at:
-        told = connection.execute(f"PRAGMA integrity_check{table}").fetchone()[0]
+    tables = ["sqlite_schema", *(name for (name,) in connection.execute(_OTHER_TABLES))]
+    quoted = [f"('{name.replace("'", "''")}')" for name in tables]
+    for each in [""] if everything or others else quoted:
+        told = connection.execute(f"PRAGMA integrity_check{each}").fetchone()[0]
         if told != "ok":
             return str(told)
     return ""
 
 
 def _index_fault(path: Path | str, connection: sqlite3.Connection, jobs: int) -> str:
-    last = _last(connection)
-    starts = range(0, last, _RECORDS_PER_LOOK)
+    first, last, records = connection.execute("SELECT min(seq), max(seq), count(*) FROM chron").fetchone()
+    # Where records are missing, one of an absurd number could ask for looks without end: then all is one look.
+    first, last = (first, last) if records and records == last - first + 1 else (1, 0)
     with ThreadPoolExecutor(jobs) as pool:
-        looked = list(pool.map(partial(_look, path, last), starts))
+        looked = list(pool.map(partial(_look, path, last), range(first - 1, last, _RECORDS_PER_LOOK)))
     connection.execute("BEGIN")
-    found = _compared(connection, [*looked, _counts(connection, last, _last(connection))])
+    found = _compared(connection, [*looked, _counts(connection, last, _END)])
     if found:
         # A body may have gone between two looks, under a record that says so. In one transaction nothing can.
-        found = _compared(connection, [_counts(connection, 0, _last(connection))])
+        found = _compared(connection, [_counts(connection, 0, _END)])
     connection.execute("COMMIT")
     return found
 
@@ -160,7 +162,3 @@ def _compared(connection: sqlite3.Connection, looked: Iterable[_Counts]) -> str:
         if not wanted == found == connection.execute(index.entries()).fetchone()[0]:
             return f'index "{index.name}" is not over the records'
     return ""
-
-
-def _last(connection: sqlite3.Connection) -> int:
-    return connection.execute("SELECT max(seq) FROM chron").fetchone()[0] or 0

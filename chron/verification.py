@@ -14,7 +14,7 @@ Reads in short transactions, so that a gate can go on writing meanwhile.
 import json
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -22,12 +22,14 @@ from hashlib import sha256
 from pathlib import Path
 
 from chron import structure
+from chron.beginning import read_beginning
 from chron.chain import follow, genesis
-from chron.emptied import GONE, Holes, add_holes, reasons, unexplained
+from chron.emptied import GONE, Holes, Span, add_holes, reasons, unexplained
 from chron.errors import ChronError
 from chron.evidence import Evidence
 from chron.notes import Checkpoint, VerifierKey, parse_note, verified
 from chron.reading import connect
+from chron.segments import default_folder, find_segment, segment_span
 from chron.signed import SignedLog, log_name
 
 _ROWS_PER_READ = 2000
@@ -64,6 +66,12 @@ class Verification:
     """Records before the old head, whose bodies were not read again."""
     emptied: int = 0
     """Records whose bodies went, each under a record that says so; their leaves stand for them."""
+    missing: tuple[str, ...] = ()
+    """Segments that hold archived bodies and are not where they were looked for."""
+    segments: int = 0
+    """Segments that were verified too."""
+    root: str = ""
+    """Of a segment: hexadecimal, the root of the tree at its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,33 +100,95 @@ class Known:
             ) from error
 
 
-def verify(path: Path | str, *, lint: bool = False, known: Known = Known(), jobs: int = 0) -> Verification:
+def verify(
+    path: Path | str,
+    *,
+    lint: bool = False,
+    known: Known = Known(),
+    segments: Sequence[Path] | None = None,
+    jobs: int = 0,
+) -> Verification:
     """Verify a Chron, open or not; raises ChronError only when there is none to read, or a note is none.
 
     `lint` also checks that every body is canonical JSON, and all pages of the file (half the speed): it finds bugs and
     damage, not tampering.
+    `segments` are the folders in which archived bodies are looked for, else the one beside the log.
     `jobs` threads, by default one for each processor, look at the indexes meanwhile.
     """
+    found = _verified_file(path, lint, known, (), jobs)
+    folders = [default_folder(path)] if segments is None else list(segments)
+    return _with_segments(found, path, folders, lint, jobs) if found.ok else found
+
+
+def _verified_file(path: Path | str, lint: bool, known: Known, announced: Sequence[Span], jobs: int) -> Verification:
     notes = known.notes()
     with closing(connect(path)) as connection, ThreadPoolExecutor(1) as aside:
         # Looking at the indexes takes longer than the chain, and leaves Python alone meanwhile.
         jobs = jobs or os.cpu_count() or 1
         indexes = aside.submit(structure.fault, path, whole=not known.incremental, lint=lint, jobs=jobs)
-        found = _verified(connection, lint, known, notes)
+        found = _verified(connection, lint, known, notes, announced)
         if found.ok and (fault := indexes.result()):
             found = replace(found, ok=False, fault=fault)
         return found
 
 
-def _verified(
-    connection: sqlite3.Connection, lint: bool, known: Known, notes: Mapping[str, Checkpoint]
+def _with_segments(
+    found: Verification, path: Path | str, folders: Sequence[Path], lint: bool, jobs: int
 ) -> Verification:
-    seq, head, skipped = 0, b"", 0
+    """Look at the bodies that were moved into segments as well."""
+    with closing(connect(path)) as connection:
+        spans = reasons(connection)
+        log = SignedLog(connection)
+        roots = {size: stored.checkpoint.root for size in _ends(spans) if (stored := log.checkpoint_of(size))}
+    gone = [span for span in spans if span.kind != "archive"]
+    pruned = {span.segment for span in gone}
+    names = dict.fromkeys(span.segment for span in spans if span.kind == "archive" and span.segment not in pruned)
+    missing, looked = [], 0
+    for name in names:
+        file, end = find_segment(name, folders), segment_span(name)[1]
+        if end <= found.skipped:
+            continue
+        if file is None:
+            missing.append(name)
+            continue
+        looked += 1
+        # Whose signature it bears is of no account here: its root has to be the one that the log has there.
+        part = _verified_file(file, lint, Known(), gone, jobs)
+        if part.ok and part.root != (roots[end].hex() if end in roots else ""):
+            part = replace(part, ok=False, fault="it is of another history than the log", first_bad_seq=None)
+        if not part.ok:
+            bad, fault = part.first_bad_seq, f"in segment {name}: {part.fault}"
+            return replace(found, ok=False, records=(bad or 1) - 1, first_bad_seq=bad, fault=fault)
+    return replace(found, missing=tuple(missing), segments=looked)
+
+
+def _ends(spans: Iterable[Span]) -> set[int]:
+    return {segment_span(span.segment)[1] for span in spans if span.kind == "archive"}
+
+
+def _verified(
+    connection: sqlite3.Connection,
+    lint: bool,
+    known: Known,
+    notes: dict[str, Checkpoint],
+    announced: Sequence[Span],
+) -> Verification:
+    seq, head, skipped, sealed = 0, b"", 0, ""
     try:
         holes: Holes = []
-        origin, first_id = _beginning(connection)
-        head, name = genesis(origin), log_name(origin, first_id)
-        evidence = Evidence(name, known.key, expected=[note.size for note in notes.values()])
+        if (segment := read_beginning(connection)) is not None:
+            if known.incremental:
+                raise ChronError("a segment is verified as a whole; leave --incremental out")
+            notes["the checkpoint it was sealed with"] = parse_note(segment.note).checkpoint()
+            sizes = [note.size for note in notes.values()]
+            evidence = Evidence(segment.name, known.key, tree=segment.tree, expected=sizes)
+            evidence.introduce(segment.keys)
+            seq, head, name, sealed = segment.first - 1, segment.hash, segment.name, segment.note
+            skipped = seq
+        else:
+            origin, first_id = _beginning(connection)
+            head, name = genesis(origin), log_name(origin, first_id)
+            evidence = Evidence(name, known.key, expected=[note.size for note in notes.values()])
         if known.incremental:
             seq, head, evidence = _continued(connection, known, notes)
             skipped = seq
@@ -135,11 +205,13 @@ def _verified(
                 return Verification(False, seq, seq + 1, fault, head.hex(), name)
         if not seq:
             return Verification(False, 0, 1, "it is missing; a Chron begins with the record of its opening", "")
-        if holes and (gone := unexplained(holes, reasons(connection))):
+        if segment is not None and seq != segment.last:
+            return Verification(False, seq, seq + 1, "it is missing; the segment ends before its end", head.hex(), name)
+        if holes and (gone := unexplained(holes, [*reasons(connection), *announced])):
             return Verification(False, gone - 1, gone, GONE, _hash_at(connection, gone - 1), name)
         bad_seq, fault = _text_fault(connection, skipped, seq)
         if not fault:
-            bad_seq, fault = _note_fault(seq, evidence, known, notes, name)
+            bad_seq, fault = _note_fault(seq, evidence, known, notes, name, sealed)
     except _ReadFault as error:
         return Verification(False, seq, error.seq, str(error), "")
     except sqlite3.DatabaseError as error:
@@ -148,6 +220,11 @@ def _verified(
     found = Verification(
         not fault, seq, bad_seq, fault, head.hex(), name, checkpoints, skipped=skipped, emptied=gone_bodies
     )
+    if segment is not None:
+        covered = segment.last if evidence.counts else 0
+        vkey = evidence.all_keys[-1].vkey if evidence.all_keys else ""
+        root = parse_note(segment.note).checkpoint().root.hex()
+        return replace(found, covered=covered, loose=0 if covered else seq - skipped, vkey=vkey, root=root)
     return _measured(found, evidence, known, notes)
 
 
@@ -181,7 +258,7 @@ def _continued(
 
 
 def _note_fault(
-    seq: int, evidence: Evidence, known: Known, notes: Mapping[str, Checkpoint], name: str
+    seq: int, evidence: Evidence, known: Known, notes: Mapping[str, Checkpoint], name: str, sealed: str
 ) -> tuple[int | None, str]:
     """What is wrong beside the notes that were kept elsewhere, and the record to blame for it."""
     for what, note in notes.items():
@@ -192,12 +269,13 @@ def _note_fault(
         if evidence.roots.get(note.size, note.root) != note.root:
             return None, f"its first {note.size} records are not those of {what}"
     keys = [key for key in (known.key, *evidence.all_keys) if key is not None]
-    for text in filter(None, (known.old, known.head)):
+    for text in filter(None, (known.old, known.head, sealed)):
         try:
             verified(text, keys)
         except ChronError as error:
             return None, f"a checkpoint kept elsewhere does not belong to this log: {error}"
-    if known.key is not None and not notes and not evidence.covered:
+    kept_elsewhere = known.old or known.head
+    if known.key is not None and not kept_elsewhere and not (evidence.counts if sealed else evidence.covered):
         return None, "no checkpoint in it is signed by the given key, nor by one that it handed over to"
     return None, ""
 

@@ -35,6 +35,7 @@ from proxy.api.forward import ForwardAuth
 from proxy.api.operations import Failing, Operations
 from proxy.api.problems import name_request, problems
 from proxy.api.records import Records
+from proxy.api.removals import Removals
 from proxy.api.simulations import Simulations
 from proxy.config import Address
 
@@ -51,6 +52,7 @@ __all__ = [
     "ForwardAuth",
     "Operations",
     "Records",
+    "Removals",
     "RouteGroup",
     "Simulations",
 ]

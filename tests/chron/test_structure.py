@@ -111,6 +111,13 @@ def test_looks_add_up_whatever_their_size(log, monkeypatch):
         assert verify(log, jobs=4).ok
 
 
+def test_a_record_of_an_absurd_number_is_found_at_once(log, harm):
+    """A gap of millions of millions is told as one, and keeps nobody waiting."""
+    harm("UPDATE chron SET seq = 4000000000000000000 WHERE seq = 40")
+    found = verify(log)
+    assert (found.ok, found.first_bad_seq, found.fault) == (False, 40, "it is missing; the next one is 41")
+
+
 def test_a_body_that_goes_between_two_looks_is_no_damage(log, monkeypatch, harm):
     """What does not add up is looked at again in one transaction before anything is said."""
     looked = structure._look

@@ -296,7 +296,7 @@ STATE: dict[str, tuple[Spoil, str]] = {
     "Chron is a folder": (lambda s: (s / "state/chron.db").mkdir(parents=True), 'cannot record in "{}/state/chron.db"'),
     "Chron is no database": (_no_chron, 'chron "{}/state/chron.db" does not verify: '),
     "Chron was changed": (_tamper, 'chron "{}/state/chron.db" does not verify at record 1: its body was changed; run '),
-    "Chron of a newer gate": (_newer_chron, '"{}/state/chron.db" has Chron format 99 and this version knows 1; use '),
+    "Chron of a newer gate": (_newer_chron, '"{}/state/chron.db" has Chron format 99 and this version knows 2; use '),
     "roots cannot be written": (
         lambda s: (s / "state/upstream-roots.pem").mkdir(parents=True),
         "{}/state/upstream-roots.pem: cannot write: is a directory; make the state folder writable",

@@ -1,0 +1,158 @@
+"""What keeps a log from growing for ever: seal what is there, move old bodies out, let the oldest go.
+
+    seal(chron, folder)                    a segment with all records since the last one
+    archive(chron, folders, before)        bodies older than that are in their segments alone
+    prune(chron, folders, before, said)    and these segments are removed
+
+Each step is recorded before it is done, and done only when what it relies on was read back and verified. A record that
+stands and a step that does not is finished by doing the same again.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from chron import schema
+from chron.body import Fields
+from chron.errors import ChronError
+from chron.log import Chron
+from chron.notes import parse_note
+from chron.reading import connect
+from chron.recovery import undecided
+from chron.segments import SEAL, Sealed, find_segment, forget_in, make_segment, sealed
+from chron.signed import SignedLog
+from chron.times import time_text
+from chron.verification import verify
+
+_BELONGING = "SELECT seq FROM chron WHERE ref = ? AND kind IN ('outcome', 'segment')"
+
+
+def seal(chron: Chron, folder: Path) -> Path | None:
+    """Sign a checkpoint and write a segment of what it covers since the last one; None when that is nothing. Blocks."""
+    done = sealed(chron.path)
+    for each in done:
+        if each.state == "live":
+            _whole(chron.path, folder, each)  # what a crash kept from being written
+    first = done[-1].last + 1 if done else 1
+    last = parse_note(chron.checkpoint()).checkpoint().size
+    if last < first:
+        return None
+    chron.write(SEAL, {"first": first, "last": last})
+    return _whole(chron.path, folder, Sealed(first, last, "", "live"))
+
+
+def archive(chron: Chron, folders: Sequence[Path], before: datetime) -> list[Sealed]:
+    """Let the bodies go that are older and in a segment which verifies; which segments these are. Blocks."""
+    moved = []
+    for each in _older(chron.path, before, ("live",)):
+        if _undecided(chron.path, each):
+            break
+        _whole(chron.path, folders[0], each, find_segment(each.file, folders))
+        chron.empty("archive", [(each.first, each.last)], {"segment": each.file})
+        moved.append(each)
+    return moved
+
+
+def prune(chron: Chron, folders: Sequence[Path], before: datetime, said: Fields) -> list[Sealed]:
+    """Let the bodies go for good that are older, and remove their segments; `said` is who wanted it and why. Blocks."""
+    gone = []
+    for each in _older(chron.path, before, ("live", "archived")):
+        if _undecided(chron.path, each):
+            break
+        chron.empty("prune", [(each.first, each.last)], {**said, "segment": each.file})
+        gone.append(each)
+    remove_pruned(chron.path, folders)
+    return gone
+
+
+def locate(path: Path, folders: Sequence[Path], ids: Sequence[str]) -> list[int]:
+    """The places of records, and of what belongs to each: what came of it; raises ChronError for an unknown one."""
+    found: set[int] = set()
+    with closing(connect(path)) as connection:
+        for id_ in ids:
+            row = connection.execute("SELECT seq, body, kind FROM chron WHERE id = ?", (id_,)).fetchone()
+            if row is None:
+                raise ChronError(f'no record "{id_}" in this log; ids look like chr_01k...')
+            seq, body, kind = row
+            if body is not None and kind not in schema.EMPTIABLE:
+                raise ChronError(f'record "{id_}" is a {kind}; the log itself stands on it, so it cannot go')
+            found.add(seq)
+            found.update(seq for (seq,) in connection.execute(_BELONGING, (id_,)))
+    for each in sealed(path):
+        file = find_segment(each.file, folders)
+        if each.state == "archived" and file is not None:
+            with closing(connect(file)) as connection:
+                for id_ in ids:
+                    found.update(seq for (seq,) in connection.execute(_BELONGING, (id_,)))
+    return sorted(found)
+
+
+def erase(chron: Chron, folders: Sequence[Path], ids: Sequence[str], said: Fields) -> int:
+    """Let the bodies of records go, with what belongs to them, in the log and in its segments; how many. Blocks.
+
+    Copies of segments elsewhere are out of reach: whoever keeps them has to do the same.
+    """
+    seqs = locate(chron.path, folders, ids)
+    spans = _spans(seqs)
+    gone = chron.empty("erasure", spans, said)
+    for each in sealed(chron.path):
+        file = find_segment(each.file, folders)
+        inside = [span for span in spans if each.first <= span[1] and span[0] <= each.last]
+        if inside and file is not None:
+            erased = forget_in(file, chron.path, inside)
+            gone += erased if each.state == "archived" else 0
+    return gone
+
+
+def _spans(seqs: Sequence[int]) -> list[tuple[int, int]]:
+    spans: list[tuple[int, int]] = []
+    for seq in seqs:
+        if spans and spans[-1][1] == seq - 1:
+            spans[-1] = (spans[-1][0], seq)
+        else:
+            spans.append((seq, seq))
+    return spans
+
+
+def remove_pruned(path: Path, folders: Sequence[Path]) -> None:
+    """Remove the files of segments that were pruned; also those that a crash left."""
+    for each in sealed(path):
+        file = find_segment(each.file, folders) if each.state == "pruned" else None
+        if file is not None:
+            try:
+                file.unlink()
+            except OSError as error:
+                raise ChronError(f'cannot remove segment "{file}": {error.strerror}; remove it by hand') from error
+
+
+def _older(path: Path, before: datetime, states: Sequence[str]) -> list[Sealed]:
+    end = time_text(before)
+    with closing(connect(path)) as connection:
+        return [each for each in sealed(path) if each.state in states and _written(connection, each.last) < end]
+
+
+def _written(connection: sqlite3.Connection, last: int) -> str:
+    """When the last record of a span was written, or the next one that still says it."""
+    row = connection.execute("SELECT ts FROM chron WHERE seq >= ? AND body IS NOT NULL ORDER BY seq LIMIT 1", (last,))
+    return str((row.fetchone() or ("9",))[0])
+
+
+def _undecided(path: Path, each: Sealed) -> bool:
+    """Whether a request in the span is still under way: what comes of it has to find its decision."""
+    with closing(connect(path)) as connection:
+        return undecided(connection, each.first, each.last)
+
+
+def _whole(path: Path, folder: Path, each: Sealed, file: Path | None = None) -> Path:
+    """The segment, written if it is not there, and verified; raises ChronError when it does not hold."""
+    file = file or make_segment(path, folder, each.first, each.last)
+    found = verify(file)
+    with closing(connect(path)) as connection:
+        stored = SignedLog(connection).checkpoint_of(each.last)
+    if found.ok and (stored is None or stored.checkpoint.root.hex() != found.root):
+        raise ChronError(f'segment "{file}" is of another history than the log; keep both as evidence')
+    if not found.ok:
+        raise ChronError(f'segment "{file}" does not verify: {found.fault}; remove it, and it is written anew')
+    return file

@@ -1,0 +1,207 @@
+"""Sealed segments: files that hold a span of the log for good, each readable and provable without the others.
+
+    make_segment(Path("state/chron.db"), Path("state/segments"), 1, 1204)      chron-1-1204.db, mode 0444
+    sealed(Path("state/chron.db"))                                            the spans, and where their bodies are
+
+A segment is a Chron file like any other with rows `first` to `last` and the kept texts that were known by then, and a
+table that says what stood before it (`chron.beginning`). It is a copy: the live log keeps leaf and hash of every
+record for ever, and the bodies until they are archived. So every reader and every proof needs one file, and a segment
+can go to a disk that is written once.
+
+It is written under another name, synced, and renamed: after a crash there is a whole one or none.
+"""
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from chron import schema
+from chron.beginning import Beginning, write_beginning
+from chron.chain import genesis
+from chron.errors import ChronError
+from chron.ledger import explained
+from chron.merkle import Frontier
+from chron.reading import connect
+from chron.signed import SignedLog
+
+SEAL = "seal"
+_ROWS_PER_READ = 4000
+_NAME = re.compile(r"chron-([1-9][0-9]*)-([1-9][0-9]*)\.db")
+_ROWS = "SELECT seq, id, body, leaf, hash FROM chron WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+_TEXTS = "SELECT seq, kind, id, version, digest, text FROM artefact WHERE seq <= ? ORDER BY seq"
+_OF_KIND = f"SELECT body FROM chron WHERE kind = ? AND {schema.SELDOM} ORDER BY seq"  # noqa: S608 -- all texts are ours
+_KEYS = f"SELECT body FROM chron WHERE kind = 'key' AND {schema.SELDOM} AND seq < ? ORDER BY seq"  # noqa: S608
+_INSERT = "INSERT INTO chron(seq, id, body, leaf, hash) VALUES (?, ?, ?, ?, ?)"
+_INSERT_TEXT = "INSERT INTO artefact(seq, kind, id, version, digest, text) VALUES (?, ?, ?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A span that the log says was sealed."""
+
+    first: int
+    last: int
+    at: str
+    """When it was sealed."""
+    state: str
+    """"live": the log has its bodies too; "archived": the segment alone; "pruned": nobody."""
+
+    @property
+    def file(self) -> str:
+        """The name of its file."""
+        return segment_name(self.first, self.last)
+
+
+def segment_name(first: int, last: int) -> str:
+    """The name of the file that holds these records."""
+    return f"chron-{first}-{last}.db"
+
+
+def segment_span(name: str) -> tuple[int, int]:
+    """The records that a file of this name holds; (0, 0) when it is no such name."""
+    named = _NAME.fullmatch(name)
+    return (int(named[1]), int(named[2])) if named else (0, 0)
+
+
+def default_folder(path: Path | str) -> Path:
+    """Where the segments of a log are unless somebody says otherwise."""
+    return Path(path).resolve().parent / "segments"
+
+
+def find_segment(name: str, folders: Sequence[Path]) -> Path | None:
+    """The file of a segment; None when none of the folders has it."""
+    return next((folder / name for folder in folders if (folder / name).is_file()), None)
+
+
+def sealed(path: Path | str) -> list[Sealed]:
+    """The spans that a log says were sealed, oldest first."""
+    with closing(connect(path)) as connection:
+        moved = {state: _named(connection, kind) for kind, state in (("archive", "archived"), ("prune", "pruned"))}
+        found = [json.loads(body) for (body,) in connection.execute(_OF_KIND, (SEAL,))]
+    spans = []
+    for fields in found:
+        first, last = int(fields["first"]), int(fields["last"])
+        states = [state for state, names in moved.items() if segment_name(first, last) in names]
+        spans.append(Sealed(first, last, str(fields["ts"]), states[-1] if states else "live"))
+    return spans
+
+
+def _named(connection: sqlite3.Connection, kind: str) -> set[str]:
+    return {str(json.loads(body).get("segment")) for (body,) in connection.execute(_OF_KIND, (kind,))}
+
+
+def make_segment(path: Path, folder: Path, first: int, last: int) -> Path:
+    """Write the segment of a span that ends at a checkpoint; blocks. Raises ChronError.
+
+    A file that is there already is left as it is.
+    """
+    target = folder / segment_name(first, last)
+    if target.exists():
+        return target
+    making = target.with_name(target.name + ".making")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        making.unlink(missing_ok=True)
+        os.close(os.open(making, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with closing(connect(path)) as live, closing(sqlite3.connect(making, isolation_level=None)) as segment:
+            _fill(segment, live, _beginning(live, first, last))
+        _make_safe(making, target)
+    except (OSError, sqlite3.Error) as error:
+        raise ChronError(explained(target, error)) from error
+    return target
+
+
+def _beginning(live: sqlite3.Connection, first: int, last: int) -> Beginning:
+    log = SignedLog(live)
+    over = log.checkpoint_of(last)
+    if over is None:
+        raise ChronError(f"no checkpoint is over exactly record {last}; seal the log with a key")
+    before = log.checkpoint_before(first)
+    tree = before.frontier.copy() if before else Frontier()
+    while tree.size < first - 1:
+        tree.extend(log.leaves(tree.size, min(tree.size + _ROWS_PER_READ, first - 1)))
+    keys = tuple(json.loads(body) for (body,) in live.execute(_KEYS, (first,)))
+    return Beginning(first, last, log.name, _hash_before(live, first), tree, keys, over.note)
+
+
+def _hash_before(live: sqlite3.Connection, first: int) -> bytes:
+    if first == 1:
+        return genesis(str(live.execute("SELECT body->>'$.origin' FROM chron WHERE seq = 1").fetchone()[0]))
+    return bytes(live.execute("SELECT hash FROM chron WHERE seq = ?", (first - 1,)).fetchone()[0])
+
+
+def _fill(segment: sqlite3.Connection, live: sqlite3.Connection, beginning: Beginning) -> None:
+    # Nobody reads it before it is whole and synced. No write-ahead log: it is read where nothing can be written.
+    segment.execute("PRAGMA journal_mode = OFF").close()
+    segment.execute("PRAGMA synchronous = OFF").close()
+    segment.execute("BEGIN")
+    schema.create_tables(segment)
+    write_beginning(segment, beginning)
+    for rows in _pages(live, beginning.first, beginning.last):
+        segment.executemany(_INSERT, rows)
+    segment.executemany(_INSERT_TEXT, live.execute(_TEXTS, (beginning.last,)).fetchall())
+    schema.create_rest(segment)
+    segment.execute("COMMIT")
+
+
+def _pages(live: sqlite3.Connection, first: int, last: int) -> Iterator[list[tuple[object, ...]]]:
+    seq = first - 1
+    while rows := live.execute(_ROWS, (seq, last, _ROWS_PER_READ)).fetchall():
+        yield rows
+        seq = rows[-1][0]
+    if seq != last:
+        raise ChronError(f"the log does not verify at record {seq + 1}: it is missing")
+
+
+def forget_in(file: Path, path: Path, spans: Sequence[tuple[int, int]]) -> int:
+    """Write a segment anew without the bodies of these records, as the log says; how many went. Blocks."""
+    making = file.with_name(file.name + ".making")
+    try:
+        making.unlink(missing_ok=True)
+        with closing(connect(path)) as live:
+            later = live.execute(_OF_KIND, ("erasure",)).fetchall()
+        shutil.copyfile(file, making)
+        making.chmod(0o600)
+        with closing(sqlite3.connect(making, isolation_level=None)) as segment:
+            segment.execute("PRAGMA secure_delete = ON").close()
+            segment.execute("PRAGMA journal_mode = OFF").close()
+            segment.execute("BEGIN")
+            segment.execute("DROP TRIGGER chron_only_empty")
+            statement = "UPDATE chron SET body = NULL WHERE seq BETWEEN ? AND ? AND body IS NOT NULL"
+            gone = sum(segment.execute(statement, span).rowcount for span in spans)
+            segment.execute("CREATE TABLE IF NOT EXISTS later(body TEXT NOT NULL) STRICT")
+            segment.execute("DELETE FROM later")
+            segment.executemany("INSERT INTO later VALUES (?)", later)
+            segment.execute(schema.GUARDS["chron_only_empty"])
+            segment.execute("COMMIT")
+        _make_safe(making, file)
+    except (OSError, sqlite3.Error) as error:
+        raise ChronError(explained(file, error)) from error
+    return gone
+
+
+def _make_safe(making: Path, target: Path) -> None:
+    """Sync the file, take everybody's right to write it, and give it its name."""
+    descriptor = os.open(making, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fchmod(descriptor, 0o400)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    making.rename(target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder safe."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,262 @@
+"""Sealed segments: whole files that verify alone, and a log whose old bodies are in them."""
+
+import shutil
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from chron import Chron, ChronError, Known, Signing, check, find, parse_vkey, prove, show, verify
+from chron.living import archive, prune, seal
+from chron.log import EMPTIED_AT_ONCE
+from chron.segments import default_folder, make_segment, sealed
+
+LATER = datetime.now(UTC) + timedelta(days=400)
+TEXT = ("skill", "deploy-v2", 1, "d1", "skill: deploy-v2\nallow:\n- deploy:staging\n")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[Callable[[], Chron]]:
+    """Opens the log with its key; at the end all is closed."""
+    opened: list[Chron] = []
+
+    def opens() -> Chron:
+        path = tmp_path / "chron.db"
+        opened.append(Chron.open(path, low_water_bytes=0, signing=Signing(tmp_path / "key.pem")))
+        return opened[-1]
+
+    yield opens
+    for chron in opened:
+        if not chron._writer.finished():
+            chron.close()
+
+
+async def _decide(chron: Chron, number: int, what: str = "bot") -> None:
+    """Decisions on the wire with what came of them, as a gate writes them."""
+    fields = [
+        {"channel": "wire", "agent": f"{what}-{n}", "outcome": "DENY", "skill_digest": "d1"} for n in range(number)
+    ]
+    receipts = await chron.append_many([("decision", each) for each in fields])
+    outcomes = [("outcome", {"ref": receipt.id, "result": "blocked"}) for receipt in receipts]
+    await chron.append_many(outcomes)
+
+
+def _key(chron: Chron) -> Known:
+    return Known(parse_vkey(next(find(chron.path, kind="key")).text("vkey")))
+
+
+async def _two_segments(log: Callable[[], Chron]) -> tuple[Chron, list[Path]]:
+    chron = log()
+    chron.keep([TEXT])
+    files = []
+    for what in ("old", "new"):
+        await _decide(chron, 20, what)
+        files.append(seal(chron, default_folder(chron.path)))
+    return chron, [file for file in files if file]
+
+
+async def test_a_segment_verifies_and_answers_alone(log, tmp_path):
+    """Copied elsewhere, a segment proves itself by its key, and is queried, shown and proved from as it is."""
+    chron, files = await _two_segments(log)
+    known, place = _key(chron), tmp_path / "elsewhere"
+    place.mkdir()
+    for number, file in enumerate(files):
+        copy = Path(shutil.copy(file, place))
+        assert stat.S_IMODE(file.stat().st_mode) == 0o400
+        found = verify(copy, known=known)
+        first, last = (int(part) for part in copy.stem.split("-")[1:])
+        assert (found.ok, found.records, found.skipped, found.covered, found.loose) == (True, last, first - 1, last, 0)
+        assert sorted({record.text("agent")[:3] for record in find(copy, kind="decision")}) == [("old", "new")[number]]
+        some = next(find(copy, kind="decision"))
+        shown = show(copy, some.id)
+        assert [text.id for text in shown.texts] == ["deploy-v2"]
+        assert [each.text("result") for each in shown.outcomes] == ["blocked"]
+        for record in find(copy):
+            assert check(prove(copy, record.id), known.key.vkey).seq == record.seq
+        assert not list(place.glob("*-wal"))
+
+
+async def test_segments_follow_each_other_and_the_log_has_all_of_it(log):
+    """Sealing changes nothing in the log, and begins behind the last segment."""
+    chron, files = await _two_segments(log)
+    spans = [(each.first, each.last, each.state) for each in sealed(chron.path)]
+    assert spans[0][0] == 1
+    assert spans[1][0] == spans[0][1] + 1
+    assert [each[2] for each in spans] == ["live", "live"]
+    assert [file.name for file in files] == [each.file for each in sealed(chron.path)]
+    assert len(list(find(chron.path, kind="decision"))) == 40
+    assert verify(chron.path).ok
+
+
+async def test_archived_bodies_are_in_the_segment_alone(log):
+    """After archiving, log and segments verify together; without one, verifying says which is missing."""
+    chron, files = await _two_segments(log)
+    before = {record.seq: record.fields for record in scan_all(chron.path)}
+    moved = archive(chron, [default_folder(chron.path)], LATER)
+    assert [each.file for each in moved] == [file.name for file in files]
+    assert not list(find(chron.path, kind="decision"))
+    assert [each.state for each in sealed(chron.path)] == ["archived", "archived"]
+
+    found = verify(chron.path, known=_key(chron))
+    assert (found.ok, found.segments, found.missing) == (True, 2, ())
+    together = {record.seq: record.fields for file in files for record in scan_all(file)}
+    assert {seq: fields for seq, fields in before.items() if seq in together} == together
+
+    files[0].rename(files[0].with_name("away"))
+    found = verify(chron.path)
+    assert (found.ok, found.segments, found.missing) == (True, 1, (files[0].name,))
+    assert verify(chron.path, segments=[]).missing == tuple(file.name for file in files)
+
+
+async def test_a_changed_segment_is_found_by_the_log(log):
+    """An archived body that was changed in its segment is tampering, at its record."""
+    chron, files = await _two_segments(log)
+    archive(chron, [default_folder(chron.path)], LATER)
+    seq = next(find(files[1], kind="decision")).seq
+    _harm(files[1], f"UPDATE chron SET body = replace(body, 'DENY', 'ALLOW') WHERE seq = {seq}")
+    found = verify(chron.path)
+    assert (found.ok, found.first_bad_seq) == (False, seq)
+    assert found.fault == f"in segment {files[1].name}: its body was changed"
+    assert verify(files[1]).first_bad_seq == seq
+
+
+@pytest.mark.parametrize(
+    ("harm", "fault"),
+    [
+        ("DELETE FROM chron WHERE seq = (SELECT max(seq) FROM chron)", "the segment ends before its end"),
+        ("DELETE FROM chron WHERE seq = (SELECT min(seq) FROM chron)", "it is missing"),
+        ("UPDATE segment SET hash = zeroblob(32)", "it does not follow the record before it"),
+        ("UPDATE segment SET keys = '[]'", "not signed by"),
+    ],
+)
+async def test_a_segment_that_was_cut_or_retold_is_no_segment(log, harm, fault):
+    """Neither rows at its ends, nor what stood before it, nor its keys can be changed."""
+    chron, files = await _two_segments(log)
+    _harm(files[1], harm)
+    found = verify(files[1], known=_key(chron))
+    assert not found.ok
+    assert fault in found.fault or "does not belong" in found.fault
+
+
+async def test_a_segment_of_another_history_is_no_substitute(log, tmp_path):
+    """A segment with the right name, good in itself, of a log that went another way is found by its root."""
+    chron, files = await _two_segments(log)
+    archive(chron, [default_folder(chron.path)], LATER)
+    fork = tmp_path / "fork"
+    fork.mkdir()
+    shutil.copy(tmp_path / "key.pem", fork)
+    other = Chron.open(fork / "chron.db", low_water_bytes=0, signing=Signing(fork / "key.pem"))
+    other.keep([TEXT])
+    await _decide(other, 20, "old")
+    forged = seal(other, fork)
+    other.close()
+    assert verify(forged).ok
+    files[0].chmod(0o600)
+    shutil.copy(forged, files[0])
+    found = verify(chron.path)
+    assert (found.ok, found.fault) == (False, f"in segment {files[0].name}: it is of another history than the log")
+
+
+async def test_what_was_cut_short_is_finished(log, monkeypatch):
+    """A crash between the record of a seal and its file leaves no half file, and the next seal writes it."""
+    chron = log()
+    await _decide(chron, 20)
+
+    def dies(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr("chron.segments.os.fsync", dies)
+        with pytest.raises(ChronError, match=r"cannot record in .*No space left on device"):
+            seal(chron, default_folder(chron.path))
+    assert [each.state for each in sealed(chron.path)] == ["live"]
+    assert not list(default_folder(chron.path).glob("*.db"))
+    await _decide(chron, 5)
+    seal(chron, default_folder(chron.path))
+    files = sorted(default_folder(chron.path).iterdir())
+    assert sorted(file.name for file in files) == sorted(each.file for each in sealed(chron.path))
+    assert all(verify(file).ok for file in files)
+
+
+async def test_nothing_under_way_is_archived(log):
+    """A request whose outcome is not known keeps its segment in the log: its outcome has to find it."""
+    chron = log()
+    await chron.append("decision", {"channel": "wire", "outcome": "ALLOW"})
+    seal(chron, default_folder(chron.path))
+    assert archive(chron, [default_folder(chron.path)], LATER) == []
+    assert verify(chron.path).emptied == 0
+
+
+async def test_what_is_younger_stays(log):
+    """Only what is older than asked for goes."""
+    chron, _ = await _two_segments(log)
+    assert archive(chron, [default_folder(chron.path)], datetime.now(UTC) - timedelta(days=1)) == []
+
+
+async def test_pruned_is_gone_and_said_to_be(log):
+    """Retention over: the segment is removed, the log verifies, and says who wanted it; nothing is missing."""
+    chron, files = await _two_segments(log)
+    folders = [default_folder(chron.path)]
+    archive(chron, folders, LATER)
+    said = {"by": "alice", "approved_by": "bob", "basis": "retention"}
+    assert [each.file for each in prune(chron, folders, LATER, said)] == [file.name for file in files]
+    assert not any(file.exists() for file in files)
+    found = verify(chron.path, known=_key(chron))
+    assert (found.ok, found.missing, found.segments) == (True, (), 0)
+    records = list(find(chron.path, kind="prune"))
+    assert [(each.text("by"), each.text("approved_by")) for each in records] == [("alice", "bob")] * 2
+
+
+async def test_a_log_with_archived_bodies_opens_and_goes_on(log):
+    """The next start, its recovery and its checkpoints need nothing of what was archived."""
+    chron, _ = await _two_segments(log)
+    archive(chron, [default_folder(chron.path)], LATER)
+    chron.close()
+    chron = log()
+    await _decide(chron, EMPTIED_AT_ONCE)
+    chron.checkpoint()
+    assert verify(chron.path, known=_key(chron)).ok
+    assert chron.seen() == {("skill", "deploy-v2", 1): "d1"}
+
+
+async def test_a_rotated_key_leaves_old_segments_good(log):
+    """A segment sealed under an older key verifies by that key and inside of the log."""
+    chron = log()
+    old = None
+    await _decide(chron, 10)
+    file = seal(chron, default_folder(chron.path))
+    old = _key(chron)
+    chron.rotate_key()
+    await _decide(chron, 10)
+    newer = seal(chron, default_folder(chron.path))
+    archive(chron, [default_folder(chron.path)], LATER)
+    assert verify(file, known=old).ok
+    assert verify(newer, known=old).ok
+    newest = Known(parse_vkey(list(find(chron.path, kind="key"))[-1].text("vkey")))
+    assert (verify(chron.path, known=newest).ok, verify(newer, known=newest).ok) == (True, True)
+
+
+def test_a_name_is_taken_once(tmp_path):
+    """A segment that is there is never written over."""
+    (tmp_path / "chron-1-4.db").write_text("mine")
+    assert make_segment(tmp_path / "none.db", tmp_path, 1, 4).read_text() == "mine"
+
+
+def scan_all(path: Path) -> list[object]:
+    return [record for record in find(path) if record.fields]
+
+
+def _harm(path: Path, statement: str) -> None:
+    path.chmod(0o600)
+    with closing(sqlite3.connect(path, isolation_level=None)) as owner:
+        for (name,) in owner.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            owner.execute(f"DROP TRIGGER {name}")
+        owner.execute(statement)
+        from chron.schema import GUARDS
+
+        for text in GUARDS.values():
+            owner.execute(text)
