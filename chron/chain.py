@@ -62,6 +62,7 @@ def _fault(
     if body is None:
         return ""  # its leaf stands for it; whether it may be gone is for `chron.emptied` to say
     # In a flat object a bare quote is never inside a string, so these bytes can only be the field itself.
-    if b'"seq":%d,' % row_seq not in body or b'"id":"%s",' % row_id.encode() not in body:
+    # Fields are in order, so that "seq" is nearer to the end, where searching from there finds it in half the time.
+    if body.rfind(b'"seq":%d,' % row_seq) < 0 or b'"id":"%s",' % row_id.encode() not in body:
         return "its columns do not say what its body says"
     return ""

@@ -12,6 +12,7 @@ Reads in short transactions, so that a gate can go on writing meanwhile.
 """
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
-from chron import schema
+from chron import structure
 from chron.beginning import read_beginning
 from chron.chain import follow, genesis
 from chron.emptied import GONE, Holes, Span, add_holes, reasons, unexplained
@@ -100,30 +101,40 @@ class Known:
 
 
 def verify(
-    path: Path | str, *, lint: bool = False, known: Known = Known(), segments: Sequence[Path] | None = None
+    path: Path | str,
+    *,
+    lint: bool = False,
+    known: Known = Known(),
+    segments: Sequence[Path] | None = None,
+    jobs: int = 0,
 ) -> Verification:
     """Verify a Chron, open or not; raises ChronError only when there is none to read, or a note is none.
 
-    `lint` also checks that every body is canonical JSON (half the speed): it finds a bug of ours, not tampering.
+    `lint` also checks that every body is canonical JSON, and all pages of the file (half the speed): it finds bugs and
+    damage, not tampering.
     `segments` are the folders in which archived bodies are looked for, else the one beside the log.
+    `jobs` threads, by default one for each processor, look at the indexes meanwhile.
     """
-    found = _verified_file(path, lint, known, ())
+    found = _verified_file(path, lint, known, (), jobs)
     folders = [default_folder(path)] if segments is None else list(segments)
-    return _with_segments(found, path, folders, lint) if found.ok else found
+    return _with_segments(found, path, folders, lint, jobs) if found.ok else found
 
 
-def _verified_file(path: Path | str, lint: bool, known: Known, announced: Sequence[Span]) -> Verification:
+def _verified_file(path: Path | str, lint: bool, known: Known, announced: Sequence[Span], jobs: int) -> Verification:
     notes = known.notes()
     with closing(connect(path)) as connection, ThreadPoolExecutor(1) as aside:
-        # SQLite's check needs as long as the chain's and leaves Python alone meanwhile.
-        structure = aside.submit(_structure_fault, path, whole=not known.incremental)
+        # Looking at the indexes takes longer than the chain, and leaves Python alone meanwhile.
+        jobs = jobs or os.cpu_count() or 1
+        indexes = aside.submit(structure.fault, path, whole=not known.incremental, lint=lint, jobs=jobs)
         found = _verified(connection, lint, known, notes, announced)
-        if found.ok and (fault := structure.result()):
+        if found.ok and (fault := indexes.result()):
             found = replace(found, ok=False, fault=fault)
         return found
 
 
-def _with_segments(found: Verification, path: Path | str, folders: Sequence[Path], lint: bool) -> Verification:
+def _with_segments(
+    found: Verification, path: Path | str, folders: Sequence[Path], lint: bool, jobs: int
+) -> Verification:
     """Look at the bodies that were moved into segments as well."""
     with closing(connect(path)) as connection:
         spans = reasons(connection)
@@ -142,7 +153,7 @@ def _with_segments(found: Verification, path: Path | str, folders: Sequence[Path
             continue
         looked += 1
         # Whose signature it bears is of no account here: its root has to be the one that the log has there.
-        part = _verified_file(file, lint, Known(), gone)
+        part = _verified_file(file, lint, Known(), gone, jobs)
         if part.ok and part.root != (roots[end].hex() if end in roots else ""):
             part = replace(part, ok=False, fault="it is of another history than the log", first_bad_seq=None)
         if not part.ok:
@@ -303,14 +314,3 @@ def _text_fault(connection: sqlite3.Connection, after_seq: int, head_seq: int) -
             return seq, "the text it kept was changed"
     row = connection.execute(_TEXTS_ALONE, span).fetchone()
     return (row[0], "no record speaks of the text kept under it") if row else (None, "")
-
-
-def _structure_fault(path: Path | str, *, whole: bool) -> str:
-    with closing(connect(path)) as connection:
-        try:
-            if wrong := schema.faults(connection):
-                return f"{wrong[0]}: the tables or their guards are not as they were written"
-            row = connection.execute("PRAGMA integrity_check(1)").fetchone() if whole else ("ok",)
-        except sqlite3.DatabaseError as error:
-            return f"the file is damaged: {error}"
-    return "" if row[0] == "ok" else f"the file is damaged: {row[0]}"

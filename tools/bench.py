@@ -295,6 +295,13 @@ def _chron() -> None:
         print(f"  {name:<38}{value:>12,.2f}" if isinstance(value, float) else f"  {name:<38}{value:>12}")
 
 
+def _durable() -> None:
+    from bench_durable import main as compared
+
+    print("\nChron, beside other ways to write the same")
+    compared()
+
+
 def main() -> None:
     """Run everything, or be one of the helper processes."""
     arguments = sys.argv[1:]
@@ -330,6 +337,7 @@ def main() -> None:
         _simulation()
         _replay()
         _chron()
+        _durable()
     finally:
         shutil.rmtree(folder)
 

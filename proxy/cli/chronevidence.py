@@ -52,11 +52,12 @@ def read_vkey(given: str) -> str:
 
 @click.command("verify")
 @path_argument
-@click.option("--lint", is_flag=True, help="Also check that every body is canonical JSON (slower).")
+@click.option("--lint", is_flag=True, help="Also look at JSON and at all pages of the file (slower).")
 @click.option("--key", default="", metavar="VKEY", help="The key that must have signed, or a file that holds it.")
 @click.option("--head", type=_file, help="A checkpoint kept elsewhere: nothing before its end may be missing.")
 @click.option("--from", "old", type=_file, help="An older one: what it covers must be as it was.")
 @click.option("--incremental", is_flag=True, help="Read only what came after --from.")
+@click.option("--jobs", type=click.IntRange(1), help="How many threads look at the indexes; as many as processors.")
 @click.option(
     "--segments",
     multiple=True,
@@ -72,6 +73,7 @@ def verify(
     head: Path | None,
     old: Path | None,
     incremental: bool,
+    jobs: int | None,
     segments: tuple[Path, ...],
     as_json: bool,
 ) -> None:
@@ -81,7 +83,7 @@ def verify(
     """
     pinned = chron.parse_vkey(read_vkey(key)) if key else None
     known = chron.Known(pinned, read_note(head), read_note(old), incremental)
-    found = chron.verify(path, lint=lint, known=known, segments=segments or None)
+    found = chron.verify(path, lint=lint, known=known, segments=segments or None, jobs=jobs or 0)
     if as_json:
         print_json({"path": str(path), **asdict(found)})
     elif found.ok:

@@ -1,0 +1,164 @@
+"""Whether a Chron file's tables, guards and indexes are as they were written, so that no query misses a record.
+
+SQLite's own `integrity_check` answers that too, but in one thread and one long transaction, and half of its time goes
+into the types of computed columns, which say nothing that the hashed bodies do not. So the indexes are held against the
+records here, in short transactions and side by side:
+
+    each record is found by its number, and by every index that should have it
+    each index has as many entries as there are records that it should have, so it has no others
+
+That every entry is found by search shows that the trees are in order. What stays for `integrity_check` are the small
+tables, the list of free pages, and files with indexes of somebody else's. With `lint` it sees all of any file; without,
+pages that nothing uses are not looked at, because no query does.
+
+    the file is damaged: index "chron_deny" is not over the records
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from chron import schema
+from chron.reading import connect
+
+_RECORDS_PER_LOOK = 20_000
+"""A long transaction would keep a gate's write-ahead log from being emptied."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """An index of ours over `chron`; all of them have `seq` behind their first column, if only as the row's number."""
+
+    name: str
+    column: str
+    condition: str
+    """Which records it has; "" when all."""
+
+    def joined(self, table: str) -> str:
+        """SQL that looks record `r` up in an index over all."""
+        return f"LEFT JOIN chron AS {table} INDEXED BY {self.name} ON {self._same(table)}"
+
+    def wanted(self) -> str:
+        """SQL for how many records it should have."""
+        return f"count(*) FILTER (WHERE r.{self.condition})" if self.condition else "count(*)"
+
+    def found(self, table: str) -> str:
+        """SQL for how many of those it has.
+
+        In an index over some only those are looked up, by a subquery; in the others all, by a join, because a subquery
+        opens the index anew each time.
+        """
+        if not self.condition:
+            return f"count({table}.seq)"
+        where = f"{self._same(table)} AND {table}.{self.condition}"
+        exists = f"EXISTS (SELECT 1 FROM chron AS {table} INDEXED BY {self.name} WHERE {where})"  # noqa: S608
+        return f"count(*) FILTER (WHERE r.{self.condition} AND {exists})"
+
+    def entries(self) -> str:
+        """SQL for how many it has in all."""
+        # Without any condition SQLite would count whichever index is smallest.
+        where = self.condition or f"seq >= {-(2**63)}"
+        return f"SELECT count(*) FROM chron AS r INDEXED BY {self.name} WHERE r.{where}"  # noqa: S608
+
+    def _same(self, table: str) -> str:
+        same_key = f" AND {table}.{self.column} IS r.{self.column}" if self.column != "seq" else ""
+        return f"{table}.seq = r.seq{same_key}"
+
+
+def _ours() -> Iterator[_Index]:
+    # So SQLite names the index of a UNIQUE column: https://www.sqlite.org/fileformat2.html#intschema
+    yield _Index("sqlite_autoindex_chron_1", "id", "")
+    for name, text in schema.INDEXES.items():
+        columns, _, condition = text.removeprefix(f"CREATE INDEX {name} ON chron(").partition(")")
+        yield _Index(name, columns.partition(",")[0], condition.removeprefix(" WHERE "))
+
+
+_INDEXES = tuple(_ours())
+_WANTED = ", ".join(index.wanted() for index in _INDEXES)
+_FOUND = ", ".join(index.found(f"i{at}") for at, index in enumerate(_INDEXES))
+_JOINS = " ".join(index.joined(f"i{at}") for at, index in enumerate(_INDEXES) if not index.condition)
+# `count(n.leaf)` and not of the number, which SQLite would give without looking the record up.
+_LOOK = f"""
+SELECT count(*), {_WANTED}, count(n.leaf), {_FOUND}
+FROM chron AS r NOT INDEXED LEFT JOIN chron AS n NOT INDEXED ON n.seq = r.seq {_JOINS}
+WHERE r.seq > ? AND r.seq <= ?"""  # noqa: S608 -- all texts are ours
+_OTHER_INDEXES = """
+SELECT count(*) FROM sqlite_master
+WHERE type = 'index' AND tbl_name = 'chron' AND name NOT IN (SELECT value FROM json_each(?))"""
+_OTHER_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name <> 'chron'"
+
+_END = 2**62
+"""Behind all records."""
+
+type _Counts = list[int]
+"""Records, and those that each index should have; then how many were found by number, and by each index."""
+
+
+def fault(path: Path | str, *, whole: bool, lint: bool, jobs: int) -> str:
+    """What is wrong with the file, "" when nothing is.
+
+    Without `whole` only tables and guards are looked at; `lint` has SQLite's own check look at everything as well.
+    """
+    with closing(connect(path)) as connection:
+        try:
+            if wrong := schema.faults(connection):
+                return f"{wrong[0]}: the tables or their guards are not as they were written"
+            found = (_small_fault(connection, lint) or _index_fault(path, connection, jobs)) if whole else ""
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+    return f"the file is damaged: {found}" if found else ""
+
+
+def _small_fault(connection: sqlite3.Connection, everything: bool) -> str:
+    # The list of free pages comes with sqlite_schema: https://www.sqlite.org/pragma.html#pragma_integrity_check
+    ours = json.dumps([index.name for index in _INDEXES])
+    others = connection.execute(_OTHER_INDEXES, (ours,)).fetchone()[0]
+    tables = ["sqlite_schema", *(name for (name,) in connection.execute(_OTHER_TABLES))]
+    quoted = [f"('{name.replace("'", "''")}')" for name in tables]
+    for each in [""] if everything or others else quoted:
+        told = connection.execute(f"PRAGMA integrity_check{each}").fetchone()[0]
+        if told != "ok":
+            return str(told)
+    return ""
+
+
+def _index_fault(path: Path | str, connection: sqlite3.Connection, jobs: int) -> str:
+    first, last, records = connection.execute("SELECT min(seq), max(seq), count(*) FROM chron").fetchone()
+    # Where records are missing, one of an absurd number could ask for looks without end: then all is one look.
+    first, last = (first, last) if records and records == last - first + 1 else (1, 0)
+    with ThreadPoolExecutor(jobs) as pool:
+        looked = list(pool.map(partial(_look, path, last), range(first - 1, last, _RECORDS_PER_LOOK)))
+    connection.execute("BEGIN")
+    found = _compared(connection, [*looked, _counts(connection, last, _END)])
+    if found:
+        # A body may have gone between two looks, under a record that says so. In one transaction nothing can.
+        found = _compared(connection, [_counts(connection, 0, _END)])
+    connection.execute("COMMIT")
+    return found
+
+
+def _look(path: Path | str, last: int, start: int) -> _Counts:
+    with closing(connect(path)) as connection:
+        return _counts(connection, start, min(start + _RECORDS_PER_LOOK, last))
+
+
+def _counts(connection: sqlite3.Connection, after_seq: int, last: int) -> _Counts:
+    return list(connection.execute(_LOOK, (after_seq, last)).fetchone())
+
+
+def _compared(connection: sqlite3.Connection, looked: Iterable[_Counts]) -> str:
+    """What is wrong with the sums of all looks."""
+    sums = [sum(column) for column in zip(*looked, strict=True)]
+    half = len(sums) // 2
+    records, by_number = sums[0], sums[half]
+    if by_number != records:
+        return f"{records - by_number} records are not found by their number"
+    for index, wanted, found in zip(_INDEXES, sums[1:half], sums[half + 1 :], strict=True):
+        if not wanted == found == connection.execute(index.entries()).fetchone()[0]:
+            return f'index "{index.name}" is not over the records'
+    return ""

@@ -1,0 +1,146 @@
+"""That an index cannot hide a record from a query, nor show one that it should not."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from chron import Chron, schema, structure, verify
+
+CHANGED = {
+    "lacks one": "({}) AND seq <> {last}",
+    "has one more": "({}) OR seq = {other}",
+    "has another": "(({}) AND seq <> {last}) OR seq = {other}",
+}
+CONDITIONS = {name: text.partition(" WHERE ")[2] for name, text in schema.INDEXES.items()}
+CASES = [
+    (name, change) for name, condition in CONDITIONS.items() for change in CHANGED if condition or change == "lacks one"
+]
+# An entry without a ref is found by no query that asks for one.
+CASES.remove(("chron_ref", "has one more"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Chron in which every index has records, and all but those over everything lack some."""
+    path = tmp_path_factory.mktemp("indexed") / "chron.db"
+
+    async def fill() -> None:
+        chron = Chron.open(path, low_water_bytes=0)
+        chron.keep([("skill", "deploy-v2", 1, "d1", "skill: deploy-v2\n")])
+        for number in range(30):
+            fields = {"agent": f"bot-{number % 3}", "action": "deploy:staging", "anchor": "alice@acme.test"}
+            decided = await chron.append("decision", {**fields, "outcome": "DENY" if number % 4 else "ALLOW"})
+            await chron.append("outcome", {"ref": decided.id, "result": "blocked", "status": 403})
+        chron.close()
+
+    asyncio.run(fill())
+    return path
+
+
+@pytest.fixture
+def log(made, path) -> Path:
+    path.write_bytes(made.read_bytes())
+    return path
+
+
+def rebuild(log: Path, index: str, right: str, wrong: str) -> None:
+    """Build an index by another text and put its own text back: tables and guards look as ever."""
+    with closing(sqlite3.connect(log, isolation_level=None)) as shell:
+        for old, new, then in ((right, wrong, f"REINDEX {index}"), (wrong, right, "SELECT 1")):
+            shell.execute("PRAGMA writable_schema = ON")
+            changed = shell.execute(
+                "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE sql LIKE '%chron%'", (old, new)
+            )
+            assert changed.rowcount
+            shell.execute("PRAGMA writable_schema = RESET")
+            shell.execute(then)
+
+
+def fault(log: Path, jobs: int = 2) -> str:
+    return structure.fault(log, whole=True, lint=False, jobs=jobs)
+
+
+@pytest.mark.parametrize(("name", "change"), CASES, ids=map(" ".join, CASES))
+def test_an_index_over_other_records_shows(log, rows, name, change):
+    """A record hidden from any index, one that does not belong there, or one in place of the other."""
+    text, condition = schema.INDEXES[name], CONDITIONS[name] or "true"
+    [(last,)] = rows(f"SELECT max(seq) FROM chron WHERE {condition}")
+    [(other,)] = rows(f"SELECT max(seq) FROM chron WHERE ({condition}) IS NOT 1")
+    head = text.partition(" WHERE ")[0]
+    rebuild(log, name, text, f"{head} WHERE {CHANGED[change].format(condition, last=last, other=other)}")
+    assert not verify(log).ok
+    for jobs in (1, 3):
+        assert fault(log, jobs) == f'the file is damaged: index "{name}" is not over the records'
+
+
+@pytest.mark.parametrize("name", ["chron_ts", "chron_agent", "chron_anchor", "chron_action", "chron_ref"])
+def test_an_index_with_other_keys_shows(log, name):
+    """All records are in it, under another field's values."""
+    text = schema.INDEXES[name]
+    column = name.removeprefix("chron_")
+    rebuild(log, name, text, text.replace(f"({column}", "(reason" if column != "ref" else "(id"))
+    assert verify(log).fault == f'the file is damaged: index "{name}" is not over the records'
+
+
+def test_ids_under_which_no_record_is_found_show(log, rows):
+    """The index of ids belongs to the table, and shows like the others."""
+    [table] = rows("SELECT sql FROM sqlite_master WHERE name = 'chron'")[0]
+    by_hash = table.replace("NOT NULL UNIQUE", "NOT NULL").replace("hash BLOB NOT NULL", "hash BLOB NOT NULL UNIQUE")
+    rebuild(log, "chron", table, by_hash)
+    assert verify(log).fault == 'the file is damaged: index "sqlite_autoindex_chron_1" is not over the records'
+
+
+def test_an_index_of_somebody_elses_is_looked_at_too(log):
+    """One's own index is welcome, and is not believed."""
+    with closing(sqlite3.connect(log, isolation_level=None)) as shell:
+        shell.execute("CREATE INDEX mine ON chron(host)")
+    assert verify(log).ok
+    rebuild(log, "mine", "ON chron(host)", "ON chron(host) WHERE seq <> 7")
+    found = verify(log)
+    assert not found.ok
+    assert found.fault.startswith("the file is damaged: ")
+
+
+def test_looks_add_up_whatever_their_size(log, monkeypatch):
+    """A log is well however it is divided among threads, and so is one that grows meanwhile."""
+    for size in (1, 7, 63, 64, 1000):
+        monkeypatch.setattr(structure, "_RECORDS_PER_LOOK", size)
+        assert verify(log, jobs=4).ok
+
+
+def test_a_record_of_an_absurd_number_is_found_at_once(log, harm):
+    """A gap of millions of millions is told as one, and keeps nobody waiting."""
+    harm("UPDATE chron SET seq = 4000000000000000000 WHERE seq = 40")
+    found = verify(log)
+    assert (found.ok, found.first_bad_seq, found.fault) == (False, 40, "it is missing; the next one is 41")
+
+
+def test_a_body_that_goes_between_two_looks_is_no_damage(log, monkeypatch, harm):
+    """What does not add up is looked at again in one transaction before anything is said."""
+    looked = structure._look
+
+    def emptied_meanwhile(path, last, start):
+        counts = looked(path, last, start)
+        if start == 0:
+            harm("UPDATE chron SET body = NULL WHERE seq = 4")
+        return counts
+
+    monkeypatch.setattr(structure, "_look", emptied_meanwhile)
+    monkeypatch.setattr(structure, "_RECORDS_PER_LOOK", 10)
+    assert fault(log, jobs=1) == ""
+
+
+def test_a_damaged_page_of_an_index_shows(log):
+    """Garbage in any page of an index is found, by what cannot be found through it."""
+    with closing(sqlite3.connect(log)) as shell:
+        [(root,)] = shell.execute("SELECT rootpage FROM sqlite_master WHERE name = 'chron_action'")
+    data = bytearray(log.read_bytes())
+    at = data.index(b"deploy:staging", (root - 1) * 4096)
+    assert at < root * 4096
+    data[at : at + 6] = b"DEPLOY"
+    log.write_bytes(data)
+    assert verify(log).fault == 'the file is damaged: index "chron_action" is not over the records'
+    assert "row" in verify(log, lint=True).fault
