@@ -17,6 +17,8 @@ from pathlib import Path
 from chron import schema
 from chron.body import Fields
 from chron.errors import ChronError
+from chron.ledger import PRAGMAS, explained
+from chron.lock import WriterLock
 from chron.log import Chron
 from chron.notes import parse_note
 from chron.reading import connect
@@ -65,6 +67,28 @@ def prune(chron: Chron, folders: Sequence[Path], before: datetime, said: Fields)
         gone.append(each)
     remove_pruned(chron.path, folders)
     return gone
+
+
+def compact(path: Path) -> tuple[int, int]:
+    The log must not be open: SQLite does not use that room again by itself, and writing it anew holds all up.
+
+    The log must not be open: SQLite does not use that room again by itself, and rewriting holds everybody up.
+    """
+    lock = WriterLock.take(path)
+    try:
+        before = path.stat().st_size
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            if reason := schema.foreign(connection):
+                raise ChronError(f'"{path}" {reason}')
+            for pragma in PRAGMAS:
+                connection.execute(pragma).close()
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+        return before, path.stat().st_size
+    except (OSError, sqlite3.Error) as error:
+        raise ChronError(explained(path, error)) from error
+    finally:
+        lock.release()
 
 
 def locate(path: Path, folders: Sequence[Path], ids: Sequence[str]) -> list[int]:

@@ -90,6 +90,7 @@ class _Commands(LazyGroup):
         "seal": ("proxy.cli.chronkeeping:seal", "Write a sealed segment of what is new."),
         "segments": ("proxy.cli.chronkeeping:segments", "List the sealed segments."),
         "archive": ("proxy.cli.chronkeeping:archive", "Let old bodies be in their segments alone."),
+        "compact": ("proxy.cli.chronkeeping:compact", "Give back the room that archived bodies left."),
         "erase": ("proxy.cli.chronkeeping:erase", "Ask that records go, by somebody's right to it."),
         "prune": ("proxy.cli.chronkeeping:prune", "Ask that the oldest segments go for good."),
         "removals": ("proxy.cli.chronkeeping:removals", "List what waits for a second human before it goes."),

@@ -18,6 +18,7 @@ import click
 
 from chron import Chron
 from chron.living import archive as archive_now
+from chron.living import compact as compact_now
 from chron.living import seal as seal_now
 from chron.segments import find_segment, sealed
 from proxy.cli.asking import answer_of, gate_url, said
@@ -91,6 +92,19 @@ def archive(before: datetime, as_json: bool, config_path: Path | None) -> None:
         click.echo(name)
     if not found["archived"]:
         click.echo("no sealed segment is that old, or all of them are archived", err=True)
+
+
+@click.command("compact")
+@json_option
+@log_options
+def compact(path: Path, as_json: bool) -> None:
+    """Give back the room that archived bodies left; with the gate stopped, and room for a second log."""
+    refuse_gated_caller("chron compact")
+    before, after = compact_now(Path(path).resolve())
+    if as_json:
+        print_json({"path": str(path), "before_bytes": before, "after_bytes": after})
+    else:
+        click.echo(f"{path}: {before >> 20} MiB before, {after >> 20} MiB now")
 
 
 @click.command("segments")

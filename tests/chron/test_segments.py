@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chron import Chron, ChronError, Known, Signing, check, find, parse_vkey, prove, show, verify
-from chron.living import archive, prune, seal
+from chron.living import archive, compact, prune, seal
 from chron.log import EMPTIED_AT_ONCE
 from chron.segments import default_folder, make_segment, sealed
 
@@ -221,6 +221,24 @@ async def test_a_log_with_archived_bodies_opens_and_goes_on(log):
     chron.checkpoint()
     assert verify(chron.path, known=_key(chron)).ok
     assert chron.seen() == {("skill", "deploy-v2", 1): "d1"}
+
+
+async def test_the_room_of_archived_bodies_is_given_back(log, tmp_path):
+    """Compacting writes the log anew: smaller, the same records, and only while nobody has it open."""
+    chron = log()
+    await _decide(chron, 2000)
+    seal(chron, default_folder(chron.path))
+    archive(chron, [default_folder(chron.path)], LATER)
+    with pytest.raises(ChronError, match="is open in another process"):
+        compact(chron.path)
+    chron.close()
+    found = verify(chron.path)
+    before, after = compact(chron.path)
+    assert after < before / 2
+    assert verify(chron.path) == found
+    chron = log()
+    await _decide(chron, 1)
+    assert verify(chron.path).ok
 
 
 async def test_a_rotated_key_leaves_old_segments_good(log):
