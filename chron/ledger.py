@@ -16,7 +16,7 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -52,6 +52,7 @@ PRAGMAS = (
 _INSERT = "INSERT INTO chron(seq, id, body, leaf, hash) VALUES (?, ?, ?, ?, ?)"
 _INSERT_TEXT = "INSERT INTO artefact(seq, kind, id, version, digest, text) VALUES (?, ?, ?, ?, ?, ?)"
 
+_INSERT_PERSON = "INSERT INTO person(id, name) VALUES (?, ?)"
 _EMPTY = f"""
 UPDATE chron SET body = NULL
 WHERE seq BETWEEN ? AND ? AND body IS NOT NULL AND kind IN ({", ".join("?" * len(schema.EMPTIABLE))})"""  # noqa: S608 -- ours
@@ -63,6 +64,9 @@ _ALSO_ALLOWED = frozenset(
         (sqlite3.SQLITE_INSERT, "artefact", None),
         # What a trigger then allows is that a body goes, under a record that says so.
         (sqlite3.SQLITE_UPDATE, "chron", "body"),
+        # Names of people are no part of the log.
+        (sqlite3.SQLITE_INSERT, "person", None),
+        (sqlite3.SQLITE_DELETE, "person", None),
         (sqlite3.SQLITE_PRAGMA, "wal_checkpoint", "TRUNCATE"),
     }
 )
@@ -190,6 +194,17 @@ class Ledger:
         gone = connection.execute(_EMPTY, (first, last, *schema.EMPTIABLE)).rowcount
         connection.execute("COMMIT")
         return gone
+
+    def name_people(self, names: Mapping[str, str]) -> int:
+        """Keep the names of people, by id; "" lets one go. How many are another than before; then `forget` is due."""
+        known = dict(self.connection.execute("SELECT id, name FROM person").fetchall())
+        changed = [(id_, name) for id_, name in names.items() if known.get(id_, "") != name]
+        if changed:
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.executemany("DELETE FROM person WHERE id = ?", [(id_,) for id_, _ in changed])
+            self.connection.executemany(_INSERT_PERSON, [(id_, name) for id_, name in changed if name])
+            self.connection.execute("COMMIT")
+        return len(changed)
 
     def forget(self) -> bool:
         """Clear the write-ahead log, in which the plain text still stands; False when a reader prevents it."""

@@ -18,7 +18,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -32,7 +32,9 @@ from chron.emptied import plan
 from chron.errors import ChronError
 from chron.ledger import Ledger, Storage, explained
 from chron.lock import WriterLock
+from chron.persons import PERSON, forgotten
 from chron.recovery import Left, left_behind
+from chron.segments import default_folder, erase_copies
 from chron.writer import FORGET, Writer
 
 LOW_WATER_BYTES = 64 * 1024 * 1024
@@ -238,10 +240,25 @@ class Chron:
         for start in range(first, last + 1, EMPTIED_AT_ONCE):
             entry = Entry((), emptied=(start, min(last, start + EMPTIED_AT_ONCE - 1)))
             gone += self._asked(entry)
+        erase_copies(self.path, [default_folder(self.path)])
         cleared = bool(self._asked(Entry((), emptied=FORGET)))
         done: Fields = {"ref": id_, "records": gone, "wal_cleared": cleared}
         self._wait(Entry([self._writer.draft("emptied", done)]), limited=False)
         return gone
+
+    def name(self, people: Mapping[str, str]) -> None:
+        """Keep the names of people by id, beside the log and no part of it; not of those who were forgotten. Blocks."""
+        gone = forgotten(self.path)
+        wanted = {id_: "" if id_ in gone else name for id_, name in people.items()}
+        if self._asked(Entry((), people=wanted)) and gone & wanted.keys():
+            self._asked(Entry((), emptied=FORGET))
+
+    def forget(self, person: str, fields: Fields) -> bool:
+        """Record that somebody's name goes, and let it go for good; False when there was none. Blocks."""
+        self.write(PERSON, {**fields, "event": "erased", "human": person})
+        gone = self._asked(Entry((), people={person: ""}))
+        self._asked(Entry((), emptied=FORGET))
+        return bool(gone)
 
     @property
     def newest_checkpoint(self) -> str:

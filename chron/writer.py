@@ -136,13 +136,12 @@ class Writer:
         try:
             while running:
                 in_hand, running = self._gather()
-                self._write([entry for entry in in_hand if not (entry.checkpoint or entry.emptied)])
+                self._write([entry for entry in in_hand if not (entry.checkpoint or _apart(entry))])
                 # Each in a batch of its own, behind what was handed in before it.
                 for asked in filter(lambda entry: entry.checkpoint, in_hand):
                     self._write([asked])
-                for asked in in_hand:
-                    if asked.emptied is not None:
-                        self._empty(asked, asked.emptied)
+                for asked in filter(_apart, in_hand):
+                    self._change(asked)
             in_hand = []
             # If this condition is removed, a start that failed says "all resolved" about doubts it did not write.
             self._write([Entry([self._own("close", self._bound())])] if self._opened else [])
@@ -206,15 +205,14 @@ class Writer:
         else:
             tell(batch.results)
 
-    def _empty(self, entry: Entry, span: tuple[int, int]) -> None:
-        """Let the bodies of a span go."""
+    def _change(self, entry: Entry) -> None:
+        """Do what an entry asks of the file and what is no record."""
         try:
-            ledger = self._ready()
-            gone = ledger.empty(*span) if span != FORGET else int(ledger.forget())
+            changed = _changed(self._ready(), entry)
         except Exception as error:  # noqa: BLE001 -- as in _write
             self._fail([entry, *self._drain()], error)
         else:
-            tell([(entry, gone)])
+            tell([(entry, changed)])
 
     def _ready(self) -> Ledger:
         if self._ledger is not None:
@@ -310,3 +308,14 @@ class Writer:
 
     def _own(self, event: str, fields: Fields) -> Draft:
         return self.draft("lifecycle", {"event": event, **fields})
+
+
+def _apart(entry: Entry) -> bool:
+    return entry.emptied is not None or entry.people is not None
+
+
+def _changed(ledger: Ledger, entry: Entry) -> int:
+    if entry.people is not None:
+        return ledger.name_people(entry.people)
+    span = entry.emptied or FORGET
+    return ledger.empty(*span) if span != FORGET else int(ledger.forget())

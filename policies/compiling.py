@@ -19,6 +19,7 @@ from datetime import datetime
 from mappings.documents import Document, DocumentError, Fault, Place
 from policies.conditionschema import moment
 from policies.deciding import Policies
+from policies.nameless import without_names
 from policies.patterns import Matcher
 from policies.reading import read_file
 from policies.rulebook import Activations, Candidate, Rulebook, Seen, applies
@@ -75,7 +76,8 @@ def _with_agents(book: Rulebook, document: Document) -> Policies | None:
     standings = registrar.standings(file.agents, humans, boundaries)
     if book.faults:
         return None
-    kept = _TOKEN.sub(REMOVED_TOKEN, _DIGEST.sub(REMOVED_TOKEN, document.text))
+    nameless = without_names(document, ((index, entry.name) for index, entry in enumerate(file.humans)))
+    kept = _TOKEN.sub(REMOVED_TOKEN, _DIGEST.sub(REMOVED_TOKEN, nameless))
     texts = sorted(book.texts, key=lambda text: (text.kind, text.id, int(text.version)))
     texts.append(Text("agents", "agents", "", hashlib.sha256(kept.encode()).hexdigest(), kept, document.source))
     in_force = {key: found.ref for key in book.candidates if (found := book.in_force(*key)) is not None}

@@ -32,6 +32,7 @@ from proxy.api import (
     AuthZen,
     Callers,
     Checks,
+    Erasures,
     EvidenceRoutes,
     Excepting,
     Failing,
@@ -45,6 +46,7 @@ from proxy.breakglass import ExceptionDesk
 from proxy.ca import certificate_faults, own_authority
 from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
+from proxy.erasing import Erasing
 from proxy.holding import Holding
 from proxy.metrics import Metrics
 from proxy.mitm import Engine
@@ -222,6 +224,7 @@ class Service:
             operations,
             Checks(self.gate, callers),
             Activations(activating, callers),
+            Erasures(Erasing(self._chron, self.gate, session=self.session), callers),
             *self._for_humans(callers, stack),
             Simulations(self._chron, callers, session=self.session),
             Records(self._config.chron, self._chron, callers, session=self.session, now=self._now),

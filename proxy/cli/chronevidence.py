@@ -80,6 +80,9 @@ def verify(
 def _print_good(found: "chron.Verification", *, compared: bool) -> None:
     again = f", the first {found.skipped} not read again" if found.skipped else ""
     click.echo(f"ok: {found.records} records verify{again}, head {found.head_hash}")
+    if found.emptied:
+        many = "1 body is gone" if found.emptied == 1 else f"{found.emptied} bodies are gone"
+        click.echo(f"{many}, under a record that says why; hashes and proofs hold")
     if found.covered:
         by = "the head kept elsewhere" if compared else "a signed checkpoint"
         click.echo(f"{found.covered} records are covered by {by}, {found.loose} behind it by none")

@@ -27,7 +27,7 @@ def rotate(config_path: Path | None, *, lost: bool) -> str:
     """Have a new key take over; the public key from then on."""
     config = load_config(config_path)
     if lost:
-        asyncio.run(_act(config, Chron.checkpoint, lost=True))
+        asyncio.run(act_unserved(config, Chron.checkpoint, lost=True))
     else:
         _done(config, "/v1/chron-key/rotation", Chron.rotate_key)
     return list(find(config.chron, kind="key"))[-1].text("vkey")
@@ -36,7 +36,7 @@ def rotate(config_path: Path | None, *, lost: bool) -> str:
 def _done(config: Config, route: str, act: Callable[[Chron], str]) -> str:
     answered = answer_of(gate_url(config), "POST", route, operator_headers(config))
     if answered is None:
-        return asyncio.run(_act(config, act))
+        return asyncio.run(act_unserved(config, act))
     status, found = answered
     if status != 200:
         code = EXIT_AUTHENTICATION if status in (401, 403) else EXIT_DENY
@@ -44,7 +44,7 @@ def _done(config: Config, route: str, act: Callable[[Chron], str]) -> str:
     return str(found["note"])
 
 
-async def _act(config: Config, act: Callable[[Chron], str], *, lost: bool = False) -> str:
+async def act_unserved(config: Config, act: Callable[[Chron], str], *, lost: bool = False) -> str:
     """Open the log as a gate would, without serving; what it signs goes to the anchors too."""
     anchoring = Anchoring(config.checkpoints, now=_now)
     signing = await anchoring.signing(lost=lost)

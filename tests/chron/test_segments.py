@@ -260,3 +260,24 @@ def _harm(path: Path, statement: str) -> None:
 
         for text in GUARDS.values():
             owner.execute(text)
+
+
+async def test_what_is_erased_goes_from_its_segment_too(log, tmp_path):
+    """The segment is written anew without the body, verifies alone as before, and holds no plain text of it."""
+    chron, files = await _two_segments(log)
+    record = next(find(chron.path, agent="old-7"))
+    archive(chron, [default_folder(chron.path)], LATER)
+    assert b"old-7" in files[0].read_bytes()
+    chron.empty("erasure", [(record.seq, record.seq)], {"basis": "GDPR Art. 17"})
+    assert b"old-7" not in files[0].read_bytes()
+    assert b"old-8" in files[0].read_bytes()
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o400
+    for file in (files[0], chron.path):
+        found = verify(file, known=_key(chron))
+        assert (found.ok, found.fault) == (True, "")
+    assert verify(files[0]).emptied == 1
+    before = files[0].stat().st_ino
+    other = next(find(files[0], agent="old-8"))
+    chron.empty("erasure", [(other.seq, other.seq)], {})
+    assert verify(files[0]).emptied == 2
+    assert files[0].stat().st_ino != before
