@@ -269,6 +269,10 @@ class Chron:
         """Why a decision could not be recorded now, None when it could."""
         return self._writer.fault() or None
 
+    def warning(self) -> str | None:
+        """What somebody should look at before decisions can no longer be recorded, None when nothing."""
+        return self._writer.warning() or None
+
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what waits and a close record, and give the lock up; raises ChronError when that fails."""
         try:

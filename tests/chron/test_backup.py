@@ -63,7 +63,7 @@ def test_a_folder_that_is_not_there_is_one_line(filled, tmp_path):
 
 
 async def test_the_newest_copy_goes_on_and_an_older_one_is_refused(path, tmp_path):
-    """Restored, a copy is continued if no anchor has seen more; else it is said what is missing, and nothing changes."""
+    """Restored, a copy is continued if no anchor has seen more; else it is refused, and nothing is written to it."""
     key, old, new = tmp_path / "key.pem", tmp_path / "old.db", tmp_path / "new.db"
     chron = _open(path, key)
     await _decide(chron, 20)
