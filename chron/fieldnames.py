@@ -11,7 +11,7 @@ OF_ALL = {
     "id": "the record's id, chr_...",
     "ts": "when it was written down, UTC",
     "kind": "decision, outcome, segment, policy, agent, human, organisation, approval, exception, access, text, "
-    "lifecycle, checkpoint, key, erasure_request, erasure, person, seal, archive, prune, emptied, "
+    "lifecycle, checkpoint, key, removal, erasure, person, seal, archive, prune, emptied, "
     "predecessor",
     "session": "the run of the gate that wrote it",
     "event": "what happened, in records that are no decisions",
@@ -159,12 +159,15 @@ OF_OTHERS = {
     "filter": "what was asked for",
     "grouped": "the fields that were counted by",
     "record": "the one record that was asked for",
-    "records": "how many were given out, or lost their bodies",
+    "records": "how many were given out, or lost their bodies; or the ids of those to erase",
     "first": "the first record that was sealed, or whose body goes",
     "last": "and the last",
     "kept": "those in between whose bodies stay",
     "segment": "the file that has the bodies",
-    "erasure": "the request by which bodies or a name went, era_...",
+    "removal": "the request by which bodies or a name go, rmv_...",
+    "what": "what is to be done: erase, forget or prune",
+    "before": "the end of what is pruned",
+    "bodies": "how many bodies went",
     "log": "the name of the log that this one follows",
     "head": "the hash at its end",
     "basis": "on what ground",

@@ -14,16 +14,19 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
+from chron import schema
 from chron.body import Fields
 from chron.errors import ChronError
 from chron.log import Chron
 from chron.notes import parse_note
 from chron.reading import connect
 from chron.recovery import undecided
-from chron.segments import SEAL, Sealed, find_segment, make_segment, sealed
+from chron.segments import SEAL, Sealed, erase_copies, find_segment, make_segment, sealed
 from chron.signed import SignedLog
 from chron.times import time_text
 from chron.verification import verify
+
+_BELONGING = "SELECT seq FROM chron WHERE ref = ? AND kind IN ('outcome', 'segment')"
 
 
 def seal(chron: Chron, folder: Path) -> Path | None:
@@ -62,6 +65,48 @@ def prune(chron: Chron, folders: Sequence[Path], before: datetime, said: Fields)
         gone.append(each)
     remove_pruned(chron.path, folders)
     return gone
+
+
+def locate(path: Path, folders: Sequence[Path], ids: Sequence[str]) -> list[int]:
+    """The places of records, and of what belongs to each: what came of it; raises ChronError for an unknown one."""
+    found: set[int] = set()
+    with closing(connect(path)) as connection:
+        for id_ in ids:
+            row = connection.execute("SELECT seq, body, kind FROM chron WHERE id = ?", (id_,)).fetchone()
+            if row is None:
+                raise ChronError(f'no record "{id_}" in this log; ids look like chr_01k...')
+            seq, body, kind = row
+            if body is not None and kind not in schema.EMPTIABLE:
+                raise ChronError(f'record "{id_}" is a {kind}; the log itself stands on it, so it cannot go')
+            found.add(seq)
+            found.update(seq for (seq,) in connection.execute(_BELONGING, (id_,)))
+    for each in sealed(path):
+        file = find_segment(each.file, folders)
+        if each.state == "archived" and file is not None:
+            with closing(connect(file)) as connection:
+                for id_ in ids:
+                    found.update(seq for (seq,) in connection.execute(_BELONGING, (id_,)))
+    return sorted(found)
+
+
+def erase(chron: Chron, folders: Sequence[Path], spans: Sequence[tuple[int, int]], said: Fields) -> int:
+    """Let the bodies of records go that may, in the log and in its segments; how many. Blocks.
+
+    Copies of segments elsewhere are out of reach: whoever keeps them has to do the same.
+    """
+    gone = chron.empty("erasure", spans, said)
+    return gone + erase_copies(chron.path, folders)
+
+
+def spans_of(seqs: Sequence[int]) -> list[tuple[int, int]]:
+    """Places, in order, as spans of those that stand side by side."""
+    spans: list[tuple[int, int]] = []
+    for seq in seqs:
+        if spans and spans[-1][1] == seq - 1:
+            spans[-1] = (spans[-1][0], seq)
+        else:
+            spans.append((seq, seq))
+    return spans
 
 
 def remove_pruned(path: Path, folders: Sequence[Path]) -> None:

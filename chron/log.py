@@ -34,7 +34,6 @@ from chron.ledger import Ledger, Storage, explained
 from chron.lock import WriterLock
 from chron.persons import PERSON, forgotten
 from chron.recovery import Left, left_behind
-from chron.segments import default_folder, erase_copies
 from chron.writer import FORGET, Writer
 
 LOW_WATER_BYTES = 64 * 1024 * 1024
@@ -240,7 +239,6 @@ class Chron:
         for start in range(first, last + 1, EMPTIED_AT_ONCE):
             entry = Entry((), emptied=(start, min(last, start + EMPTIED_AT_ONCE - 1)))
             gone += self._asked(entry)
-        erase_copies(self.path, [default_folder(self.path)])
         cleared = bool(self._asked(Entry((), emptied=FORGET)))
         done: Fields = {"ref": id_, "records": gone, "wal_cleared": cleared}
         self._wait(Entry([self._writer.draft("emptied", done)]), limited=False)

@@ -14,6 +14,7 @@ It is written under another name, synced, and renamed: after a crash there is a 
 import json
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -38,7 +39,8 @@ _TEXTS = "SELECT seq, kind, id, version, digest, text FROM artefact WHERE seq <=
 _OF_KIND = f"SELECT body FROM chron WHERE kind = ? AND {schema.SELDOM} ORDER BY seq"  # noqa: S608 -- all texts are ours
 _KEYS = f"SELECT body FROM chron WHERE kind = 'key' AND {schema.SELDOM} AND seq < ? ORDER BY seq"  # noqa: S608
 _EMPTY = f"""
-UPDATE chron SET body = NULL WHERE seq BETWEEN ? AND ? AND kind IN ({schema.listed(schema.EMPTIABLE)})"""  # noqa: S608
+UPDATE chron SET body = NULL
+WHERE body IS NOT NULL AND seq BETWEEN ? AND ? AND kind IN ({schema.listed(schema.EMPTIABLE)})"""  # noqa: S608
 _INSERT = "INSERT INTO chron(seq, id, body, leaf, hash) VALUES (?, ?, ?, ?, ?)"
 _INSERT_TEXT = "INSERT INTO artefact(seq, kind, id, version, digest, text) VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -119,21 +121,22 @@ def make_segment(path: Path, folder: Path, first: int, last: int) -> Path:
     return target
 
 
-def erase_copies(path: Path, folders: Sequence[Path]) -> list[Path]:
-    """Let those bodies go from segments that the log says were erased; the files that were written anew. Blocks.
+def erase_copies(path: Path, folders: Sequence[Path]) -> int:
+    """Let those bodies go from segments that the log says were erased; how many that were there alone. Blocks.
 
-    The record of it stands behind the segment, so the segment gets a copy: it goes on verifying alone.
+    The record of it stands behind the segment, so the segment gets a copy: it goes on verifying alone. What is done
+    already is not done again, so this also finishes what a crash cut short.
     """
     with closing(connect(path)) as connection:
         erasures = [body for (body,) in connection.execute(_OF_KIND, (ERASURE,))]
-    changed = []
+    gone = 0
     for each in sealed(path) if erasures else []:
         file = find_segment(each.file, folders)
         behind = [body for body in erasures if _concerns(json.loads(body), each)]
         if file is not None and (new := _not_in(file, behind)):
-            _write_without(file, new)
-            changed.append(file)
-    return changed
+            erased = _write_without(file, new)
+            gone += erased if each.state == "archived" else 0
+    return gone
 
 
 def _concerns(erasure: dict[str, int], each: Sealed) -> bool:
@@ -146,12 +149,12 @@ def _not_in(file: Path, erasures: Sequence[str]) -> list[str]:
     return [body for body in erasures if (body,) not in known]
 
 
-def _write_without(file: Path, erasures: Sequence[str]) -> None:
-    making = file.with_name(file.name + ".making")
+def _write_without(file: Path, erasures: Sequence[str]) -> int:
+    gone, making = 0, file.with_name(file.name + ".making")
     try:
         making.unlink(missing_ok=True)
         os.close(os.open(making, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        making.write_bytes(file.read_bytes())
+        shutil.copyfile(file, making)
         with closing(sqlite3.connect(making, isolation_level=None)) as segment:
             # A copy that nobody reads yet: what is cut short is made again.
             segment.execute("PRAGMA journal_mode = OFF").close()
@@ -161,13 +164,14 @@ def _write_without(file: Path, erasures: Sequence[str]) -> None:
             for body in erasures:
                 span = json.loads(body)
                 segment.execute("INSERT INTO later(body) VALUES (?)", (body,))
-                segment.execute(_EMPTY, (span["first"], span["last"]))
+                gone += segment.execute(_EMPTY, (span["first"], span["last"])).rowcount
             segment.execute(schema.GUARDS["chron_only_empty"])
             segment.execute("COMMIT")
             segment.execute("VACUUM")  # else the plain text stays in pages that are free now
         _make_safe(making, file)
     except (OSError, sqlite3.Error) as error:
         raise ChronError(explained(file, error)) from error
+    return gone
 
 
 def _beginning(live: sqlite3.Connection, first: int, last: int) -> Beginning:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from mappings import DocumentError
 from proxy.checkpointconfig import CheckpointsConfig
+from proxy.retention import RetentionConfig
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- RFC 1122, 3.2.1.3 and RFC 4291, 2.5.2
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
@@ -244,6 +245,8 @@ class Config:
     upstream: UpstreamConfig
     checkpoints: CheckpointsConfig
     """How the Chron is signed, and where its heads are kept."""
+    retention: RetentionConfig
+    """How long what is kept where."""
     resolve: Mapping[str, ResolveEntry] = field(default_factory=dict)
     issuers: tuple[JwtIssuer, ...] = ()
     """Whose workload tokens agents may bring."""

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mappings import CanonicalError, canonical_host
 from proxy.checkpointconfig import CheckpointsSection, has_enough
 from proxy.config import SIGNATURE_ALGORITHMS, SignatureAlgorithm, parse_address
+from proxy.retention import RetentionSection
 
 _ISSUER = re.compile(r"[^#\s]{1,512}")
 _DAYS = re.compile(r"([1-9][0-9]{0,2})d")
@@ -251,4 +252,5 @@ class File(_Section):
     bundles: Annotated[BundlesSection, AfterValidator(_needs_keys)] = BundlesSection()
     pdp: PdpSection | None = None
     forward_auth: ForwardAuthSection | None = None
+    retention: RetentionSection = RetentionSection()
     checkpoints: Annotated[CheckpointsSection, AfterValidator(has_enough)] = CheckpointsSection()

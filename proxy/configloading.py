@@ -42,6 +42,7 @@ from proxy.config import (
     parse_address,
     why,
 )
+from proxy.retention import compile_retention
 
 FILE_NAME = "claiim.yaml"
 
@@ -101,6 +102,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
     file = parse(read_document(text, source, error=ConfigError), configfile.File, error=ConfigError)
     state = folder / (environ.get("CLAIIM_STATE") or file.state)
     chron = environ.get("CLAIIM_CHRON") or file.chron
+    log = folder / chron if chron else state / "chron.db"
     return Config(
         path=path,
         proxy=ProxyConfig(
@@ -113,7 +115,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
         state=state,
-        chron=folder / chron if chron else state / "chron.db",
+        chron=log,
         agents=folder / file.agents,
         policies=tuple(folder / name for name in file.policies),
         mappings=tuple(folder / name for name in file.mappings),
@@ -146,6 +148,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         pdp=_pdp(file.pdp, folder),
         forward_auth_token=folder / file.forward_auth.token_file if file.forward_auth else None,
         checkpoints=compile_checkpoints(file.checkpoints, folder, state),
+        retention=compile_retention(file.retention, folder, log),
     )
 
 

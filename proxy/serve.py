@@ -32,13 +32,13 @@ from proxy.api import (
     AuthZen,
     Callers,
     Checks,
-    Erasures,
     EvidenceRoutes,
     Excepting,
     Failing,
     ForwardAuth,
     Operations,
     Records,
+    Removals,
     RouteGroup,
     Simulations,
 )
@@ -46,8 +46,8 @@ from proxy.breakglass import ExceptionDesk
 from proxy.ca import certificate_faults, own_authority
 from proxy.config import Address, Config, ConfigError, why
 from proxy.destinations import Destinations
-from proxy.erasing import Erasing
 from proxy.holding import Holding
+from proxy.housekeeping import Housekeeping
 from proxy.metrics import Metrics
 from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
@@ -56,6 +56,7 @@ from proxy.pdp import Pdp
 from proxy.pipeline import Gate
 from proxy.records import Origin
 from proxy.reloading import Reloading
+from proxy.removing import Removing
 from proxy.restoring import restore, uses_of
 from proxy.rulebooks import Rulebooks
 from proxy.secretfiles import read_token
@@ -120,6 +121,9 @@ class Service:
         self._chron = Chron.open(config.chron, session=self.session, signing=await self._anchoring.signing())
         stack.callback(self._chron.close)
         self._anchoring.start(self._chron.newest_checkpoint)
+        self._housekeeping = Housekeeping(self._chron, config.retention, now=self._now, later=self._later)
+        stack.push_async_callback(self._housekeeping.stop)
+        self._housekeeping.start()
         rulebooks = Rulebooks(config, self._chron, self.session)
         book = rulebooks.load()
         self.gate = await self._gate_of(book, stack)
@@ -224,13 +228,17 @@ class Service:
             operations,
             Checks(self.gate, callers),
             Activations(activating, callers),
-            Erasures(Erasing(self._chron, self.gate, session=self.session), callers),
             *self._for_humans(callers, stack),
             Simulations(self._chron, callers, session=self.session),
             Records(self._config.chron, self._chron, callers, session=self.session, now=self._now),
             EvidenceRoutes(self._chron, self._anchoring, callers),
+            self._removals(callers),
             *self._for_others(callers),
         ]
+
+    def _removals(self, callers: Callers) -> Removals:
+        retention = self._config.retention
+        return Removals(self._chron, retention, Removing(self._chron, self.gate, retention), callers)
 
     def _for_humans(self, callers: Callers, stack: contextlib.AsyncExitStack) -> list[RouteGroup]:
         """The routes on which humans decide, and the webhook that may bring their word."""
@@ -279,6 +287,8 @@ class Service:
             found.append(Failing("disk", "the disk of the log is filling", scarce, only_warns=True))
         if fault := self._anchoring.fault():
             found.append(Failing("anchors", "the log's checkpoints are not anchored", fault))
+        if fault := self._housekeeping.fault:
+            found.append(Failing("segments", "the log could not be sealed or archived", fault))
         if refused := self._reloading.refused:
             found.append(Failing("rules", "the last reload was refused, older rules are in force", refused))
         if self.authority.certificate.not_valid_after_utc <= self._now():

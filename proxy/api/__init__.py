@@ -10,7 +10,6 @@
     GET, POST /v1/activations  Bearer = a human's token; which versions are in force (`proxy.api.activations`)
     ...  /v1/approvals         requests that wait for humans (`proxy.api.approvals`)
     ...  /v1/exceptions        break-glass (`proxy.api.exceptions`)
-    ...  /v1/erasures          what the log says of somebody goes (`proxy.api.erasures`)
     POST /v1/simulations       Bearer = a human's token       records that a human vouches for a simulation
     POST /access/v1/...        the same questions by AuthZEN, one or many (`proxy.api.authzen`)
     ANY  /v1/forward-auth      a proxy asks about a request that it forwards itself (`proxy.api.forward`)
@@ -30,13 +29,13 @@ from proxy.api.approvals import Approving
 from proxy.api.authzen import AuthZen
 from proxy.api.callers import Callers
 from proxy.api.checks import Checks
-from proxy.api.erasures import Erasures
 from proxy.api.evidence import EvidenceRoutes
 from proxy.api.exceptions import Excepting
 from proxy.api.forward import ForwardAuth
 from proxy.api.operations import Failing, Operations
 from proxy.api.problems import name_request, problems
 from proxy.api.records import Records
+from proxy.api.removals import Removals
 from proxy.api.simulations import Simulations
 from proxy.config import Address
 
@@ -47,13 +46,13 @@ __all__ = [
     "AuthZen",
     "Callers",
     "Checks",
-    "Erasures",
     "EvidenceRoutes",
     "Excepting",
     "Failing",
     "ForwardAuth",
     "Operations",
     "Records",
+    "Removals",
     "RouteGroup",
     "Simulations",
 ]

@@ -38,7 +38,7 @@ def backup_command(path: Path, target: Path) -> None:
 def follows(old: Path, reason: str, config_path: Path | None) -> None:
     """Write into the log of a gate that does not run which older log it follows, and how that one ends."""
     refuse_gated_caller("claiim chron follows")
-    from proxy.cli.chronsigning import act_unserved
+    from proxy.cli.chronsigning import opened
 
     config = load_config(config_path)
     found = chron.verify(old)
@@ -55,6 +55,6 @@ def follows(old: Path, reason: str, config_path: Path | None) -> None:
             },
         ).id
 
-    id_ = asyncio.run(act_unserved(config, write))
+    id_ = asyncio.run(opened(config, write))
     click.echo(id_)
     click.echo(f'"{config.chron}" follows {found.name}, which ends at record {found.records}', err=True)

@@ -6,7 +6,7 @@
     claiim chron check decision.tlog-proof --key VKEY
 
 Exit codes of `verify`: 0 good, 1 tampered, 2 usage or no readable Chron, 11 good but records at the end are covered by
-nothing that counts. 10 is kept for a log in several files of which one is missing.
+nothing that counts, 10 a segment that holds archived bodies is not where it was looked for.
 """
 
 import json
@@ -31,6 +31,7 @@ from proxy.cli.options import (
     refuse_gated_caller,
 )
 
+EXIT_MISSING = 10
 EXIT_LOOSE = 11
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -56,14 +57,31 @@ def read_vkey(given: str) -> str:
 @click.option("--head", type=_file, help="A checkpoint kept elsewhere: nothing before its end may be missing.")
 @click.option("--from", "old", type=_file, help="An older one: what it covers must be as it was.")
 @click.option("--incremental", is_flag=True, help="Read only what came after --from.")
+@click.option(
+    "--segments",
+    multiple=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder with sealed segments [default: segments/ beside the log].",
+)
 @json_option
 @log_options
 def verify(
-    path: Path, lint: bool, key: str, head: Path | None, old: Path | None, incremental: bool, as_json: bool
+    path: Path,
+    lint: bool,
+    key: str,
+    head: Path | None,
+    old: Path | None,
+    incremental: bool,
+    segments: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
-    """Prove that no record was changed; exit 0 when all is well, 1 when not, 11 when its end is not covered."""
+    """Prove that no record was changed; exit 0 when all is well, 1 when not.
+
+    10 when a segment with archived bodies is missing, 11 when the end of the log is not covered.
+    """
     pinned = chron.parse_vkey(read_vkey(key)) if key else None
-    found = chron.verify(path, lint=lint, known=chron.Known(pinned, read_note(head), read_note(old), incremental))
+    known = chron.Known(pinned, read_note(head), read_note(old), incremental)
+    found = chron.verify(path, lint=lint, known=known, segments=segments or None)
     if as_json:
         print_json({"path": str(path), **asdict(found)})
     elif found.ok:
@@ -74,15 +92,16 @@ def verify(
         click.echo("keep the file as evidence, start a new Chron, and compare with a copy", err=True)
     # Without a key or a head nobody has said what counts, and a running gate always has records not signed yet.
     loose = found.loose and (pinned or head)
-    sys.exit(EXIT_DENY if not found.ok else EXIT_LOOSE if loose else 0)
+    sys.exit(EXIT_DENY if not found.ok else EXIT_MISSING if found.missing else EXIT_LOOSE if loose else 0)
 
 
 def _print_good(found: "chron.Verification", *, compared: bool) -> None:
     again = f", the first {found.skipped} not read again" if found.skipped else ""
     click.echo(f"ok: {found.records} records verify{again}, head {found.head_hash}")
     if found.emptied:
-        many = "1 body is gone" if found.emptied == 1 else f"{found.emptied} bodies are gone"
-        click.echo(f"{many}, under a record that says why; hashes and proofs hold")
+        click.echo(f"{found.emptied} of them have no body any more, as the log says; {found.segments} segments verify")
+    for name in found.missing:
+        click.echo(f'missing: segment {name}, which has archived bodies; give its folder with "--segments"')
     if found.covered:
         by = "the head kept elsewhere" if compared else "a signed checkpoint"
         click.echo(f"{found.covered} records are covered by {by}, {found.loose} behind it by none")

@@ -27,7 +27,7 @@ def rotate(config_path: Path | None, *, lost: bool) -> str:
     """Have a new key take over; the public key from then on."""
     config = load_config(config_path)
     if lost:
-        asyncio.run(act_unserved(config, Chron.checkpoint, lost=True))
+        asyncio.run(opened(config, Chron.checkpoint, lost=True))
     else:
         _done(config, "/v1/chron-key/rotation", Chron.rotate_key)
     return list(find(config.chron, kind="key"))[-1].text("vkey")
@@ -36,7 +36,7 @@ def rotate(config_path: Path | None, *, lost: bool) -> str:
 def _done(config: Config, route: str, act: Callable[[Chron], str]) -> str:
     answered = answer_of(gate_url(config), "POST", route, operator_headers(config))
     if answered is None:
-        return asyncio.run(act_unserved(config, act))
+        return asyncio.run(opened(config, act))
     status, found = answered
     if status != 200:
         code = EXIT_AUTHENTICATION if status in (401, 403) else EXIT_DENY
@@ -44,9 +44,9 @@ def _done(config: Config, route: str, act: Callable[[Chron], str]) -> str:
     return str(found["note"])
 
 
-async def act_unserved(config: Config, act: Callable[[Chron], str], *, lost: bool = False) -> str:
+async def opened[T](config: Config, act: Callable[[Chron], T], *, lost: bool = False) -> T:
     """Open the log as a gate would, without serving; what it signs goes to the anchors too."""
-    anchoring = Anchoring(config.checkpoints, now=_now)
+    anchoring = Anchoring(config.checkpoints, now=now)
     signing = await anchoring.signing(lost=lost)
     try:
         chron = await asyncio.to_thread(Chron.open, config.chron, signing=signing)
@@ -75,7 +75,7 @@ def anchors_of(config_path: Path | None) -> tuple[bool, list[AnchorReport]]:
     config = load_config(config_path)
     records = find(config.chron, kind="checkpoint", newest=1)
     size = max((parse_note(record.text("note")).checkpoint().size for record in records), default=0)
-    anchors = [make_anchor(each, now=_now) for each in config.checkpoints.anchors]
+    anchors = [make_anchor(each, now=now) for each in config.checkpoints.anchors]
     found = [asyncio.run(_report(anchor, size)) for anchor in anchors]
     # What cannot be read back counts as holding what it was sent: nobody can say otherwise.
     holding = [each for each in found if not each.fault and (each.size is None or each.size >= size)]
@@ -94,5 +94,6 @@ async def _report(anchor: Anchor, size: int) -> AnchorReport:
     return AnchorReport(anchor.name, held, "", f"covers {held} records{behind}")
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """The time now."""
     return datetime.now(UTC)

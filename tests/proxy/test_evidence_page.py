@@ -20,14 +20,15 @@ RECORD = "chr_01k9z3v5xq8w7e6r5t4y3u2i1p"
 
 def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
     """Key, head, proof, verifier without us, change of keys, anchors: on the log of a gate that ran, all exit 0."""
-    config = {"checkpoints": {"anchors": [{"file": str(tmp_path / "notes")}]}}
+    config = {"checkpoints": {"every_records": 2, "anchors": [{"file": str(tmp_path / "notes")}]}}
     gate = LiveGate(tmp_path / "site", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS, config=config)
     with gate, client_of(gate) as client:
         assert client.delete("https://origin.test/things/7").status_code == 403
-    (denied,) = chron.find(gate.config.chron, kind="decision")
+        assert client.delete("https://origin.test/things/8").status_code == 403
+    denied, _ = chron.find(gate.config.chron, kind="decision")
     environ = clean_environment(tmp_path)
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 7
     said = ""
     for block in BLOCKS:
         script = block.replace(RECORD, denied.id)
@@ -44,5 +45,6 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Ori
     assert f"proved: record {denied.seq} of log claiim/chr_" in said
     assert f"good: record {denied.seq} of " in said
     assert "records verify, the first " in said
+    assert said.count("\ncaught  ") + said.startswith("caught  ") == 16
     assert f"file {tmp_path / 'notes'}  covers " in said
     assert chron.verify(gate.config.chron).ok
