@@ -17,7 +17,7 @@ class Reserve:
 
     def __init__(self, chron_path: Path, size_bytes: int) -> None:
         self.size_bytes = size_bytes
-        self.held = False
+        self.held = self._told = False
         self._path = chron_path.with_name(chron_path.name + ".reserve")
 
     def take(self) -> None:
@@ -32,10 +32,12 @@ class Reserve:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            _log.warning('no space is reserved beside the log in "%s": %s', self._path, error.strerror)
+            if not self._told:
+                _log.warning('no space is reserved beside the log in "%s": %s', self._path, error.strerror)
+            self._told = True
             self._remove()
         else:
-            self.held = True
+            self.held, self._told = True, False
 
     def give_back(self) -> bool:
         """Let the space go; whether there was any."""

@@ -1,10 +1,13 @@
 """The kept text of a registry says no name of a human, and means the same otherwise."""
 
+import hashlib
+
 import pytest
 
 from mappings.documents import read_document
 from policies import compile_policies
 from policies.changes import agents_text, changes, registered
+from policies.recompiling import Entry, recompile
 
 ENTRY = "version: 1\nhumans:\n- id: hum_1\n  name: {}\n  org: acme\n  state: active\nagents: []\n"
 FORMS = {
@@ -50,3 +53,12 @@ def test_a_rename_is_no_change_of_what_is_kept() -> None:
         agents_text(compile_policies(read_document(ENTRY.format(name), "agents.yaml"), [])) for name in ("Al", "Bo")
     )
     assert first.digest == second.digest
+
+
+def test_a_log_that_kept_names_is_still_decided_again() -> None:
+    """What an older version kept is compiled as it is: its digest is the one that its decisions name."""
+    text = ENTRY.format("Alice Example")
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    entry = Entry("agents", "agents", 0, digest, "agents.yaml", usable=True, in_force=False)
+    again = recompile([entry], {digest: text})
+    assert (agents_text(again).text, agents_text(again).digest) == (text, digest)
