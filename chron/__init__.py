@@ -5,8 +5,9 @@ record shows. It knows nothing of agents, policies or requests; it writes down f
 drops or reorders a record, never guesses an outcome, and opens no socket.
 
 Writing: `Chron`, signed with `Signing` and held to a `Head`. Reading: `find`, `tail`, `show`, `seen`, `scan`,
-`kept_text`, `kept_texts`, `open_reader`. Proof: `verify` of a log, with what is `Known` of it elsewhere; `prove` and
-`check` of one record. Before writing: `redacted_path`, `redacted_text`.
+`kept_text`, `kept_texts`, `people`, `open_reader`. Proof: `verify` of a log, with what is `Known` of it elsewhere;
+`prove` and `check` of one record. Before writing: `redacted_path`, `redacted_text`. Of what went:
+`why_gone`; before it goes: `why_needed`.
 """
 
 import importlib
@@ -19,9 +20,11 @@ from chron.redact import redacted_path, redacted_text
 if TYPE_CHECKING:
     from chron.batch import Receipt
     from chron.checkpoints import Cadence, Head, Signing
+    from chron.emptied import why_gone, why_needed
     from chron.kept import kept_text
     from chron.log import Chron
     from chron.notes import last_note, parse_note, parse_vkey
+    from chron.persons import people
     from chron.proofs import Proven, check, prove
     from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
     from chron.scanning import erased, kept_texts, scan
@@ -51,10 +54,13 @@ _HOMES = {
     "parse_vkey": "chron.notes",
     "prove": "chron.proofs",
     "open_reader": "chron.reading",
+    "people": "chron.persons",
     "scan": "chron.scanning",
     "seen": "chron.reading",
     "show": "chron.reading",
     "tail": "chron.reading",
+    "why_gone": "chron.emptied",
+    "why_needed": "chron.emptied",
     "Verification": "chron.verification",
     "verify": "chron.verification",
 }
@@ -85,6 +91,7 @@ __all__ = [
     "open_reader",
     "parse_note",
     "parse_vkey",
+    "people",
     "printable",
     "prove",
     "redacted_path",
@@ -94,6 +101,8 @@ __all__ = [
     "show",
     "tail",
     "verify",
+    "why_gone",
+    "why_needed",
 ]
 
 

@@ -6,7 +6,7 @@ event loop and batch, because a wake-up costs a system call and the loop is the 
 
 import asyncio
 import concurrent.futures
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -49,6 +49,8 @@ class Entry:
     """Asks for a checkpoint over all that was handed in before it; the writer makes the draft."""
     emptied: tuple[int, int] | None = None
     """Asks for the bodies of these records, first and last, to go; resolves with how many went."""
+    people: Mapping[str, str] | None = None
+    """Asks for these names of people to be kept beside the log, or, "", to go; resolves with how many are another."""
 
 
 type Result = tuple[Receipt, ...] | int | ChronError

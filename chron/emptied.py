@@ -12,11 +12,14 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from chron import schema
 from chron.body import Fields
 from chron.reading import connect
+from chron.recovery import undecided
+from chron.times import time_text
 
 MOST_KEPT = 4000
 """Records that stay, in one span: their list must fit into a body."""
@@ -29,12 +32,14 @@ type Holes = list[tuple[int, int]]
 _KEPT = f"""
 SELECT seq FROM chron WHERE seq BETWEEN ? AND ? AND body IS NOT NULL
 AND kind NOT IN ({schema.listed(schema.EMPTIABLE)}) ORDER BY seq"""  # noqa: S608 -- all texts are ours
+_NEWER = "SELECT 1 FROM chron WHERE seq BETWEEN ? AND ? AND ts >= ? LIMIT 1"
+_SOME = f"SELECT 1 FROM chron WHERE seq BETWEEN ? AND ? AND kind IN ({schema.listed(schema.EMPTIABLE)}) LIMIT 1"  # noqa: S608
 _REASONS = f"""
 SELECT body FROM chron WHERE kind IN ({schema.listed(schema.EMPTYING)}) AND {schema.SELDOM} ORDER BY seq"""  # noqa: S608
 
 
-_HAS_LATER = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'later'"
-_LATER = "SELECT body FROM later"
+HASLATER = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'later'"
+LATER = "SELECT body FROM later"
 """In a segment: records behind it that let bodies of its own go."""
 
 
@@ -69,9 +74,33 @@ def _cut(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Span
     yield Span(first, last, tuple(kept))
 
 
+def why_needed(path: Path | str, first: int, last: int, before: datetime) -> str:
+    """Why the bodies of a span cannot go yet; "" when some can and none was written since `before`."""
+    with closing(connect(path)) as connection:
+        if last > (connection.execute("SELECT max(seq) FROM chron").fetchone()[0] or 0) or not 1 <= first <= last:
+            return f"there are no records {first} to {last}"
+        if connection.execute(_NEWER, (first, last, time_text(before))).fetchone():
+            return f"a record in it was written after {time_text(before)} and still counts for limits and approvals"
+        if undecided(connection, first, last):
+            return "a request in it is under way, or nobody knows yet what came of it"
+        moved = any(
+            each.kind == "archive" and each.first <= last and first <= each.last for each in reasons(connection)
+        )
+        if not moved and not connection.execute(_SOME, (first, last)).fetchone():
+            return "nothing in it can go: it is gone, or is what the log itself stands on"
+        return ""
+
+
+def why_gone(path: Path | str, seq: int) -> dict[str, str | int]:
+    """The newest record under which the body of another went; nothing when there is none."""
+    with closing(connect(path)) as connection:
+        said = [json.loads(body) for (body,) in connection.execute(_REASONS)]
+    return next((each for each in reversed(said) if unexplained([(seq, seq)], [_read(each)]) is None), {})
+
+
 def reasons(connection: sqlite3.Connection) -> list[Span]:
     """Every span that the log names, oldest record first."""
-    later = connection.execute(_LATER).fetchall() if connection.execute(_HAS_LATER).fetchone()[0] else []
+    later = connection.execute(LATER).fetchall() if connection.execute(HASLATER).fetchone()[0] else []
     return [_read(json.loads(body)) for (body,) in [*connection.execute(_REASONS), *later]]
 
 

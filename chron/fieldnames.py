@@ -11,7 +11,8 @@ OF_ALL = {
     "id": "the record's id, chr_...",
     "ts": "when it was written down, UTC",
     "kind": "decision, outcome, segment, policy, agent, human, organisation, approval, exception, access, text, "
-    "lifecycle, checkpoint, key",
+    "lifecycle, checkpoint, key, removal, erasure, person, seal, archive, prune, emptied, "
+    "predecessor",
     "session": "the run of the gate that wrote it",
     "event": "what happened, in records that are no decisions",
 }
@@ -94,7 +95,7 @@ _CHANGING = ("state", "anchor", "org", "skill", "mode", "expires", "labels", "na
 
 OF_OTHERS = {
     "by": "the human who did it, or who read the log",
-    "requested_by": "who asked for an exception",
+    "requested_by": "who asked for an exception or an erasure",
     "approved_by": "who agreed to it",
     "human": "whom it happened to",
     "organisation": "which one it happened to",
@@ -158,7 +159,19 @@ OF_OTHERS = {
     "filter": "what was asked for",
     "grouped": "the fields that were counted by",
     "record": "the one record that was asked for",
-    "records": "how many were given out",
+    "records": "how many were given out, or lost their bodies; or the ids of those to erase",
+    "first": "the first record that was sealed, or whose body goes",
+    "last": "and the last",
+    "kept": "those in between whose bodies stay",
+    "segment": "the file that has the bodies",
+    "removal": "the request by which bodies or a name go, rmv_...",
+    "what": "what is to be done: erase, forget or prune",
+    "before": "the end of what is pruned",
+    "bodies": "how many bodies went",
+    "log": "the name of the log that this one follows",
+    "head": "the hash at its end",
+    "basis": "on what ground",
+    "wal_cleared": "whether the plain text left the write-ahead log at once",
     "size": "how many records a checkpoint covers",
     "note": "the signed text of a checkpoint or of a change of keys",
     "frontier": "what a Merkle tree is continued from, base64",
@@ -182,7 +195,18 @@ NUMBERS = frozenset(
             "packs",
             "faults",
         ),
-        *("pid", "in_doubt", "resolved_to", "unresolved", "unacknowledged", "back_s", "records", "size"),
+        *(
+            "pid",
+            "in_doubt",
+            "resolved_to",
+            "unresolved",
+            "unacknowledged",
+            "back_s",
+            "records",
+            "size",
+            "first",
+            "last",
+        ),
     }
 )
 """Those that `<` and `>` compare as numbers; all others they compare as texts."""

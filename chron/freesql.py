@@ -4,7 +4,7 @@ SQLite itself is asked what the statement would do, before it runs: reading our 
 allowed, everything else is not (no ATTACH, no PRAGMA, no writing, no recursion, no second statement). Time, rows and
 the size of a value are bounded. The connection is read-only besides.
 
-    FilterError: the statement may only read chron, artefact and decisions: "not authorized"; write one SELECT
+    FilterError: the statement may only read chron, artefact, decisions and person: "not authorized"; write one SELECT
 """
 
 import sqlite3
@@ -17,7 +17,7 @@ from chron.querying import reading
 MAX_VALUE_BYTES = 1_000_000
 """A body has at most 64 KiB; without a limit, zeroblob(1e9) takes the memory of the machine."""
 
-_TABLES = frozenset({"chron", "artefact", "decisions", "json_each", "json_tree", ""})
+_TABLES = frozenset({"chron", "artefact", "person", "decisions", "json_each", "json_tree", ""})
 _ALLOWED = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION})
 _FORBIDDEN_FUNCTIONS = frozenset({"load_extension", "readfile", "writefile", "edit", "fts3_tokenizer"})
 
@@ -49,7 +49,7 @@ def ask_sql(path: Path | str, statement: str, *, limit: int, most_s: float) -> A
         except (sqlite3.Error, UnicodeEncodeError) as error:
             if getattr(error, "sqlite_errorname", "") in ("SQLITE_INTERRUPT", "SQLITE_CORRUPT", "SQLITE_NOTADB"):
                 raise
-            allowed = "the statement may only read chron, artefact and decisions"
+            allowed = "the statement may only read chron, artefact, decisions and person"
             raise FilterError(f'{allowed}: "{error}"; write one SELECT') from error
     columns = _once([name for name, *_ in cursor.description or ()])
     return Answer(columns, tuple(tuple(map(_cell, row)) for row in rows[:limit]), len(rows) > limit)

@@ -13,10 +13,11 @@ appended behind it.
 """
 
 import errno
+import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from chron import schema
 from chron.chain import HASH_BYTES, follow, genesis
 from chron.emptied import GONE, Holes, add_holes, reasons, unexplained
 from chron.errors import ChronError
+from chron.reserve import Reserve
 
 TAIL_RECORDS = 1000
 """How many records the opening verifies: what a crash or a bad disk can have hurt is at the end."""
@@ -33,6 +35,12 @@ BUSY_TIMEOUT_MS = 2000
 """How long a stray shell with an open transaction may hold all requests up before they are refused."""
 
 LOOK_EVERY_S = 1.0
+SCARCE_TIMES = 2
+"""Somebody is told when so many times the low-water mark is left."""
+RESERVE_PART = 4
+"""One so many-th of the low-water mark is reserved: a quarter of it is 16 MiB, some thousands of outcomes."""
+
+_log = logging.getLogger(__name__)
 
 type NewRow = tuple[int, str, str, bytes, bytes]
 type NewText = tuple[int, str, str, str, str, str]
@@ -52,6 +60,7 @@ PRAGMAS = (
 _INSERT = "INSERT INTO chron(seq, id, body, leaf, hash) VALUES (?, ?, ?, ?, ?)"
 _INSERT_TEXT = "INSERT INTO artefact(seq, kind, id, version, digest, text) VALUES (?, ?, ?, ?, ?, ?)"
 
+_INSERT_PERSON = "INSERT INTO person(id, name) VALUES (?, ?)"
 _EMPTY = f"""
 UPDATE chron SET body = NULL
 WHERE seq BETWEEN ? AND ? AND body IS NOT NULL AND kind IN ({", ".join("?" * len(schema.EMPTIABLE))})"""  # noqa: S608 -- ours
@@ -63,6 +72,9 @@ _ALSO_ALLOWED = frozenset(
         (sqlite3.SQLITE_INSERT, "artefact", None),
         # What a trigger then allows is that a body goes, under a record that says so.
         (sqlite3.SQLITE_UPDATE, "chron", "body"),
+        # Names of people are no part of the log.
+        (sqlite3.SQLITE_INSERT, "person", None),
+        (sqlite3.SQLITE_DELETE, "person", None),
         (sqlite3.SQLITE_PRAGMA, "wal_checkpoint", "TRUNCATE"),
     }
 )
@@ -191,6 +203,17 @@ class Ledger:
         connection.execute("COMMIT")
         return gone
 
+    def name_people(self, names: Mapping[str, str]) -> int:
+        """Keep the names of people, by id; "" lets one go. How many are another than before; then `forget` is due."""
+        known = dict(self.connection.execute("SELECT id, name FROM person").fetchall())
+        changed = [(id_, name) for id_, name in names.items() if known.get(id_, "") != name]
+        if changed:
+            self.connection.execute("BEGIN IMMEDIATE")
+            self.connection.executemany("DELETE FROM person WHERE id = ?", [(id_,) for id_, _ in changed])
+            self.connection.executemany(_INSERT_PERSON, [(id_, name) for id_, name in changed if name])
+            self.connection.execute("COMMIT")
+        return len(changed)
+
     def forget(self) -> bool:
         """Clear the write-ahead log, in which the plain text still stands; False when a reader prevents it."""
         return not self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -258,10 +281,13 @@ class Storage:
 
     def __init__(self, path: Path, lock_path: Path, low_water_bytes: int) -> None:
         self._low_water_bytes = low_water_bytes
+        self._reserve = Reserve(path, low_water_bytes // RESERVE_PART)
+        self._used = False
+        """The reserve was given back, and there is no room yet to take it again."""
         self._path = path
         self._wal_path = path.with_name(path.name + "-wal")
         self._identities = {path: _identity(path), lock_path: _identity(lock_path)}
-        self._low = self._moved = ""
+        self._low = self._moved = self._scarce = ""
         self._looked_s = 0.0
         self.adopt()
 
@@ -273,6 +299,20 @@ class Storage:
     def release(self) -> None:
         """The connection is closed, and SQLite may have removed the write-ahead log with it."""
         self._identities.pop(self._wal_path, None)
+
+    def give_back(self) -> bool:
+        """Let the reserve go, because the disk is full; whether there was any."""
+        self._used = self._reserve.give_back()
+        return self._used
+
+    def close(self) -> None:
+        """Leave nothing beside the log."""
+        self._reserve.give_back()
+
+    def scarce(self) -> str:
+        """Why somebody should look at the disk, though everything is recorded; "" when nobody needs to."""
+        self._look()
+        return self._scarce
 
     def low(self) -> str:
         """Why nothing new should be recorded; "" when there is room above the low-water mark."""
@@ -296,12 +336,22 @@ class Storage:
         except OSError as error:
             return f'cannot see the disk of "{self._path}": {error.strerror}; mount it again'
         free_bytes = disk.f_bavail * disk.f_frsize
-        if free_bytes >= self._low_water_bytes:
-            return ""
-        return (
-            f'disk almost full: {free_bytes >> 20} MiB free for "{self._path}", '
-            f"low-water mark is {self._low_water_bytes >> 20} MiB; free some space"
-        )
+        mark_bytes = self._low_water_bytes
+        said = f'{free_bytes >> 20} MiB free for "{self._path}", low-water mark is {mark_bytes >> 20} MiB'
+        self._alert(f"disk is filling: {said}" if mark_bytes <= free_bytes < SCARCE_TIMES * mark_bytes else "")
+        if self._used and free_bytes < mark_bytes + self._reserve.size_bytes:
+            return f"disk was full: {said}, and what was reserved is used; free some space"
+        if free_bytes < mark_bytes:
+            return f"disk almost full: {said}; free some space"
+        self._used = False
+        if free_bytes >= mark_bytes + self._reserve.size_bytes:
+            self._reserve.take()
+        return ""
+
+    def _alert(self, scarce: str) -> None:
+        if scarce and not self._scarce:
+            _log.warning("%s; free some space before the gate refuses requests", scarce)
+        self._scarce = scarce
 
     def _absent(self) -> str:
         for path, identity in self._identities.items():

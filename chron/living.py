@@ -23,7 +23,7 @@ from chron.log import Chron
 from chron.notes import parse_note
 from chron.reading import connect
 from chron.recovery import undecided
-from chron.segments import SEAL, Sealed, find_segment, forget_in, make_segment, sealed
+from chron.segments import SEAL, Sealed, erase_copies, find_segment, make_segment, sealed
 from chron.signed import SignedLog
 from chron.times import time_text
 from chron.verification import verify
@@ -70,7 +70,7 @@ def prune(chron: Chron, folders: Sequence[Path], before: datetime, said: Fields)
 
 
 def compact(path: Path) -> tuple[int, int]:
-    The log must not be open: SQLite does not use that room again by itself, and writing it anew holds all up.
+    """Give back the room that bodies left behind; bytes before and after. Blocks, while it writes the log anew.
 
     The log must not be open: SQLite does not use that room again by itself, and rewriting holds everybody up.
     """
@@ -113,24 +113,17 @@ def locate(path: Path, folders: Sequence[Path], ids: Sequence[str]) -> list[int]
     return sorted(found)
 
 
-def erase(chron: Chron, folders: Sequence[Path], ids: Sequence[str], said: Fields) -> int:
-    """Let the bodies of records go, with what belongs to them, in the log and in its segments; how many. Blocks.
+def erase(chron: Chron, folders: Sequence[Path], spans: Sequence[tuple[int, int]], said: Fields) -> int:
+    """Let the bodies of records go that may, in the log and in its segments; how many. Blocks.
 
     Copies of segments elsewhere are out of reach: whoever keeps them has to do the same.
     """
-    seqs = locate(chron.path, folders, ids)
-    spans = _spans(seqs)
     gone = chron.empty("erasure", spans, said)
-    for each in sealed(chron.path):
-        file = find_segment(each.file, folders)
-        inside = [span for span in spans if each.first <= span[1] and span[0] <= each.last]
-        if inside and file is not None:
-            erased = forget_in(file, chron.path, inside)
-            gone += erased if each.state == "archived" else 0
-    return gone
+    return gone + erase_copies(chron.path, folders)
 
 
-def _spans(seqs: Sequence[int]) -> list[tuple[int, int]]:
+def spans_of(seqs: Sequence[int]) -> list[tuple[int, int]]:
+    """Places, in order, as spans of those that stand side by side."""
     spans: list[tuple[int, int]] = []
     for seq in seqs:
         if spans and spans[-1][1] == seq - 1:

@@ -18,7 +18,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -32,6 +32,7 @@ from chron.emptied import plan
 from chron.errors import ChronError
 from chron.ledger import Ledger, Storage, explained
 from chron.lock import WriterLock
+from chron.persons import PERSON, forgotten
 from chron.recovery import Left, left_behind
 from chron.writer import FORGET, Writer
 
@@ -268,6 +269,20 @@ class Chron:
         self._wait(Entry([self._writer.draft("emptied", done)]), limited=False)
         return gone
 
+    def name(self, people: Mapping[str, str]) -> None:
+        """Keep the names of people by id, beside the log and no part of it; not of those who were forgotten. Blocks."""
+        gone = forgotten(self.path)
+        wanted = {id_: "" if id_ in gone else name for id_, name in people.items()}
+        if self._asked(Entry((), people=wanted)) and gone & wanted.keys():
+            self._asked(Entry((), emptied=FORGET))
+
+    def forget(self, person: str, fields: Fields) -> bool:
+        """Record that somebody's name goes, and let it go for good; False when there was none. Blocks."""
+        self.write(PERSON, {**fields, "event": "erased", "human": person})
+        gone = self._asked(Entry((), people={person: ""}))
+        self._asked(Entry((), emptied=FORGET))
+        return bool(gone)
+
     @property
     def writing(self) -> Writing:
         """Who writes; for `chron.serving`."""
@@ -281,6 +296,10 @@ class Chron:
     def faults(self) -> str | None:
         """Why a decision could not be recorded now, None when it could."""
         return self._writer.fault() or None
+
+    def warning(self) -> str | None:
+        """What somebody should look at before decisions can no longer be recorded, None when nothing."""
+        return self._writer.warning() or None
 
     def close(self, timeout_s: float = 10.0) -> None:
         """Write what waits and a close record, and give the lock up; raises ChronError when that fails."""

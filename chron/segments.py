@@ -24,19 +24,23 @@ from pathlib import Path
 from chron import schema
 from chron.beginning import Beginning, write_beginning
 from chron.chain import genesis
+from chron.emptied import HASLATER, LATER
 from chron.errors import ChronError
 from chron.ledger import explained
 from chron.merkle import Frontier
 from chron.reading import connect
 from chron.signed import SignedLog
 
-SEAL = "seal"
+SEAL, ERASURE = "seal", "erasure"
 _ROWS_PER_READ = 4000
 _NAME = re.compile(r"chron-([1-9][0-9]*)-([1-9][0-9]*)\.db")
 _ROWS = "SELECT seq, id, body, leaf, hash FROM chron WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 _TEXTS = "SELECT seq, kind, id, version, digest, text FROM artefact WHERE seq <= ? ORDER BY seq"
 _OF_KIND = f"SELECT body FROM chron WHERE kind = ? AND {schema.SELDOM} ORDER BY seq"  # noqa: S608 -- all texts are ours
 _KEYS = f"SELECT body FROM chron WHERE kind = 'key' AND {schema.SELDOM} AND seq < ? ORDER BY seq"  # noqa: S608
+_EMPTY = f"""
+UPDATE chron SET body = NULL
+WHERE body IS NOT NULL AND seq BETWEEN ? AND ? AND kind IN ({schema.listed(schema.EMPTIABLE)})"""  # noqa: S608
 _INSERT = "INSERT INTO chron(seq, id, body, leaf, hash) VALUES (?, ?, ?, ?, ?)"
 _INSERT_TEXT = "INSERT INTO artefact(seq, kind, id, version, digest, text) VALUES (?, ?, ?, ?, ?, ?)"
 
@@ -117,6 +121,59 @@ def make_segment(path: Path, folder: Path, first: int, last: int) -> Path:
     return target
 
 
+def erase_copies(path: Path, folders: Sequence[Path]) -> int:
+    """Let those bodies go from segments that the log says were erased; how many that were there alone. Blocks.
+
+    The record of it stands behind the segment, so the segment gets a copy: it goes on verifying alone. What is done
+    already is not done again, so this also finishes what a crash cut short.
+    """
+    with closing(connect(path)) as connection:
+        erasures = [body for (body,) in connection.execute(_OF_KIND, (ERASURE,))]
+    gone = 0
+    for each in sealed(path) if erasures else []:
+        file = find_segment(each.file, folders)
+        behind = [body for body in erasures if _concerns(json.loads(body), each)]
+        if file is not None and (new := _not_in(file, behind)):
+            erased = _write_without(file, new)
+            gone += erased if each.state == "archived" else 0
+    return gone
+
+
+def _concerns(erasure: dict[str, int], each: Sealed) -> bool:
+    return erasure["seq"] > each.last and erasure["first"] <= each.last and each.first <= erasure["last"]
+
+
+def _not_in(file: Path, erasures: Sequence[str]) -> list[str]:
+    with closing(connect(file)) as segment:
+        known = segment.execute(LATER).fetchall() if segment.execute(HASLATER).fetchone()[0] else []
+    return [body for body in erasures if (body,) not in known]
+
+
+def _write_without(file: Path, erasures: Sequence[str]) -> int:
+    gone, making = 0, file.with_name(file.name + ".making")
+    try:
+        making.unlink(missing_ok=True)
+        os.close(os.open(making, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        shutil.copyfile(file, making)
+        with closing(sqlite3.connect(making, isolation_level=None)) as segment:
+            # A copy that nobody reads yet: what is cut short is made again.
+            segment.execute("PRAGMA journal_mode = OFF").close()
+            segment.execute("BEGIN")
+            segment.execute("CREATE TABLE IF NOT EXISTS later(body TEXT NOT NULL) STRICT")
+            segment.execute("DROP TRIGGER chron_only_empty")
+            for body in erasures:
+                span = json.loads(body)
+                segment.execute("INSERT INTO later(body) VALUES (?)", (body,))
+                gone += segment.execute(_EMPTY, (span["first"], span["last"])).rowcount
+            segment.execute(schema.GUARDS["chron_only_empty"])
+            segment.execute("COMMIT")
+            segment.execute("VACUUM")  # else the plain text stays in pages that are free now
+        _make_safe(making, file)
+    except (OSError, sqlite3.Error) as error:
+        raise ChronError(explained(file, error)) from error
+    return gone
+
+
 def _beginning(live: sqlite3.Connection, first: int, last: int) -> Beginning:
     log = SignedLog(live)
     over = log.checkpoint_of(last)
@@ -157,33 +214,6 @@ def _pages(live: sqlite3.Connection, first: int, last: int) -> Iterator[list[tup
         seq = rows[-1][0]
     if seq != last:
         raise ChronError(f"the log does not verify at record {seq + 1}: it is missing")
-
-
-def forget_in(file: Path, path: Path, spans: Sequence[tuple[int, int]]) -> int:
-    """Write a segment anew without the bodies of these records, as the log says; how many went. Blocks."""
-    making = file.with_name(file.name + ".making")
-    try:
-        making.unlink(missing_ok=True)
-        with closing(connect(path)) as live:
-            later = live.execute(_OF_KIND, ("erasure",)).fetchall()
-        shutil.copyfile(file, making)
-        making.chmod(0o600)
-        with closing(sqlite3.connect(making, isolation_level=None)) as segment:
-            segment.execute("PRAGMA secure_delete = ON").close()
-            segment.execute("PRAGMA journal_mode = OFF").close()
-            segment.execute("BEGIN")
-            segment.execute("DROP TRIGGER chron_only_empty")
-            statement = "UPDATE chron SET body = NULL WHERE seq BETWEEN ? AND ? AND body IS NOT NULL"
-            gone = sum(segment.execute(statement, span).rowcount for span in spans)
-            segment.execute("CREATE TABLE IF NOT EXISTS later(body TEXT NOT NULL) STRICT")
-            segment.execute("DELETE FROM later")
-            segment.executemany("INSERT INTO later VALUES (?)", later)
-            segment.execute(schema.GUARDS["chron_only_empty"])
-            segment.execute("COMMIT")
-        _make_safe(making, file)
-    except (OSError, sqlite3.Error) as error:
-        raise ChronError(explained(file, error)) from error
-    return gone
 
 
 def _make_safe(making: Path, target: Path) -> None:

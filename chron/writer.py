@@ -115,6 +115,10 @@ class Writer:
         """Why a decision could not be recorded now; "" when it could."""
         return self._stopped or self._fault or self._storage.moved() or self._storage.low()
 
+    def warning(self) -> str:
+        """What somebody should look at before decisions can no longer be recorded; "" when nothing."""
+        return self._storage.scarce()
+
     def stop(self, timeout_s: float) -> None:
         """Write what waits and the close record; raises ChronError when that fails or lasts too long."""
         with self._gate:
@@ -136,13 +140,12 @@ class Writer:
         try:
             while running:
                 in_hand, running = self._gather()
-                self._write([entry for entry in in_hand if not (entry.checkpoint or entry.emptied)])
+                self._write([entry for entry in in_hand if not (entry.checkpoint or _apart(entry))])
                 # Each in a batch of its own, behind what was handed in before it.
                 for asked in filter(lambda entry: entry.checkpoint, in_hand):
                     self._write([asked])
-                for asked in in_hand:
-                    if asked.emptied is not None:
-                        self._empty(asked, asked.emptied)
+                for asked in filter(_apart, in_hand):
+                    self._change(asked)
             in_hand = []
             # If this condition is removed, a start that failed says "all resolved" about doubts it did not write.
             self._write([Entry([self._own("close", self._bound())])] if self._opened else [])
@@ -155,6 +158,7 @@ class Writer:
             tell((entry, ChronError(self._stopped)) for entry in in_hand + self._drain())
             if self._ledger is not None:
                 self._ledger.abandon()
+            self._storage.close()
 
     def _gather(self) -> tuple[list[Entry], bool]:
         """Wait for an entry and take all that wait with it; False when told to stop."""
@@ -206,15 +210,14 @@ class Writer:
         else:
             tell(batch.results)
 
-    def _empty(self, entry: Entry, span: tuple[int, int]) -> None:
-        """Let the bodies of a span go."""
+    def _change(self, entry: Entry) -> None:
+        """Do what an entry asks of the file and what is no record."""
         try:
-            ledger = self._ready()
-            gone = ledger.empty(*span) if span != FORGET else int(ledger.forget())
+            changed = _changed(self._ready(), entry)
         except Exception as error:  # noqa: BLE001 -- as in _write
             self._fail([entry, *self._drain()], error)
         else:
-            tell([(entry, gone)])
+            tell([(entry, changed)])
 
     def _ready(self) -> Ledger:
         if self._ledger is not None:
@@ -231,7 +234,7 @@ class Writer:
             batch.add(Entry([self._own("mark", self._bound())]))
         low = self._storage.low()
         for entry in (entry for entry in entries if not entry.checkpoint):
-            if low and not all(draft[2] in _FINISHING for draft in entry.drafts):
+            if low and not _finishes(entry):
                 batch.refuse(entry, low)
                 continue
             if self._checkpoints is not None and (refused := self._checkpoints.refuses(entry.drafts)):
@@ -277,7 +280,21 @@ class Writer:
             self._ledger.abandon()
             self._ledger = None
             self._storage.release()
+        if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL") and self._storage.give_back():
+            entries = self._again(entries)
         tell((entry, ChronError(message)) for entry in entries)
+
+    def _again(self, entries: list[Entry]) -> list[Entry]:
+        """Put back what finishes something, now that there is room for it; the others.
+
+        A transaction that found the disk full has no commit on it, so nothing is written twice.
+        """
+        finishing = [entry for entry in entries if _finishes(entry)]
+        with self._gate:
+            self._offered += sum(len(entry.drafts) for entry in finishing)
+            self._patient += finishing
+        self._queue.put(_NOTHING)
+        return [entry for entry in entries if not _finishes(entry)]
 
     def _reopen(self) -> Ledger:
         """Open the file anew, make sure nothing acknowledged is lost, and write down what happened."""
@@ -310,3 +327,19 @@ class Writer:
 
     def _own(self, event: str, fields: Fields) -> Draft:
         return self.draft("lifecycle", {"event": event, **fields})
+
+
+def _finishes(entry: Entry) -> bool:
+    """Whether it only finishes what was begun."""
+    return bool(entry.drafts) and all(draft[2] in _FINISHING for draft in entry.drafts)
+
+
+def _apart(entry: Entry) -> bool:
+    return entry.emptied is not None or entry.people is not None
+
+
+def _changed(ledger: Ledger, entry: Entry) -> int:
+    if entry.people is not None:
+        return ledger.name_people(entry.people)
+    span = entry.emptied or FORGET
+    return ledger.empty(*span) if span != FORGET else int(ledger.forget())

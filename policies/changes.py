@@ -112,8 +112,9 @@ def _organisation(before: Organisation | None, after: Organisation | None) -> It
 
 
 def _human(before: Human | None, after: Human | None) -> Iterator[Change]:
+    # Not their name: a record stays for good, and a person has a right to be forgotten.
     def facts(one: Human) -> Facts:
-        return {"name": one.name, "org": one.org, "expires": written_moment(one.expires)}
+        return {"org": one.org, "expires": written_moment(one.expires)}
 
     one = after or before
     if one is not None:

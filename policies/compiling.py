@@ -19,6 +19,7 @@ from datetime import datetime
 from mappings.documents import Document, DocumentError, Fault, Place
 from policies.conditionschema import moment
 from policies.deciding import Policies
+from policies.nameless import without_names
 from policies.patterns import Matcher
 from policies.reading import read_file
 from policies.rulebook import Activations, Candidate, Rulebook, Seen, applies
@@ -37,9 +38,13 @@ def compile_policies(
     *,
     seen: Seen | None = None,
     activations: Activations | None = None,
+    kept: bool = False,
 ) -> Policies:
-    """Return the policies that these documents say; raise PolicyError with every fault."""
-    compiled, faults = compile_what_is_there(agents, rules, seen=seen, activations=activations)
+    """Return the policies that these documents say; raise PolicyError with every fault.
+
+    `kept` ones are evidence: their digests are those of their texts as they are, whatever is kept of a registry today.
+    """
+    compiled, faults = compile_what_is_there(agents, rules, seen=seen, activations=activations, kept=kept)
     if compiled is None or faults:
         raise PolicyError(faults)
     return compiled
@@ -52,17 +57,18 @@ def compile_what_is_there(
     seen: Seen | None = None,
     complete: bool = True,
     activations: Activations | None = None,
+    kept: bool = False,
 ) -> tuple[Policies | None, list[Fault]]:
     """Return the policies, or None and the faults; not `complete` when some file could not even be read."""
     book = Rulebook(seen or {}, complete, activations)
     for document in rules:
         book.add(document)
     book.finish()
-    policies = None if agents is None else _with_agents(book, agents)
+    policies = None if agents is None else _with_agents(book, agents, kept=kept)
     return (None if book.faults else policies), book.faults
 
 
-def _with_agents(book: Rulebook, document: Document) -> Policies | None:
+def _with_agents(book: Rulebook, document: Document, *, kept: bool) -> Policies | None:
     """Put rules and agents together; None when the agents cannot be read."""
     try:
         file = read_file(document, AgentsFile)
@@ -75,9 +81,9 @@ def _with_agents(book: Rulebook, document: Document) -> Policies | None:
     standings = registrar.standings(file.agents, humans, boundaries)
     if book.faults:
         return None
-    kept = _TOKEN.sub(REMOVED_TOKEN, _DIGEST.sub(REMOVED_TOKEN, document.text))
+    text = document.text if kept else _to_keep(document, file)
     texts = sorted(book.texts, key=lambda text: (text.kind, text.id, int(text.version)))
-    texts.append(Text("agents", "agents", "", hashlib.sha256(kept.encode()).hexdigest(), kept, document.source))
+    texts.append(Text("agents", "agents", "", hashlib.sha256(text.encode()).hexdigest(), text, document.source))
     in_force = {key: found.ref for key in book.candidates if (found := book.in_force(*key)) is not None}
     lines = [f"{text.kind} {text.id} {text.version} {text.digest}" for text in texts]
     # Which versions count is part of which rules these are. Recorded decisions name this digest: were these lines
@@ -86,6 +92,12 @@ def _with_agents(book: Rulebook, document: Document) -> Policies | None:
     lines += sorted(f"never activated {ref.kind} {ref.digest}" for ref in book.unusable())
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return Policies(standings, humans, boundaries, texts, digest, in_force)
+
+
+def _to_keep(document: Document, file: AgentsFile) -> str:
+    """Return the registry's text without what must not stay for good: tokens, and the names of humans."""
+    nameless = without_names(document, ((index, entry.name) for index, entry in enumerate(file.humans)))
+    return _TOKEN.sub(REMOVED_TOKEN, _DIGEST.sub(REMOVED_TOKEN, nameless))
 
 
 class _Registrar:

@@ -68,7 +68,7 @@ def recompile(entries: Sequence[Entry], texts: Mapping[str, str]) -> Policies:
     if len(agents) != 1:
         raise PolicyError([Fault(Place("agents", 1, 1), "a set has one registry")])
     rules = [document for entry, document in read if entry.kind != "agents"]
-    return compile_policies(agents[0], rules, activations=_activations(entries))
+    return compile_policies(agents[0], rules, activations=_activations(entries), kept=True)
 
 
 def _document(entry: Entry, texts: Mapping[str, str], faults: list[Fault]) -> Document | None:

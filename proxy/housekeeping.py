@@ -13,7 +13,7 @@ from pathlib import Path
 import chron
 from chron import Chron, ChronError
 from chron.living import archive, remove_pruned, seal
-from chron.segments import sealed
+from chron.segments import erase_copies, sealed
 from proxy.retention import RetentionConfig
 from proxy.timers import Handle, Later
 
@@ -63,6 +63,7 @@ class Housekeeping:
         if (after := self._config.archive_after) is not None:
             archive(self._chron, [folder], self._now() - after)
         remove_pruned(self._chron.path, [folder])
+        erase_copies(self._chron.path, [folder])
 
     def _due(self) -> bool:
         done = sealed(self._chron.path)

@@ -107,7 +107,7 @@ class Rulebooks:
         self._registry = book.policies
 
     async def keep(self, book: Book) -> None:
-        """Keep every rule text by its digest, so that any decision can be decided again."""
+        """Keep every rule text by its digest, so that any decision can be decided again, and the names of humans."""
         texts: list[tuple[str, str, str, str, str]] = [
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.mappings.texts),
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.texts),
@@ -115,3 +115,4 @@ class Rulebooks:
         manifest = manifests.written(book.mappings, book.policies)
         texts.append((manifests.KIND, "rules", "", manifests.digest_of(manifest), manifest))
         await asyncio.to_thread(self._chron.keep, texts)
+        await asyncio.to_thread(self._chron.name, {human.id: human.name for human in book.policies.humans.values()})

@@ -297,6 +297,8 @@ class Service:
             found.append(Failing("gate", "stopping; new requests are refused"))
         if fault := self._chron.faults():
             found.append(Failing("chron", "decisions cannot be recorded; requests are refused", fault))
+        elif scarce := self._chron.warning():
+            found.append(Failing("disk", "the disk of the log is filling", scarce, only_warns=True))
         if fault := self._anchoring.fault():
             found.append(Failing("anchors", "the log's checkpoints are not anchored", fault))
         if self._housekeeping and (fault := self._housekeeping.fault):

@@ -24,6 +24,12 @@ class Failing:
     """For whoever asks: no path and no rule."""
     detail: str = ""
     """For the operator."""
+    only_warns: bool = False
+    """Everything works; somebody should look before it does not."""
+
+    def told(self, *, detailed: bool) -> str:
+        """What is said of it; the detail is for the operator alone."""
+        return f"{self.summary}: {self.detail}" if detailed and self.detail else self.summary
 
 
 class Operations:
@@ -60,12 +66,12 @@ class Operations:
     async def _ready(self, request: web.Request) -> web.Response:
         # Details name files and rules, and an agent can ask as well as a machine: they need the operator's token.
         detailed = "Authorization" in request.headers and self._callers.is_operator(request)
-        faults = {
-            failing.name: f"{failing.summary}: {failing.detail}" if detailed and failing.detail else failing.summary
-            for failing in self._faults()
-        }
+        found = self._faults()
+        faults = {each.name: each.told(detailed=detailed) for each in found if not each.only_warns}
         status = 503 if faults else 200
         answer: dict[str, object] = {"status": "failing" if faults else "ok", "faults": faults}
+        if warnings := {each.name: each.told(detailed=detailed) for each in found if each.only_warns}:
+            answer["warnings"] = warnings
         if detailed:
             # No fault: older versions are in force because somebody wants to be asked first.
             answer["waiting"] = list(self._waiting())

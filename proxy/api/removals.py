@@ -4,6 +4,8 @@ POST /v1/segments                   the operator: seal what is there -> {"segmen
 POST /v1/archives  {"before": ...}  the operator: move older bodies into their segments alone
 GET  /v1/removals                   what waits for a second human
 POST /v1/removals                   {"what": "erase", "records": ["chr_..."], "basis": "GDPR art. 17"}, by a human
+                                    {"what": "erase", "first": 17, "last": 40, ...}
+                                    {"what": "forget", "human": "alice@acme.test", ...}
 POST /v1/removals/{id}/approve      by another human: {"bodies": 3}
 POST /v1/removals/{id}/refuse       {"reason": "..."}
 """
@@ -19,7 +21,7 @@ from chron import Chron, ChronError
 from chron.living import archive, seal
 from proxy.api.callers import Callers
 from proxy.api.problems import problem, read_body
-from proxy.removing import MAX_RECORDS, RemovalRefused, Removing, described
+from proxy.removing import MAX_RECORDS, Removal, RemovalRefused, Removing, described
 from proxy.retention import RetentionConfig
 
 
@@ -36,16 +38,24 @@ class _Archive(_Body):
 class _Asked(_Body):
     """The body of `POST /v1/removals`."""
 
-    what: Literal["erase", "prune"]
+    what: Literal["erase", "forget", "prune"]
     basis: str = pydantic.Field(min_length=1, max_length=512)
     """Why: a law, a ticket; it is recorded, so it must not name whom it is about."""
     records: list[str] = pydantic.Field(default=[], max_length=MAX_RECORDS)
+    first: int = pydantic.Field(default=0, ge=0, lt=2**53)
+    last: int = pydantic.Field(default=0, ge=0, lt=2**53)
+    human: str = pydantic.Field(default="", max_length=320)
     before: pydantic.AwareDatetime | None = None
 
     @pydantic.model_validator(mode="after")
     def _one_of(self) -> "_Asked":
-        if (self.what == "erase") != bool(self.records) or (self.what == "prune") != (self.before is not None):
-            raise ValueError('to erase, name "records"; to prune, "before"')
+        named = {
+            "erase": bool(self.records) + bool(self.first or self.last),
+            "forget": int(bool(self.human)),
+            "prune": int(self.before is not None),
+        }
+        if named[self.what] != 1 or sum(named.values()) != 1:
+            raise ValueError('to erase, name "records", or "first" and "last"; to forget, "human"; to prune, "before"')
         return self
 
 
@@ -93,7 +103,8 @@ class Removals:
         asked = await read_body(request, _Asked, "removal.body")
         records = tuple(id_.lower() for id_ in asked.records)
         try:
-            removal = await self._removing.ask(human, asked.what, asked.basis, records, asked.before)
+            wanted = Removal(asked.what, asked.basis, records, (asked.first, asked.last), asked.human, asked.before)
+            removal = await self._removing.ask(human, wanted)
         except RemovalRefused as refused:
             raise problem(refused.status, refused.code, str(refused)) from None
         return web.json_response(described(removal), status=202)

@@ -24,13 +24,15 @@ from typing import Any
 
 import click
 
-from chron import ChronError, Record, Shown, TextLine, follow, printable, show, tail
+from chron import ChronError, Record, Shown, TextLine, follow, people, printable, show, tail, why_gone
 from chron.times import TIMES, past
 from proxy.cli.lazy import LazyGroup
 from proxy.cli.options import EXIT_USAGE, config_option, fail, json_option, located_errors
 
 _LOOK_EVERY_S = 0.3
 
+_HUMANS = frozenset({"anchor", "by", "human", "requested_by", "approved_by"})
+"""Fields that hold the id of a human, whose name may be known."""
 COLUMNS = ("ts", "outcome", "agent", "anchor", "action", "target", "host", "reason", "id")
 COLOURS = {"ALLOW": "green", "DENY": "red", "HOLD": "yellow"}
 
@@ -100,6 +102,8 @@ class _Commands(LazyGroup):
         "stats": ("proxy.cli.chronstats:stats_command", "The log in numbers: counts, room, pace, silences."),
         "replay": ("proxy.cli.chronreplay:replay", "Decide the recorded past again, from the log alone."),
         "indoubt": ("proxy.cli.chronindoubt:indoubt", "List the requests of which nobody knows what came."),
+        "backup": ("proxy.cli.chronbackup:backup_command", "Copy the log while it is written, and verify the copy."),
+        "follows": ("proxy.cli.chronbackup:follows", "Write into a new log which older one it follows."),
         "export": ("proxy.cli.chronexport:export_command", "Write records to a file for other systems, or verify one."),
     }
 
@@ -173,9 +177,14 @@ def show_command(path: Path, record_id: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_as_json(shown), indent=2))
         return
-    _print_fields("record", shown.record)
+    names = people(path)
+    _print_fields("record", shown.record, names)
+    if not shown.record.fields:
+        why = why_gone(path, shown.record.seq)
+        where = f", in segment {why['segment']}" if why.get("kind") == "archive" else ""
+        click.echo(f"  {'gone':<18} {why.get('kind', 'no record says why')} {why.get('id', '')}{where}")
     for outcome in shown.outcomes:
-        _print_fields(outcome.kind, outcome)
+        _print_fields(outcome.kind, outcome, names)
     for text in shown.texts:
         _print_text(text)
 
@@ -201,11 +210,13 @@ def _line(record: Record) -> str:
     return f"{at}  {word}{observed}  {who}  {where}  {text['reason']}  {text['id']}"
 
 
-def _print_fields(title: str, record: Record) -> None:
+def _print_fields(title: str, record: Record, names: Mapping[str, str]) -> None:
     click.echo(f"{title} {record.id}")
     for name in sorted(record.fields):
         if name != "id":
-            click.echo(f"  {name:<18} {printable(record.text(name))}")
+            text = record.text(name)
+            known = f" ({names[text]})" if name in _HUMANS and text in names else ""
+            click.echo(f"  {name:<18} {printable(text + known)}")
     click.echo(f"  {'hash':<18} {record.hash.hex()}")
 
 

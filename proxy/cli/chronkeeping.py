@@ -9,6 +9,7 @@ What lets bodies go for good takes two humans, each with a token of their own, a
 """
 
 import asyncio
+import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from proxy.cli.humans import Desk, desk_options, path_of, print_fields, print_ta
 from proxy.cli.options import (
     EXIT_AUTHENTICATION,
     EXIT_DENY,
+    EXIT_USAGE,
     config_option,
     fail,
     json_option,
@@ -40,6 +42,7 @@ from proxy.config import Config
 from proxy.configloading import load_config
 
 EXIT_WAITING = 8
+_SPAN = re.compile(r"([1-9][0-9]{0,14})-([1-9][0-9]{0,14})")
 
 _older = click.option(
     "--older-than", "before", required=True, callback=when, metavar="WHEN", help='"90d", or a time in ISO 8601.'
@@ -129,12 +132,28 @@ def segments(path: Path, as_json: bool) -> None:
 
 
 @click.command("erase")
-@click.argument("records", nargs=-1, required=True, metavar="CHR_ID...")
+@click.argument("records", nargs=-1, metavar="CHR_ID...")
+@click.option("--seq", "span", default="", metavar="A-B", help="All records from one place in the log to another.")
+@click.option("--person", default="", metavar="HUMAN", help="The name that is kept of a person, beside the log.")
 @_basis
 @desk_options
-def erase(desk: Desk, records: tuple[str, ...], basis: str) -> None:
+def erase(desk: Desk, records: tuple[str, ...], span: str, person: str, basis: str) -> None:
     """Ask that the bodies of records go, with what came of them; a second human has to agree. Exit 8."""
-    _ask(desk, {"what": "erase", "records": list(records), "basis": basis})
+    if sum(map(bool, (records, span, person))) != 1:
+        fail("name records by id, or --seq, or --person", EXIT_USAGE)
+    if person:
+        _ask(desk, {"what": "forget", "human": person, "basis": basis})
+    elif records:
+        _ask(desk, {"what": "erase", "records": list(records), "basis": basis})
+    else:
+        _ask(desk, {"what": "erase", **_places(span), "basis": basis})
+
+
+def _places(span: str) -> dict[str, int]:
+    named = _SPAN.fullmatch(span)
+    if named is None:
+        fail(f'--seq "{span}": write the first and the last record, as in 17-40', EXIT_USAGE)
+    return {"first": int(named[1]), "last": int(named[2])}
 
 
 @click.command("prune")

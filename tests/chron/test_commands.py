@@ -299,7 +299,7 @@ def test_query_with_sql(log, path, run):
     _, out, err = run("query", path, "--sql", select, "--limit", 1)
     assert (out.split(), err) == (["outcome", "n", "ALLOW", "1"], "there are more rows; --limit 0 shows all\n")
     code, _, err = run("query", path, "--sql", "DELETE FROM chron")
-    assert (code, err.startswith("the statement may only read chron, artefact and decisions: ")) == (2, True)
+    assert (code, err.startswith("the statement may only read chron, artefact, decisions and person: ")) == (2, True)
     code, _, err = run("query", path, "outcome=DENY", "--sql", select)
     assert (code, err) == (2, "--sql asks alone; write the filter and the grouping into the statement\n")
 

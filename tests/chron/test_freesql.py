@@ -65,7 +65,9 @@ REFUSED = {
 def test_nothing_but_reading_is_done(log, statement):
     """Writing, other files, settings, the schema, loops and second statements are refused; the log is as it was."""
     before = log.read_bytes()
-    with pytest.raises(FilterError, match=r"^the statement may only read chron, artefact and decisions: .+; write one"):
+    with pytest.raises(
+        FilterError, match=r"^the statement may only read chron, artefact, decisions and person: .+; write one"
+    ):
         ask_sql(log, statement, limit=10, most_s=5)
     assert log.read_bytes() == before
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from chron import Chron, ChronError, Known, Signing, check, find, parse_vkey, prove, show, verify
-from chron.living import archive, compact, prune, seal
+from chron.living import archive, compact, erase, prune, seal
 from chron.log import EMPTIED_AT_ONCE
-from chron.segments import default_folder, make_segment, sealed
+from chron.segments import default_folder, erase_copies, make_segment, sealed
 
 LATER = datetime.now(UTC) + timedelta(days=400)
 TEXT = ("skill", "deploy-v2", 1, "d1", "skill: deploy-v2\nallow:\n- deploy:staging\n")
@@ -278,3 +278,28 @@ def _harm(path: Path, statement: str) -> None:
 
         for text in GUARDS.values():
             owner.execute(text)
+
+
+async def test_what_is_erased_goes_from_its_segment_too(log, tmp_path):
+    """The segment is written anew without the body, verifies alone as before, and holds no plain text of it."""
+    chron, files = await _two_segments(log)
+    folders, first = [default_folder(chron.path)], files[0]
+    seq = next(find(chron.path, agent="old-7")).seq
+    other = next(find(chron.path, agent="old-8")).seq
+    archive(chron, folders, LATER)
+    assert b"old-7" in first.read_bytes()
+    assert erase(chron, folders, [(seq, seq)], {"basis": "GDPR Art. 17"}) == 1
+    assert b"old-7" not in first.read_bytes()
+    assert b"old-8" in first.read_bytes()
+    assert stat.S_IMODE(first.stat().st_mode) == 0o400
+    for file in (first, chron.path):
+        found = verify(file, known=_key(chron))
+        assert (found.ok, found.fault) == (True, "")
+    assert verify(first).emptied == 1
+    before = first.stat().st_ino
+    assert (erase_copies(chron.path, folders), first.stat().st_ino) == (0, before)
+    chron.empty("erasure", [(other, other)], {})  # and then a crash: the segment still has it
+    assert b"old-8" in first.read_bytes()
+    assert erase_copies(chron.path, folders) == 1
+    assert b"old-8" not in first.read_bytes()
+    assert verify(first).emptied == 2

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import stat
 from collections.abc import Iterator
 from typing import Any
@@ -251,6 +252,22 @@ def test_a_text_changed_under_its_version_is_refused(gate: LiveGate, api: httpx.
 
 
 # --- health --------------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_is_filling_is_a_warning(
+    gate: LiveGate, api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At twice the low-water mark machines still hear "ready"; numbers and paths are for the operator's token."""
+    storage = gate.service._chron._writer._storage
+    disk = os.statvfs(gate.config.chron.parent)
+    monkeypatch.setattr("chron.ledger.LOOK_EVERY_S", 0)
+    monkeypatch.setattr(storage, "_low_water_bytes", disk.f_bavail * disk.f_frsize * 2 // 3)
+    ready, summary = api.get("/readyz"), "the disk of the log is filling"
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "faults": {}, "warnings": {"disk": summary}})
+    told = api.get("/readyz", headers=operator(gate)).json()["warnings"]["disk"]
+    assert told.startswith(f"{summary}: disk is filling: ")
+    assert str(gate.config.chron) in told
+    assert check(api, "deploy:staging").json()["outcome"] == "ALLOW"
 
 
 def test_health_and_metrics_need_no_token(gate: LiveGate, api: httpx.Client) -> None:
