@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from chron.notes import last_note, parse_note, parse_vkey
     from chron.persons import people
     from chron.proofs import Proven, check, prove
-    from chron.reading import Record, Shown, TextLine, find, follow, open_reader, seen, show, tail
+    from chron.reading import Record, Shown, TextLine, find, follow, is_there, open_reader, seen, show, tail
     from chron.scanning import erased, kept_texts, scan
     from chron.signing import make_key
+    from chron.sources import Source, on_server, source_of
     from chron.verification import Known, Verification, verify
 
 _HOMES = {
@@ -41,9 +42,11 @@ _HOMES = {
     "Record": "chron.reading",
     "Shown": "chron.reading",
     "Signing": "chron.checkpoints",
+    "Source": "chron.sources",
     "TextLine": "chron.reading",
     "check": "chron.proofs",
     "find": "chron.reading",
+    "is_there": "chron.reading",
     "erased": "chron.scanning",
     "follow": "chron.reading",
     "kept_texts": "chron.scanning",
@@ -53,11 +56,13 @@ _HOMES = {
     "parse_note": "chron.notes",
     "parse_vkey": "chron.notes",
     "prove": "chron.proofs",
+    "on_server": "chron.sources",
     "open_reader": "chron.reading",
     "people": "chron.persons",
     "scan": "chron.scanning",
     "seen": "chron.reading",
     "show": "chron.reading",
+    "source_of": "chron.sources",
     "tail": "chron.reading",
     "why_gone": "chron.emptied",
     "why_needed": "chron.emptied",
@@ -78,16 +83,19 @@ __all__ = [
     "Record",
     "Shown",
     "Signing",
+    "Source",
     "TextLine",
     "Verification",
     "check",
     "erased",
     "find",
     "follow",
+    "is_there",
     "kept_text",
     "kept_texts",
     "last_note",
     "make_key",
+    "on_server",
     "open_reader",
     "parse_note",
     "parse_vkey",
@@ -99,6 +107,7 @@ __all__ = [
     "scan",
     "seen",
     "show",
+    "source_of",
     "tail",
     "verify",
     "why_gone",

@@ -13,16 +13,17 @@ from pathlib import Path
 
 from chron.errors import ChronError
 from chron.ledger import explained
-from chron.reading import connect
+from chron.reading import connect_file
 from chron.segments import sync_folder
+from chron.sources import Source
 from chron.verification import Verification, verify
 
 
-def backup(path: Path | str, target: Path) -> Verification:
+def backup(path: Source, target: Path) -> Verification:
     """Write a copy of a log and verify it; blocks. Raises ChronError; then there is no file of that name."""
     making = target.with_name(target.name + ".making")
     try:
-        with closing(connect(path)) as log:
+        with closing(connect_file(path, "pg_dump copies it")) as log:
             _copy(log, making)
         found = verify(making)
         if not found.ok:

@@ -6,7 +6,6 @@ have handed over to each other, each by a note of its own.
 
 import base64
 import json
-import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,8 @@ from chron.chain import HASH_BYTES
 from chron.errors import ChronError
 from chron.merkle import Frontier
 from chron.notes import parse_note
+from chron.schema import has_table
+from chron.sources import Connection
 
 TABLE = """CREATE TABLE segment(
   first INTEGER NOT NULL,
@@ -25,7 +26,6 @@ TABLE = """CREATE TABLE segment(
   keys  TEXT NOT NULL,
   note  TEXT NOT NULL
 ) STRICT"""
-_HAS = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'segment'"
 _READ = "SELECT first, last, name, hash, tree, keys, note FROM segment"
 
 
@@ -53,15 +53,15 @@ class Beginning:
         return self.first, self.last, self.name, self.hash, tree, keys, self.note
 
 
-def write_beginning(connection: sqlite3.Connection, beginning: Beginning) -> None:
+def write_beginning(connection: Connection, beginning: Beginning) -> None:
     """Make the table and fill it."""
     connection.execute(TABLE)
     connection.execute("INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?)", beginning.row())
 
 
-def read_beginning(connection: sqlite3.Connection) -> Beginning | None:
+def read_beginning(connection: Connection) -> Beginning | None:
     """What a segment says of itself, None for a log that is none; raises ChronError when it contradicts itself."""
-    if not connection.execute(_HAS).fetchone()[0]:
+    if not has_table(connection, "segment"):
         return None
     rows = connection.execute(_READ).fetchall()
     try:

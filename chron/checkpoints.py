@@ -20,11 +20,12 @@ from pathlib import Path
 from chron.batch import Draft
 from chron.body import Fields
 from chron.errors import ChronError
-from chron.ledger import Ledger, NewRow
+from chron.ledger import NewRow
 from chron.merkle import Frontier
 from chron.notes import Checkpoint, parse_note, verified
 from chron.signed import CHECKPOINT, KEY, SignedLog, StoredCheckpoint, checkpoint_fields, log_name
 from chron.signing import CREATED, REPLACED, ROTATED, Signer, make_key, next_key, promote, read_signer
+from chron.sources import OpenLog
 
 _LEAVES_PER_READ = 20_000
 
@@ -89,7 +90,7 @@ class Checkpoints:
         self.newest = ""
         """The note of the last checkpoint."""
 
-    def restore(self, ledger: Ledger) -> None:
+    def restore(self, ledger: OpenLog) -> None:
         """Continue the tree where the log ends; raises ChronError when it is not the log that was signed. Blocks."""
         try:
             log = SignedLog(ledger.connection)

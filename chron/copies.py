@@ -11,7 +11,8 @@ from chron import schema
 from chron.body import canonical
 from chron.chain import chain_hash, leaf_hash
 from chron.errors import ChronError
-from chron.reading import connect
+from chron.reading import connect_file
+from chron.sources import Source
 
 type Fields = dict[str, str | int | bool]
 
@@ -83,8 +84,11 @@ class Copy:
         self.run(*statements)
 
 
-def copy_log(path: Path, target: Path) -> None:
+def copy_log(path: Source, target: Path) -> None:
     """Copy a log as it is now, also while it is written."""
-    with closing(connect(path)) as log, closing(sqlite3.connect(target, isolation_level=None)) as copy:
+    with (
+        closing(connect_file(path, "files are drilled")) as log,
+        closing(sqlite3.connect(target, isolation_level=None)) as copy,
+    ):
         log.backup(copy)
         copy.execute("PRAGMA journal_mode = WAL").close()

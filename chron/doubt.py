@@ -12,16 +12,16 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from chron.errors import ChronError
 from chron.reading import FieldValue, connect
 from chron.recovery import decisions_without_outcome, resolved_to
+from chron.sources import Connection, Source
 
 _OPENINGS = """
-SELECT seq, body->>'$.in_doubt' FROM chron
-WHERE kind = 'lifecycle' AND body->>'$.event' = 'open' AND body->>'$.in_doubt' > 0 ORDER BY seq"""
+SELECT seq, CAST(body->>'$.in_doubt' AS BIGINT) FROM chron
+WHERE kind = 'lifecycle' AND body->>'$.event' = 'open' AND CAST(body->>'$.in_doubt' AS BIGINT) > 0 ORDER BY seq"""
 _DOUBTED = """
 SELECT ref FROM chron AS d WHERE seq > ? AND seq <= ? AND kind = 'outcome' AND result = 'in_doubt'
   AND NOT EXISTS (SELECT 1 FROM chron AS o WHERE o.ref = d.ref AND o.kind = 'outcome' AND o.result != 'in_doubt')
@@ -44,7 +44,7 @@ class Doubt:
     """How far it was when that was last told; empty when it never was."""
 
 
-def doubts(path: Path | str) -> Iterator[Doubt]:
+def doubts(path: Source) -> Iterator[Doubt]:
     """Yield the decisions in doubt, and then those that are open, each oldest first."""
     with closing(connect(path)) as connection:
         try:
@@ -57,7 +57,7 @@ def doubts(path: Path | str) -> Iterator[Doubt]:
             raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
 
 
-def _doubt(connection: sqlite3.Connection, state: Literal["open", "in doubt"], id_: str) -> Doubt:
+def _doubt(connection: Connection, state: Literal["open", "in doubt"], id_: str) -> Doubt:
     found = (connection.execute(statement, (id_,)).fetchone() for statement in (_BODY, _LAST_SEGMENT))
     decision, segment = (json.loads(row[0]) if row and row[0] else {} for row in found)
     return Doubt(state, id_, decision, segment)

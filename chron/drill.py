@@ -18,7 +18,8 @@ from chron.attacks import ATTACKS, Attack
 from chron.copies import Copy, Stopped, copy_log
 from chron.errors import ChronError
 from chron.notes import VerifierKey
-from chron.segments import default_folder
+from chron.segments import folders_beside
+from chron.sources import Source
 from chron.verification import Known, verify
 
 LEAST_RECORDS = 8
@@ -37,7 +38,7 @@ class Finding:
 
 
 def drill(
-    path: Path,
+    path: Source,
     folder: Path,
     *,
     key: VerifierKey | None = None,
@@ -52,7 +53,7 @@ def drill(
     whole = folder / "log.db"
     copy_log(path, whole)
     known = Known(key, head)
-    segments = [default_folder(path)]
+    segments = folders_beside(path)
     found = verify(whole, known=known, segments=segments)
     if not found.ok:
         raise ChronError(f"the log does not verify as it is: {found.fault}; that is no drill")

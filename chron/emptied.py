@@ -8,17 +8,16 @@ and whatever else the log itself stands on. So each body that is missing can be 
 """
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from chron import schema
 from chron.body import Fields
 from chron.reading import connect
 from chron.recovery import undecided
+from chron.sources import Connection, Source
 from chron.times import time_text
 
 MOST_KEPT = 4000
@@ -38,7 +37,6 @@ _REASONS = f"""
 SELECT body FROM chron WHERE kind IN ({schema.listed(schema.EMPTYING)}) AND {schema.SELDOM} ORDER BY seq"""  # noqa: S608
 
 
-HASLATER = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'later'"
 LATER = "SELECT body FROM later"
 """In a segment: records behind it that let bodies of its own go."""
 
@@ -59,13 +57,13 @@ class Span:
         return {**more, "first": self.first, "last": self.last, "kept": ",".join(map(str, self.kept))}
 
 
-def plan(path: Path | str, spans: Iterable[tuple[int, int]]) -> list[Span]:
+def plan(path: Source, spans: Iterable[tuple[int, int]]) -> list[Span]:
     """The spans with what stays in each, cut where a list of that would be too long for one record."""
     with closing(connect(path)) as connection:
         return [cut for span in spans for cut in _cut(connection, *span)]
 
 
-def _cut(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Span]:
+def _cut(connection: Connection, first: int, last: int) -> Iterator[Span]:
     kept = [seq for (seq,) in connection.execute(_KEPT, (first, last))]
     while len(kept) > MOST_KEPT:
         end = kept[MOST_KEPT] - 1
@@ -74,7 +72,7 @@ def _cut(connection: sqlite3.Connection, first: int, last: int) -> Iterator[Span
     yield Span(first, last, tuple(kept))
 
 
-def why_needed(path: Path | str, first: int, last: int, before: datetime) -> str:
+def why_needed(path: Source, first: int, last: int, before: datetime) -> str:
     """Why the bodies of a span cannot go yet; "" when some can and none was written since `before`."""
     with closing(connect(path)) as connection:
         if last > (connection.execute("SELECT max(seq) FROM chron").fetchone()[0] or 0) or not 1 <= first <= last:
@@ -91,16 +89,16 @@ def why_needed(path: Path | str, first: int, last: int, before: datetime) -> str
         return ""
 
 
-def why_gone(path: Path | str, seq: int) -> dict[str, str | int]:
+def why_gone(path: Source, seq: int) -> dict[str, str | int]:
     """The newest record under which the body of another went; nothing when there is none."""
     with closing(connect(path)) as connection:
         said = [json.loads(body) for (body,) in connection.execute(_REASONS)]
     return next((each for each in reversed(said) if unexplained([(seq, seq)], [_read(each)]) is None), {})
 
 
-def reasons(connection: sqlite3.Connection) -> list[Span]:
+def reasons(connection: Connection) -> list[Span]:
     """Every span that the log names, oldest record first."""
-    later = connection.execute(LATER).fetchall() if connection.execute(HASLATER).fetchone()[0] else []
+    later = connection.execute(LATER).fetchall() if schema.has_table(connection, "later") else []
     return [_read(json.loads(body)) for (body,) in [*connection.execute(_REASONS), *later]]
 
 

@@ -21,6 +21,7 @@ from chron.errors import ChronError
 from chron.filtering import All
 from chron.manifest import BODIES, Manifest, Place, manifest_of
 from chron.querying import hash_at, stored
+from chron.sources import Source
 
 _SEQ = re.compile(rb'"seq":([0-9]{1,15})[,}]')
 _ERASED = re.compile(rb'\{"erased":true,"leaf":"([0-9a-f]{64})","seq":([0-9]{1,15})\}')
@@ -40,7 +41,7 @@ class Checked:
     """"" when all is well."""
 
 
-def check_export(file: Path, log: Path | None = None) -> Checked:
+def check_export(file: Path, log: Source | None = None) -> Checked:
     """Check an export by the manifest beside it, and by a log if one is given; raises ChronError when it cannot."""
     manifest = Manifest.read(manifest_of(file))
     lines = 0
@@ -108,7 +109,7 @@ def _place(line: bytes) -> int | None:
     return seq if type(seq) is int else None
 
 
-def _compare(file: Path, manifest: Manifest, log: Path) -> str:
+def _compare(file: Path, manifest: Manifest, log: Source) -> str:
     """What the log says of it; by leaves, so that a record which was erased since is still the same one."""
     if manifest.format == BODIES:
         rows = stored(log, All(()), upto=manifest.last.seq)

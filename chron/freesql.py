@@ -9,10 +9,10 @@ the size of a value are bounded. The connection is read-only besides.
 
 import sqlite3
 from dataclasses import dataclass
-from pathlib import Path
 
 from chron.errors import FilterError
 from chron.querying import reading
+from chron.sources import Source
 
 MAX_VALUE_BYTES = 1_000_000
 """A body has at most 64 KiB; without a limit, zeroblob(1e9) takes the memory of the machine."""
@@ -35,9 +35,11 @@ class Answer:
     """Whether there were more rows than asked for."""
 
 
-def ask_sql(path: Path | str, statement: str, *, limit: int, most_s: float) -> Answer:
+def ask_sql(path: Source, statement: str, *, limit: int, most_s: float) -> Answer:
     """The first rows of a SELECT; bytes are given in hexadecimal. Raises FilterError for anything else."""
     with reading(path, most_s) as connection:
+        if not isinstance(connection, sqlite3.Connection):
+            raise FilterError("SQL of your own is for logs in files so far; use a filter")
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
         connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         # Their first use declares a table inside of SQLite, which the authorizer would not let pass.

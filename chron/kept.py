@@ -2,13 +2,13 @@
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 from chron.errors import ChronError
 from chron.reading import connect
+from chron.sources import Source
 
 
-def kept_text(path: Path | str, kind: str, digest: str) -> str | None:
+def kept_text(path: Source, kind: str, digest: str) -> str | None:
     """Return the text that was kept under this kind and digest; None when the Chron has none."""
     statement = "SELECT text FROM artefact WHERE kind = ? AND digest = ? ORDER BY seq LIMIT 1"
     with closing(connect(path)) as connection:

@@ -25,6 +25,7 @@ from chron.reading import connect
 from chron.recovery import undecided
 from chron.segments import SEAL, Sealed, erase_copies, find_segment, make_segment, sealed
 from chron.signed import SignedLog
+from chron.sources import Connection, Source
 from chron.times import time_text
 from chron.verification import verify
 
@@ -91,7 +92,7 @@ def compact(path: Path) -> tuple[int, int]:
         lock.release()
 
 
-def locate(path: Path, folders: Sequence[Path], ids: Sequence[str]) -> list[int]:
+def locate(path: Source, folders: Sequence[Path], ids: Sequence[str]) -> list[int]:
     """The places of records, and of what belongs to each: what came of it; raises ChronError for an unknown one."""
     found: set[int] = set()
     with closing(connect(path)) as connection:
@@ -133,7 +134,7 @@ def spans_of(seqs: Sequence[int]) -> list[tuple[int, int]]:
     return spans
 
 
-def remove_pruned(path: Path, folders: Sequence[Path]) -> None:
+def remove_pruned(path: Source, folders: Sequence[Path]) -> None:
     """Remove the files of segments that were pruned; also those that a crash left."""
     for each in sealed(path):
         file = find_segment(each.file, folders) if each.state == "pruned" else None
@@ -144,25 +145,25 @@ def remove_pruned(path: Path, folders: Sequence[Path]) -> None:
                 raise ChronError(f'cannot remove segment "{file}": {error.strerror}; remove it by hand') from error
 
 
-def _older(path: Path, before: datetime, states: Sequence[str]) -> list[Sealed]:
+def _older(path: Source, before: datetime, states: Sequence[str]) -> list[Sealed]:
     end = time_text(before)
     with closing(connect(path)) as connection:
         return [each for each in sealed(path) if each.state in states and _written(connection, each.last) < end]
 
 
-def _written(connection: sqlite3.Connection, last: int) -> str:
+def _written(connection: Connection, last: int) -> str:
     """When the last record of a span was written, or the next one that still says it."""
     row = connection.execute("SELECT ts FROM chron WHERE seq >= ? AND body IS NOT NULL ORDER BY seq LIMIT 1", (last,))
     return str((row.fetchone() or ("9",))[0])
 
 
-def _undecided(path: Path, each: Sealed) -> bool:
+def _undecided(path: Source, each: Sealed) -> bool:
     """Whether a request in the span is still under way: what comes of it has to find its decision."""
     with closing(connect(path)) as connection:
         return undecided(connection, each.first, each.last)
 
 
-def _whole(path: Path, folder: Path, each: Sealed, file: Path | None = None) -> Path:
+def _whole(path: Source, folder: Path, each: Sealed, file: Path | None = None) -> Path:
     """The segment, written if it is not there, and verified; raises ChronError when it does not hold."""
     file = file or make_segment(path, folder, each.first, each.last)
     found = verify(file)

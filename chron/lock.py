@@ -27,7 +27,7 @@ class WriterLock:
     @classmethod
     def take(cls, chron_path: Path) -> Self:
         """Take the lock at once or raise ChronError naming the holder."""
-        path = chron_path.with_name(chron_path.name + ".lock")
+        path = lock_path(chron_path)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -56,3 +56,8 @@ class WriterLock:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def lock_path(chron_path: Path) -> Path:
+    """Where the lock of a log stands."""
+    return chron_path.with_name(chron_path.name + ".lock")

@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
 from chron import schema
@@ -30,10 +29,10 @@ from chron.body import Fields, stamp_ns
 from chron.checkpoints import Checkpoints, Signing
 from chron.emptied import plan
 from chron.errors import ChronError
-from chron.ledger import Ledger, Storage, explained
-from chron.lock import WriterLock
+from chron.filestore import FileStore
 from chron.persons import PERSON, forgotten
 from chron.recovery import Left, left_behind
+from chron.sources import Lock, OpenLog, Source, Store, file_of
 from chron.writer import FORGET, Writer
 
 LOW_WATER_BYTES = 64 * 1024 * 1024
@@ -47,7 +46,7 @@ type Text = tuple[str, str, str | int, str, str]
 
 
 _UNFINISHED = f"""
-SELECT e.id, e.body->>'$.first', e.body->>'$.last' FROM chron AS e
+SELECT e.id, CAST(e.body->>'$.first' AS BIGINT), CAST(e.body->>'$.last' AS BIGINT) FROM chron AS e
 WHERE e.kind IN ({schema.listed(schema.EMPTYING)}) AND e.{schema.SELDOM}
   AND NOT EXISTS (SELECT 1 FROM chron AS d WHERE d.ref = e.id AND d.kind = 'emptied') ORDER BY e.seq"""  # noqa: S608 -- ours
 
@@ -85,9 +84,9 @@ class Chron:
 
     def __init__(
         self,
-        path: Path,
+        path: Source,
         writer: Writing,
-        lock: WriterLock | None,
+        lock: Lock | None,
         kept: Sequence[tuple[str, str, str, str]],
         checkpoints: Checkpoints | None = None,
     ) -> None:
@@ -103,7 +102,7 @@ class Chron:
     @classmethod
     def open(
         cls,
-        path: Path | str,
+        path: Source,
         *,
         origin: str = "claiim",
         session: str = "",
@@ -115,14 +114,10 @@ class Chron:
 
         With `signing` it gets checkpoints, and is refused when it is not the log that was signed before.
         """
-        path = Path(path).resolve()
+        store = _store(path)
+        lock = store.take()
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise ChronError(explained(path, error)) from error
-        lock = WriterLock.take(path)
-        try:
-            return cls._opened(path, lock, origin, session, clock_ns, low_water_bytes, signing)
+            return cls._opened(store, lock, origin, session, clock_ns, low_water_bytes, signing)
         except BaseException:
             lock.release()
             raise
@@ -130,15 +125,15 @@ class Chron:
     @classmethod
     def _opened(
         cls,
-        path: Path,
-        lock: WriterLock,
+        store: Store,
+        lock: Lock,
         origin: str,
         session: str,
         clock_ns: Callable[[], int],
         low_water_bytes: int,
         signing: Signing | None,
     ) -> Self:
-        ledger = Ledger.open(path, origin)
+        ledger = store.open(origin)
         checkpoints = Checkpoints(signing, origin) if signing else None
         try:
             kept, left, last_ns = _kept(ledger), left_behind(ledger.connection, ledger.seq), _last_ns(ledger)
@@ -149,11 +144,11 @@ class Chron:
                 checkpoints.restore(ledger)
         except (sqlite3.Error, ChronError) as error:
             ledger.abandon()
-            raise error if isinstance(error, ChronError) else ChronError(explained(path, error)) from error
+            raise error if isinstance(error, ChronError) else ChronError(store.explained(error)) from error
         opening = _opening(ledger, origin, session, left)
-        storage = Storage(path, lock.path, low_water_bytes)
-        writer = Writer(path, origin, ledger, storage, clock_ns, last_ns, checkpoints)
-        chron = cls(path, writer, lock, kept, checkpoints)
+        storage = store.watch(low_water_bytes)
+        writer = Writer(store, origin, ledger, storage, clock_ns, last_ns, checkpoints)
+        chron = cls(store.source, writer, lock, kept, checkpoints)
         try:
             chron._begin(opening, left.in_doubt)
             for id_, first, last in unfinished:
@@ -328,7 +323,11 @@ class Chron:
         return future.result()
 
 
-def _opening(ledger: Ledger, origin: str, session: str, left: Left) -> Fields:
+def _store(source: Source) -> Store:
+    return FileStore(file_of(source, "only files are written so far"))
+
+
+def _opening(ledger: OpenLog, origin: str, session: str, left: Left) -> Fields:
     return {
         "event": "open",
         "origin": origin,
@@ -356,11 +355,11 @@ def _text_fields(kind: str, id_: str, version: str, digest: str, text: str) -> F
     }
 
 
-def _kept(ledger: Ledger) -> list[tuple[str, str, str, str]]:
+def _kept(ledger: OpenLog) -> list[tuple[str, str, str, str]]:
     with closing(ledger.connection.execute("SELECT kind, id, version, digest FROM artefact ORDER BY seq")) as rows:
         return rows.fetchall()
 
 
-def _last_ns(ledger: Ledger) -> int:
+def _last_ns(ledger: OpenLog) -> int:
     row = ledger.connection.execute("SELECT ts FROM chron WHERE seq = ?", (ledger.seq,)).fetchone()
     return stamp_ns(row[0]) if row else 0

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Self
 from chron.chain import genesis
 from chron.errors import ChronError
 from chron.querying import Row, hash_at, reading
+from chron.sources import Source
 
 VERSION = 1
 BODIES = "jsonl"
@@ -139,7 +140,7 @@ def stored_line(row: Row) -> bytes:
     return body if body is not None else b'{"erased":true,"leaf":"%s","seq":%d}' % (leaf.hex().encode(), seq)
 
 
-def origin_and_hash_before(path: Path | str, seq: int) -> tuple[str, str]:
+def origin_and_hash_before(path: Source, seq: int) -> tuple[str, str]:
     """Whose log it is, and the hash in hexadecimal that the record at this place follows."""
     with reading(path) as connection:
         row = connection.execute("SELECT body->>'$.origin' FROM chron WHERE seq = 1").fetchone()

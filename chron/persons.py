@@ -6,19 +6,19 @@ A record of kind `person` says whose name went, so that the next look at the reg
 
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 
 from chron import schema
 from chron.errors import ChronError
 from chron.reading import connect, find
+from chron.sources import Source
 
 PERSON = "person"
 
 
-def people(path: Path | str) -> dict[str, str]:
+def people(path: Source) -> dict[str, str]:
     """The names that are known, by id."""
     with closing(connect(path)) as connection:
-        if schema.version_of(connection) < schema.USER_VERSION:
+        if not schema.has_table(connection, "person"):
             return {}
         try:
             return dict(connection.execute("SELECT id, name FROM person").fetchall())
@@ -26,6 +26,6 @@ def people(path: Path | str) -> dict[str, str]:
             raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
 
 
-def forgotten(path: Path | str) -> set[str]:
+def forgotten(path: Source) -> set[str]:
     """Whose names went for good."""
     return {record.text("human") for record in find(path, kind=PERSON)}

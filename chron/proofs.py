@@ -24,7 +24,6 @@ import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 from chron.body import Fields, read_body
 from chron.chain import HASH_BYTES, leaf_hash
@@ -33,6 +32,7 @@ from chron.merkle import included, inclusion_proof, subtrees
 from chron.notes import Checkpoint, decoded, parse_vkey, verified
 from chron.reading import connect
 from chron.signed import SignedLog
+from chron.sources import Source
 
 _FIRST_LINE = "c2sp.org/tlog-proof@v1"
 MAX_PROOF_CHARS = 256 * 1024
@@ -50,7 +50,7 @@ class Proven:
     checkpoint: Checkpoint
 
 
-def prove(path: Path | str, id_: str, *, newest: bool = False) -> str | None:
+def prove(path: Source, id_: str, *, newest: bool = False) -> str | None:
     """Write the proof of a record; None when there is no such record.
 
     It leads to the first checkpoint over the record, so that the proof of a record is always the same text; with

@@ -9,20 +9,17 @@ left out. Like every reader, this writes nothing and holds no transaction open b
 """
 
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from chron.conditions import condition, text_of
 from chron.errors import ChronError, FilterError
 from chron.filtering import Filter
 from chron.reading import Record, connect, record_of
+from chron.sources import Connection, Source
 
 _ROWS_PER_READ = 500
-_STEPS_PER_LOOK = 20_000
-"""SQLite's own steps between two looks at the clock; some milliseconds."""
 MAX_GROUPED = 4
 """Fields that are counted by at once."""
 
@@ -50,7 +47,7 @@ class Count:
     last: str
 
 
-def page(path: Path | str, asked: Filter, *, limit: int, before: int = 0, most_s: float = 0) -> Page:
+def page(path: Source, asked: Filter, *, limit: int, before: int = 0, most_s: float = 0) -> Page:
     """The newest `limit` records that match, or the newest before a place in the log."""
     wanted = condition(asked)
     places = "SELECT seq, id, body, hash FROM chron WHERE seq < ? AND"
@@ -64,7 +61,7 @@ def page(path: Path | str, asked: Filter, *, limit: int, before: int = 0, most_s
     return Page(found, found[0].seq if more and found else 0)
 
 
-def counts(path: Path | str, asked: Filter, fields: Sequence[str], *, limit: int, most_s: float = 0) -> list[Count]:
+def counts(path: Source, asked: Filter, fields: Sequence[str], *, limit: int, most_s: float = 0) -> list[Count]:
     """How many of the records that match have which values of these fields, the most first.
 
     The names are checked ones (`chron.filtering.check_field`).
@@ -83,7 +80,7 @@ def counts(path: Path | str, asked: Filter, fields: Sequence[str], *, limit: int
     return [Count(tuple(values), records, first or "", last or "") for *values, records, first, last in rows]
 
 
-def stored(path: Path | str, asked: Filter, *, upto: int) -> Iterator[Row]:
+def stored(path: Source, asked: Filter, *, upto: int) -> Iterator[Row]:
     """The rows of all records that match up to a place in the log, oldest first, as they are stored."""
     wanted = condition(asked)
     statement = (
@@ -97,20 +94,20 @@ def stored(path: Path | str, asked: Filter, *, upto: int) -> Iterator[Row]:
             after = rows[-1][0]
 
 
-def each(path: Path | str, asked: Filter) -> Iterator[Record]:
+def each(path: Source, asked: Filter) -> Iterator[Record]:
     """All records that match, oldest first, read a few at a time."""
     for seq, id_, body, _, hash_ in stored(path, asked, upto=head(path)[0]):
         yield record_of(seq, id_, body, hash_)
 
 
-def hash_at(path: Path | str, seq: int) -> bytes:
+def hash_at(path: Source, seq: int) -> bytes:
     """The hash of one record, b"" when there is no such record."""
     with reading(path) as connection:
         row = connection.execute("SELECT hash FROM chron WHERE seq = ?", (seq,)).fetchone()
     return row[0] if row else b""
 
 
-def head(path: Path | str) -> tuple[int, bytes]:
+def head(path: Source) -> tuple[int, bytes]:
     """Place and hash of the newest record; (0, b"") of an empty log."""
     with reading(path) as connection:
         row = connection.execute("SELECT seq, hash FROM chron ORDER BY seq DESC LIMIT 1").fetchone()
@@ -118,12 +115,9 @@ def head(path: Path | str) -> tuple[int, bytes]:
 
 
 @contextmanager
-def reading(path: Path | str, most_s: float = 0) -> Iterator[sqlite3.Connection]:
+def reading(path: Source, most_s: float = 0) -> Iterator[Connection]:
     """A connection that only reads, for at most so many seconds if there is a number."""
-    with closing(connect(path)) as connection:
-        if most_s:
-            end_s = time.monotonic() + most_s
-            connection.set_progress_handler(lambda: time.monotonic() > end_s, _STEPS_PER_LOOK)
+    with closing(connect(path, most_s)) as connection:
         try:
             yield connection
         except sqlite3.Error as error:

@@ -11,6 +11,7 @@ writer up.
 
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,12 +21,15 @@ from typing import TYPE_CHECKING
 from chron import schema
 from chron.conditions import glob
 from chron.errors import ChronError
+from chron.sources import Connection, Source, file_of
 from chron.times import time_text
 
 if TYPE_CHECKING:
     import sqlite_utils
 
 _ROWS_PER_READ = 500
+_STEPS_PER_LOOK = 20_000
+"""SQLite's own steps between two looks at the clock; some milliseconds."""
 _TEXT_AROUND_LINES = 2
 
 type FieldValue = str | int | bool
@@ -77,9 +81,30 @@ class Shown:
     texts: tuple[TextLine, ...]
 
 
-def connect(path: Path | str) -> sqlite3.Connection:
-    """Open a Chron read-only; raises ChronError when there is none at the path."""
-    path = Path(path)
+def connect(path: Source, most_s: float = 0) -> Connection:
+    """Open a Chron read-only, for statements of at most so many seconds if there is a number; raises ChronError."""
+    connection = connect_file(path, "only files are read so far")
+    if most_s:
+        end_s = time.monotonic() + most_s
+        connection.set_progress_handler(lambda: time.monotonic() > end_s, _STEPS_PER_LOOK)
+    return connection
+
+
+def is_there(path: Source) -> bool:
+    """Say whether there is a Chron; one that cannot be seen is not none, or the highest versions would be in force."""
+    try:
+        file_of(path, "only files are read so far").stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        raise ChronError(f'cannot read chron "{path}": {why}; make it readable for you') from None
+    return True
+
+
+def connect_file(source: Source, what: str) -> sqlite3.Connection:
+    """Open a Chron that is a file read-only; raises ChronError when it is none, because `what` is of files alone."""
+    path = file_of(source, what)
     if not path.is_file():
         raise ChronError(f'there is no Chron at "{path}"; start "claiim serve" first, or give its path')
     try:
@@ -110,15 +135,15 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
     return connection
 
 
-def open_reader(path: Path | str) -> "sqlite_utils.Database":
+def open_reader(path: Source) -> "sqlite_utils.Database":
     """The Chron as a read-only sqlite-utils database, for queries of your own; close it after use."""
     import sqlite_utils  # costs 0.2 s, and only this needs it
 
-    return sqlite_utils.Database(connect(path))
+    return sqlite_utils.Database(connect_file(path, "sqlite-utils reads files alone"))
 
 
 def find(
-    path: Path | str,
+    path: Source,
     *,
     kind: str = "",
     agent: str = "",
@@ -141,7 +166,7 @@ def find(
     if kind not in ("", "decision", "outcome"):
         conditions.append(schema.SELDOM)
     if action:
-        conditions.append("action GLOB ?" if "*" in action else "action = ?")
+        conditions.append("glob(?, action)" if "*" in action else "action = ?")
         values.append(glob(action) if "*" in action else action)
     for operator, at in ((">=", since), ("<", until)):
         if at is not None:
@@ -159,14 +184,14 @@ def find(
         connection.close()
 
 
-def _before_newest(connection: sqlite3.Connection, where: str, values: list[str | int], newest: int) -> int:
+def _before_newest(connection: Connection, where: str, values: list[str | int], newest: int) -> int:
     # The texts in `where` are our own; all values are bound.
     inner = f"SELECT seq FROM chron WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
     row = connection.execute(f"SELECT min(seq) FROM ({inner})", [*values, newest]).fetchone()  # noqa: S608
     return (row[0] or 1) - 1
 
 
-def _pages(connection: sqlite3.Connection, where: str, after_seq: int, values: list[str | int]) -> Iterator[Record]:
+def _pages(connection: Connection, where: str, after_seq: int, values: list[str | int]) -> Iterator[Record]:
     statement = f"SELECT seq, id, body, hash FROM chron WHERE {where} ORDER BY seq LIMIT ?"  # noqa: S608
     while rows := connection.execute(statement, [after_seq, *values, _ROWS_PER_READ]).fetchall():
         for row in rows:
@@ -174,12 +199,12 @@ def _pages(connection: sqlite3.Connection, where: str, after_seq: int, values: l
         after_seq = rows[-1][0]
 
 
-def tail(path: Path | str, count: int = 50, **filters: str) -> list[Record]:
+def tail(path: Source, count: int = 50, **filters: str) -> list[Record]:
     """The newest records that match, oldest of them first; filters as in `find`."""
     return list(find(path, newest=count, **filters)) if count else []  # type: ignore[arg-type]
 
 
-def follow(path: Path | str, after_seq: int, wait: Callable[[], bool], **filters: str) -> Iterator[Record]:
+def follow(path: Source, after_seq: int, wait: Callable[[], bool], **filters: str) -> Iterator[Record]:
     """Records as they arrive behind `after_seq`; `wait` sleeps between looks and returns False to end."""
     while True:
         for record in find(path, after_seq=after_seq, **filters):  # type: ignore[arg-type]
@@ -189,7 +214,7 @@ def follow(path: Path | str, after_seq: int, wait: Callable[[], bool], **filters
             return
 
 
-def show(path: Path | str, id_: str) -> Shown | None:
+def show(path: Source, id_: str) -> Shown | None:
     """A record with its outcomes and deciding texts; None when the Chron does not have it."""
     connection = connect(path)
     try:
@@ -206,7 +231,7 @@ def show(path: Path | str, id_: str) -> Shown | None:
         connection.close()
 
 
-def seen(path: Path | str) -> dict[tuple[str, str, int], str]:
+def seen(path: Source) -> dict[tuple[str, str, int], str]:
     """The digest under which each (kind, id, version) was first kept; what `Chron.seen` says, without the lock."""
     connection = connect(path)
     try:
@@ -223,7 +248,7 @@ def seen(path: Path | str) -> dict[tuple[str, str, int], str]:
         connection.close()
 
 
-def _texts(connection: sqlite3.Connection, record: Record) -> Iterator[TextLine]:
+def _texts(connection: Connection, record: Record) -> Iterator[TextLine]:
     rule = record.text("rule")
     decided_by = "skill" if record.text("code").startswith("skill") or not record.text("policy_digest") else "policy"
     places = {"policy": "", "skill": "", decided_by: rule, "mapping": record.text("mapping_place")}

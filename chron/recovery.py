@@ -7,8 +7,9 @@ log, every lifecycle record `open`, `mark` (each 100,000 records) and `close` ca
 wire decisions up to there have an outcome.
 """
 
-import sqlite3
 from dataclasses import dataclass
+
+from chron.sources import Connection
 
 MARK_EVERY_RECORDS = 100_000
 _MOST_TRACKED = 100_000
@@ -16,7 +17,7 @@ OF_REQUESTS = frozenset({"wire", "forward"})
 """The channels whose decisions have outcomes: requests, by whichever proxy they are forwarded."""
 
 _LAST_BOUND = """
-SELECT seq, body->>'$.event', body->>'$.resolved_to' FROM chron
+SELECT seq, body->>'$.event', CAST(body->>'$.resolved_to' AS BIGINT) FROM chron
 WHERE kind = 'lifecycle' AND body->>'$.resolved_to' IS NOT NULL ORDER BY seq DESC LIMIT 1"""
 
 _WITHOUT_OUTCOME = """
@@ -43,7 +44,7 @@ class Left:
     """Ids of wire decisions without an outcome, oldest first."""
 
 
-def left_behind(connection: sqlite3.Connection, head_seq: int) -> Left:
+def left_behind(connection: Connection, head_seq: int) -> Left:
     """Read what the last run left; reads only behind its last `resolved_to`."""
     if head_seq == 0:
         return Left(clean=True, in_doubt=())
@@ -55,18 +56,18 @@ def left_behind(connection: sqlite3.Connection, head_seq: int) -> Left:
     return Left(clean=event == "close" and seq == end_seq, in_doubt=in_doubt)
 
 
-def resolved_to(connection: sqlite3.Connection) -> int:
+def resolved_to(connection: Connection) -> int:
     """Return up to which seq every wire decision has an outcome, as the log last said."""
     row = connection.execute(_LAST_BOUND).fetchone()
     return int(row[2]) if row else 0
 
 
-def decisions_without_outcome(connection: sqlite3.Connection, after_seq: int) -> list[tuple[int, str]]:
+def decisions_without_outcome(connection: Connection, after_seq: int) -> list[tuple[int, str]]:
     """Wire decisions behind `after_seq` that no outcome refers to: seq and id."""
     return connection.execute(_WITHOUT_OUTCOME, (after_seq,)).fetchall()
 
 
-def undecided(connection: sqlite3.Connection, first: int, last: int) -> bool:
+def undecided(connection: Connection, first: int, last: int) -> bool:
     """Whether a wire decision in this span has no outcome."""
     return connection.execute(_SOME_WITHOUT_OUTCOME, (first, last)).fetchone() is not None
 

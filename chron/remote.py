@@ -27,6 +27,7 @@ from chron.frames import HEADER_BYTES, MOST_LOST, PROTOCOL, Frame, length, of_en
 from chron.ids import Ids
 from chron.log import Chron
 from chron.reading import connect, find
+from chron.sources import Source, resolved
 
 MOST_OWED = 20_000
 """Records nobody waits for that may be kept while the writer is away; beyond it they would only grow memory."""
@@ -221,12 +222,12 @@ class RemoteChron(Chron):
     """A Chron that is written by another process."""
 
     @classmethod
-    def join(cls, place: Path, path: Path, *, session: str, timeout_s: float = _TIMEOUT_S) -> Self:
+    def join(cls, place: Path, path: Source, *, session: str, timeout_s: float = _TIMEOUT_S) -> Self:
         """Join the gates that share a Chron; blocks until its writer answers, or raises ChronError."""
         writer = RemoteWriter(place, session)
         try:
             writer.wait_connected(timeout_s)
-            chron = cls(path.resolve(), writer, None, _kept(path))
+            chron = cls(resolved(path), writer, None, _kept(path))
             chron.write("lifecycle", {"event": "join", "session": session or None, "pid": os.getpid()})
         except BaseException:
             with suppress(ChronError):
@@ -272,7 +273,7 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def _kept(path: Path) -> list[tuple[str, str, str, str]]:
+def _kept(path: Source) -> list[tuple[str, str, str, str]]:
     connection = connect(path)
     try:
         return connection.execute("SELECT kind, id, version, digest FROM artefact ORDER BY seq").fetchall()

@@ -12,10 +12,10 @@ import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing
 from datetime import datetime
-from pathlib import Path
 
 from chron.errors import ChronError
 from chron.reading import FieldValue, connect
+from chron.sources import Connection, Source
 from chron.times import time_text
 
 _ROWS_PER_READ = 4000
@@ -25,7 +25,7 @@ type Fields = dict[str, FieldValue]
 
 
 def scan(
-    path: Path | str, kinds: Collection[str], *, since: datetime | None = None, until: datetime | None = None
+    path: Source, kinds: Collection[str], *, since: datetime | None = None, until: datetime | None = None
 ) -> Iterator[Fields]:
     """Yield the bodies of all records of these kinds, oldest first; `since` is included, `until` is not.
 
@@ -43,24 +43,24 @@ def scan(
             raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
 
 
-def erased(path: Path | str) -> int:
+def erased(path: Source) -> int:
     """Count the records whose bodies were erased."""
     with closing(connect(path)) as connection:
         return int(connection.execute("SELECT count(*) FROM chron WHERE body IS NULL").fetchone()[0])
 
 
-def kept_texts(path: Path | str, kind: str) -> dict[str, str]:
+def kept_texts(path: Source, kind: str) -> dict[str, str]:
     """Return all texts of one kind that were ever obeyed, by digest."""
     with closing(connect(path)) as connection:
         rows = connection.execute("SELECT digest, text FROM artefact WHERE kind = ? ORDER BY seq", (kind,))
         return dict(rows.fetchall())
 
 
-def _bodies(connection: sqlite3.Connection, kinds: Collection[str], begin: str) -> Iterator[str]:
+def _bodies(connection: Connection, kinds: Collection[str], begin: str) -> Iterator[str]:
     # A body is canonical JSON and flat: quotes inside of texts are escaped, so this text stands in it exactly when
     # it is the record's own kind. Asking the column "kind" parses every body and takes five times as long.
     marks = [f'"kind":{json.dumps(kind)}' for kind in kinds]
-    of_kind = " OR ".join(["instr(body, ?)"] * len(marks))
+    of_kind = " OR ".join(["instr(body, ?) > 0"] * len(marks))
     # The texts in the statement are our own; all values are bound.
     statement = f"SELECT body FROM chron WHERE seq > ? AND seq <= ? AND ({of_kind}) ORDER BY seq"  # noqa: S608
     seq, last = _span(connection, begin)
@@ -71,7 +71,7 @@ def _bodies(connection: sqlite3.Connection, kinds: Collection[str], begin: str) 
         seq = upto
 
 
-def _span(connection: sqlite3.Connection, begin: str) -> tuple[int, int]:
+def _span(connection: Connection, begin: str) -> tuple[int, int]:
     """Return the seq before the first record since then, and the last seq there is."""
     last = connection.execute("SELECT coalesce(max(seq), 0) FROM chron").fetchone()[0]
     if not begin:

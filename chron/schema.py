@@ -11,6 +11,8 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 
+from chron.sources import Connection
+
 APPLICATION_ID = 0x4348524E  # "CHRN", so that file(1) and other tools can name the file
 USER_VERSION = 2
 READABLE = (1, 2)
@@ -164,6 +166,14 @@ def upgrade(connection: sqlite3.Connection) -> None:
         connection.execute(_OBJECTS[name])
     connection.execute(f"PRAGMA user_version = {USER_VERSION}")
     connection.execute("COMMIT")
+
+
+def has_table(connection: Connection, name: str) -> bool:
+    """Whether a file has this table; of those that not every file has. A chain in PostgreSQL has `person` alone."""
+    if not isinstance(connection, sqlite3.Connection):
+        return name == "person"
+    statement = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?"
+    return bool(connection.execute(statement, (name,)).fetchone()[0])
 
 
 def version_of(connection: sqlite3.Connection) -> int:

@@ -24,12 +24,13 @@ from pathlib import Path
 from chron import schema
 from chron.beginning import Beginning, write_beginning
 from chron.chain import genesis
-from chron.emptied import HASLATER, LATER
+from chron.emptied import LATER
 from chron.errors import ChronError
 from chron.ledger import explained
 from chron.merkle import Frontier
 from chron.reading import connect
 from chron.signed import SignedLog
+from chron.sources import Connection, Source, file_of, on_server
 
 SEAL, ERASURE = "seal", "erasure"
 _ROWS_PER_READ = 4000
@@ -73,9 +74,14 @@ def segment_span(name: str) -> tuple[int, int]:
     return (int(named[1]), int(named[2])) if named else (0, 0)
 
 
-def default_folder(path: Path | str) -> Path:
-    """Where the segments of a log are unless somebody says otherwise."""
-    return Path(path).resolve().parent / "segments"
+def default_folder(path: Source) -> Path:
+    """Where the segments of a log that is a file are unless somebody says otherwise."""
+    return file_of(path, "its segments have no folder of their own").resolve().parent / "segments"
+
+
+def folders_beside(source: Source) -> list[Path]:
+    """Where the segments of any log are looked for unless somebody says otherwise."""
+    return [] if on_server(source) else [default_folder(source)]
 
 
 def find_segment(name: str, folders: Sequence[Path]) -> Path | None:
@@ -83,7 +89,7 @@ def find_segment(name: str, folders: Sequence[Path]) -> Path | None:
     return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
 
-def sealed(path: Path | str) -> list[Sealed]:
+def sealed(path: Source) -> list[Sealed]:
     """The spans that a log says were sealed, oldest first."""
     with closing(connect(path)) as connection:
         moved = {state: _named(connection, kind) for kind, state in (("archive", "archived"), ("prune", "pruned"))}
@@ -96,11 +102,11 @@ def sealed(path: Path | str) -> list[Sealed]:
     return spans
 
 
-def _named(connection: sqlite3.Connection, kind: str) -> set[str]:
+def _named(connection: Connection, kind: str) -> set[str]:
     return {str(json.loads(body).get("segment")) for (body,) in connection.execute(_OF_KIND, (kind,))}
 
 
-def make_segment(path: Path, folder: Path, first: int, last: int) -> Path:
+def make_segment(path: Source, folder: Path, first: int, last: int) -> Path:
     """Write the segment of a span that ends at a checkpoint; blocks. Raises ChronError.
 
     A file that is there already is left as it is.
@@ -121,7 +127,7 @@ def make_segment(path: Path, folder: Path, first: int, last: int) -> Path:
     return target
 
 
-def erase_copies(path: Path, folders: Sequence[Path]) -> int:
+def erase_copies(path: Source, folders: Sequence[Path]) -> int:
     """Let those bodies go from segments that the log says were erased; how many that were there alone. Blocks.
 
     The record of it stands behind the segment, so the segment gets a copy: it goes on verifying alone. What is done
@@ -145,7 +151,7 @@ def _concerns(erasure: dict[str, int], each: Sealed) -> bool:
 
 def _not_in(file: Path, erasures: Sequence[str]) -> list[str]:
     with closing(connect(file)) as segment:
-        known = segment.execute(LATER).fetchall() if segment.execute(HASLATER).fetchone()[0] else []
+        known = segment.execute(LATER).fetchall() if schema.has_table(segment, "later") else []
     return [body for body in erasures if (body,) not in known]
 
 
@@ -174,7 +180,7 @@ def _write_without(file: Path, erasures: Sequence[str]) -> int:
     return gone
 
 
-def _beginning(live: sqlite3.Connection, first: int, last: int) -> Beginning:
+def _beginning(live: Connection, first: int, last: int) -> Beginning:
     log = SignedLog(live)
     over = log.checkpoint_of(last)
     if over is None:
@@ -187,13 +193,13 @@ def _beginning(live: sqlite3.Connection, first: int, last: int) -> Beginning:
     return Beginning(first, last, log.name, _hash_before(live, first), tree, keys, over.note)
 
 
-def _hash_before(live: sqlite3.Connection, first: int) -> bytes:
+def _hash_before(live: Connection, first: int) -> bytes:
     if first == 1:
         return genesis(str(live.execute("SELECT body->>'$.origin' FROM chron WHERE seq = 1").fetchone()[0]))
     return bytes(live.execute("SELECT hash FROM chron WHERE seq = ?", (first - 1,)).fetchone()[0])
 
 
-def _fill(segment: sqlite3.Connection, live: sqlite3.Connection, beginning: Beginning) -> None:
+def _fill(segment: sqlite3.Connection, live: Connection, beginning: Beginning) -> None:
     # Nobody reads it before it is whole and synced. No write-ahead log: it is read where nothing can be written.
     segment.execute("PRAGMA journal_mode = OFF").close()
     segment.execute("PRAGMA synchronous = OFF").close()
@@ -207,7 +213,7 @@ def _fill(segment: sqlite3.Connection, live: sqlite3.Connection, beginning: Begi
     segment.execute("COMMIT")
 
 
-def _pages(live: sqlite3.Connection, first: int, last: int) -> Iterator[list[tuple[object, ...]]]:
+def _pages(live: Connection, first: int, last: int) -> Iterator[list[tuple[object, ...]]]:
     seq = first - 1
     while rows := live.execute(_ROWS, (seq, last, _ROWS_PER_READ)).fetchall():
         yield rows

@@ -25,6 +25,7 @@ from chron.frames import HEADER_BYTES, MOST_LOST, PROTOCOL, Frame, length, packe
 from chron.log import PATIENCE_S, Writing
 from chron.reading import connect
 from chron.recovery import OF_REQUESTS
+from chron.sources import Source
 
 MOST_UNDER_WAY = 512
 """Records that one gate may have under way: as many as go to disk at once, so nobody waits for two such batches."""
@@ -43,7 +44,7 @@ _OWN_EVENTS = frozenset({"join", "leave"})
 class WriterServer:
     """Serves one writer on one socket; lives in an event loop."""
 
-    def __init__(self, place: Path, path: Path, writer: Writing, *, grace_s: float = GRACE_S) -> None:
+    def __init__(self, place: Path, path: Source, writer: Writing, *, grace_s: float = GRACE_S) -> None:
         self._place, self._path, self._writer, self._grace_s = place, path, writer, grace_s
         self._server: asyncio.Server | None = None
         self._peers: set[_Peer] = set()

@@ -8,7 +8,6 @@ reading some thousand leaves instead of all. The frontier needs no trust: it mus
 import base64
 import binascii
 import json
-import sqlite3
 from dataclasses import dataclass
 
 from chron import schema
@@ -19,6 +18,7 @@ from chron.errors import ChronError
 from chron.merkle import Frontier
 from chron.notes import Checkpoint, VerifierKey, parse_note
 from chron.signing import KeyRecord
+from chron.sources import Connection
 
 CHECKPOINT, KEY = "checkpoint", "key"
 """Kinds of records."""
@@ -78,7 +78,7 @@ def read_checkpoint(seq: int, fields: Fields, name: str) -> StoredCheckpoint:
 class SignedLog:
     """The signatures of one open log; one per connection, because reading is all it does."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._beginning = read_beginning(connection)
         self.name = self._beginning.name if self._beginning else _name(connection)
@@ -141,6 +141,6 @@ class SignedLog:
             raise ChronError(f"the log does not verify at record {row[0]}: {error}") from error
 
 
-def _name(connection: sqlite3.Connection) -> str:
+def _name(connection: Connection) -> str:
     row = connection.execute("SELECT id, body->>'$.origin' FROM chron WHERE seq = 1").fetchone()
     return log_name(row[1] or "", row[0]) if row else ""

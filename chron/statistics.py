@@ -13,6 +13,7 @@ from pathlib import Path
 
 from chron.filtering import Filter
 from chron.querying import head, stored
+from chron.sources import Source
 
 _MOST_SILENCES = 5
 
@@ -55,7 +56,7 @@ class Statistics:
     """The whole file with its write-ahead log."""
 
 
-def statistics(path: Path | str, asked: Filter) -> Statistics:
+def statistics(path: Source, asked: Filter) -> Statistics:
     """Count and measure the records that match; raises ChronError when there is none to read."""
     kinds: Counter[tuple[str, str]] = Counter()
     minutes: Counter[str] = Counter()

@@ -21,11 +21,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from chron import schema
-from chron.reading import connect
+from chron.reading import connect_file
+from chron.sources import Source
 
+_WHAT = "pages and indexes of files are looked at here"
 _RECORDS_PER_LOOK = 20_000
 """A long transaction would keep a gate's write-ahead log from being emptied."""
 
@@ -99,12 +100,12 @@ type _Counts = list[int]
 """Records, and those that each index should have; then how many were found by number, and by each index."""
 
 
-def fault(path: Path | str, *, whole: bool, lint: bool, jobs: int) -> str:
+def fault(path: Source, *, whole: bool, lint: bool, jobs: int) -> str:
     """What is wrong with the file, "" when nothing is.
 
     Without `whole` only tables and guards are looked at; `lint` has SQLite's own check look at everything as well.
     """
-    with closing(connect(path)) as connection:
+    with closing(connect_file(path, _WHAT)) as connection:
         try:
             if wrong := schema.faults(connection):
                 return f"{wrong[0]}: the tables or their guards are not as they were written"
@@ -127,7 +128,7 @@ def _small_fault(connection: sqlite3.Connection, everything: bool) -> str:
     return ""
 
 
-def _index_fault(path: Path | str, connection: sqlite3.Connection, jobs: int) -> str:
+def _index_fault(path: Source, connection: sqlite3.Connection, jobs: int) -> str:
     first, last, records = connection.execute("SELECT min(seq), max(seq), count(*) FROM chron").fetchone()
     # Where records are missing, one of an absurd number could ask for looks without end: then all is one look.
     first, last = (first, last) if records and records == last - first + 1 else (1, 0)
@@ -142,8 +143,8 @@ def _index_fault(path: Path | str, connection: sqlite3.Connection, jobs: int) ->
     return found
 
 
-def _look(path: Path | str, last: int, start: int) -> _Counts:
-    with closing(connect(path)) as connection:
+def _look(path: Source, last: int, start: int) -> _Counts:
+    with closing(connect_file(path, _WHAT)) as connection:
         return _counts(connection, start, min(start + _RECORDS_PER_LOOK, last))
 
 

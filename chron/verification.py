@@ -29,8 +29,9 @@ from chron.errors import ChronError
 from chron.evidence import Evidence
 from chron.notes import Checkpoint, VerifierKey, parse_note, verified
 from chron.reading import connect
-from chron.segments import default_folder, find_segment, segment_span
+from chron.segments import find_segment, folders_beside, segment_span
 from chron.signed import SignedLog, log_name
+from chron.sources import Connection, Source
 
 _ROWS_PER_READ = 2000
 _ROWS = "SELECT seq, id, CAST(body AS BLOB), leaf, hash FROM chron WHERE seq > ? ORDER BY seq LIMIT ?"
@@ -101,7 +102,7 @@ class Known:
 
 
 def verify(
-    path: Path | str,
+    path: Source,
     *,
     lint: bool = False,
     known: Known = Known(),
@@ -116,11 +117,11 @@ def verify(
     `jobs` threads, by default one for each processor, look at the indexes meanwhile.
     """
     found = _verified_file(path, lint, known, (), jobs)
-    folders = [default_folder(path)] if segments is None else list(segments)
+    folders = folders_beside(path) if segments is None else list(segments)
     return _with_segments(found, path, folders, lint, jobs) if found.ok else found
 
 
-def _verified_file(path: Path | str, lint: bool, known: Known, announced: Sequence[Span], jobs: int) -> Verification:
+def _verified_file(path: Source, lint: bool, known: Known, announced: Sequence[Span], jobs: int) -> Verification:
     notes = known.notes()
     with closing(connect(path)) as connection, ThreadPoolExecutor(1) as aside:
         # Looking at the indexes takes longer than the chain, and leaves Python alone meanwhile.
@@ -132,9 +133,7 @@ def _verified_file(path: Path | str, lint: bool, known: Known, announced: Sequen
         return found
 
 
-def _with_segments(
-    found: Verification, path: Path | str, folders: Sequence[Path], lint: bool, jobs: int
-) -> Verification:
+def _with_segments(found: Verification, path: Source, folders: Sequence[Path], lint: bool, jobs: int) -> Verification:
     """Look at the bodies that were moved into segments as well."""
     with closing(connect(path)) as connection:
         spans = reasons(connection)
@@ -167,7 +166,7 @@ def _ends(spans: Iterable[Span]) -> set[int]:
 
 
 def _verified(
-    connection: sqlite3.Connection,
+    connection: Connection,
     lint: bool,
     known: Known,
     notes: dict[str, Checkpoint],
@@ -236,9 +235,7 @@ class _ReadFault(Exception):
         self.seq = seq
 
 
-def _continued(
-    connection: sqlite3.Connection, known: Known, notes: Mapping[str, Checkpoint]
-) -> tuple[int, bytes, Evidence]:
+def _continued(connection: Connection, known: Known, notes: Mapping[str, Checkpoint]) -> tuple[int, bytes, Evidence]:
     """Where to go on behind the old checkpoint: seq, hash and evidence there."""
     old = notes["the old checkpoint"]
     log = SignedLog(connection)
@@ -289,12 +286,12 @@ def _measured(found: Verification, evidence: Evidence, known: Known, notes: Mapp
     return replace(found, covered=covered, loose=max(0, evidence.loose(found.records, covered)), vkey=vkey)
 
 
-def _hash_at(connection: sqlite3.Connection, seq: int) -> str:
+def _hash_at(connection: Connection, seq: int) -> str:
     row = connection.execute("SELECT hash FROM chron WHERE seq = ?", (seq,)).fetchone()
     return row[0].hex() if row else ""
 
 
-def _beginning(connection: sqlite3.Connection) -> tuple[str, str]:
+def _beginning(connection: Connection) -> tuple[str, str]:
     """The origin in the first record, and its id."""
     row = connection.execute("SELECT CAST(body AS BLOB), id FROM chron WHERE seq = 1").fetchone()
     try:
@@ -303,7 +300,7 @@ def _beginning(connection: sqlite3.Connection) -> tuple[str, str]:
         return "", ""  # then the first record does not follow from its origin, and that is what is reported
 
 
-def _text_fault(connection: sqlite3.Connection, after_seq: int, head_seq: int) -> tuple[int | None, str]:
+def _text_fault(connection: Connection, after_seq: int, head_seq: int) -> tuple[int | None, str]:
     span = (after_seq, head_seq)
     for seq, kept_seq, kind, id_, version, digest, text, body in connection.execute(_TEXTS, span):
         if kept_seq is None:

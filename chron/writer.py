@@ -18,16 +18,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from chron.batch import Batch, Draft, Entry, tell
 from chron.body import Fields, checked
 from chron.checkpoints import Checkpoints
 from chron.errors import ChronError
 from chron.ids import Ids
-from chron.ledger import Ledger, Storage, explained
 from chron.recovery import MARK_EVERY_RECORDS, Unresolved, decisions_without_outcome
 from chron.signed import CHECKPOINT
+from chron.sources import OpenLog, Storage, Store
 
 MOST_WAITING = 10_000
 """Records that may wait; beyond it the disk cannot keep up and waiting would only grow memory."""
@@ -53,17 +52,17 @@ class Writer:
 
     def __init__(
         self,
-        path: Path,
+        store: Store,
         origin: str,
-        ledger: Ledger,
+        ledger: OpenLog,
         storage: Storage,
         clock_ns: Callable[[], int],
         last_ns: int,
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self._checkpoints = checkpoints
-        self._path, self._origin = path, origin
-        self._ledger: Ledger | None = ledger
+        self._store, self._origin = store, origin
+        self._ledger: OpenLog | None = ledger
         self._storage = storage
         self._clock_ns, self._last_ns = clock_ns, last_ns
         self._acknowledged = (ledger.seq, ledger.hash)
@@ -219,14 +218,14 @@ class Writer:
         else:
             tell([(entry, changed)])
 
-    def _ready(self) -> Ledger:
+    def _ready(self) -> OpenLog:
         if self._ledger is not None:
             if moved := self._storage.moved():
                 raise ChronError(moved)
             return self._ledger
         return self._reopen()
 
-    def _build(self, ledger: Ledger, entries: Sequence[Entry]) -> Batch:
+    def _build(self, ledger: OpenLog, entries: Sequence[Entry]) -> Batch:
         batch = Batch(ledger.seq, ledger.hash)
         self._add_checkpoint(batch, entries)
         if ledger.seq - self._marked_seq >= MARK_EVERY_RECORDS:
@@ -259,7 +258,7 @@ class Writer:
         else:
             batch.refuse(entry, "this log has no key yet; try again")
 
-    def _commit(self, ledger: Ledger, batch: Batch) -> None:
+    def _commit(self, ledger: OpenLog, batch: Batch) -> None:
         if not batch.rows:
             return
         ledger.commit(batch.rows, batch.texts)
@@ -271,7 +270,7 @@ class Writer:
             self._checkpoints.took(batch.rows, batch.drafts)
 
     def _fail(self, entries: list[Entry], error: Exception) -> None:
-        message = str(error) if isinstance(error, ChronError) else explained(self._path, error)
+        message = str(error) if isinstance(error, ChronError) else self._store.explained(error)
         if message != self._fault:
             expected = isinstance(error, ChronError | sqlite3.Error)  # anything else is a bug: keep its trace
             _log.error("%s", message, exc_info=None if expected else error)
@@ -296,16 +295,18 @@ class Writer:
         self._queue.put(_NOTHING)
         return [entry for entry in entries if not _finishes(entry)]
 
-    def _reopen(self) -> Ledger:
+    def _reopen(self) -> OpenLog:
         """Open the file anew, make sure nothing acknowledged is lost, and write down what happened."""
         if moved := self._storage.moved(fresh=True):
             raise ChronError(moved)
-        ledger = Ledger.open(self._path, self._origin)
+        ledger = self._store.open(self._origin)
         self._ledger = ledger
         ledger.require_settled()
         seq, hash_ = self._acknowledged
         if seq > ledger.seq or ledger.hash_at(seq) != hash_:
-            raise ChronError(f'chron "{self._path}" lost record {seq}, which was on disk; keep the file and restart')
+            raise ChronError(
+                f'chron "{self._store.source}" lost record {seq}, which was on disk; keep the file and restart'
+            )
         if self._checkpoints is not None:
             self._checkpoints.restore(ledger)
         self._storage.adopt()
@@ -338,7 +339,7 @@ def _apart(entry: Entry) -> bool:
     return entry.emptied is not None or entry.people is not None
 
 
-def _changed(ledger: Ledger, entry: Entry) -> int:
+def _changed(ledger: OpenLog, entry: Entry) -> int:
     if entry.people is not None:
         return ledger.name_people(entry.people)
     span = entry.emptied or FORGET

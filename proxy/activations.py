@@ -5,10 +5,10 @@ are and which of their versions are in force. Nothing here writes.
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import chron
 from chron import ChronError
+from chron.sources import Source
 from mappings.documents import Fault
 from policies import Policies, Sources, TextRef, load_policies
 from policies.choosing import KEPT
@@ -16,35 +16,24 @@ from policies.loading import documents_in
 from policies.rulebook import Rulebook, TextKey
 from policies.versions import History, read_history
 from proxy.bundles import signed_sources
-from proxy.config import Config, why
+from proxy.config import Config
 
 KINDS = ("skill", "policy")
 
 
-def recorded(path: Path) -> History:
+def recorded(path: Source) -> History:
     """What the Chron says of activations; nothing where there is no Chron yet. Raises ChronError. Blocks."""
-    if not _is_there(path):
+    if not chron.is_there(path):
         return History()
     return read_history(record.fields for record in chron.find(path, kind="policy"))
 
 
-def kept_texts(path: Path) -> dict[TextKey, str]:
+def kept_texts(path: Source) -> dict[TextKey, str]:
     """The skills and policies that the Chron kept, by version. Blocks."""
-    if not _is_there(path):
+    if not chron.is_there(path):
         return {}
     texts = {kind: chron.kept_texts(path, kind) for kind in KINDS}
     return {key: texts[key[0]][digest] for key, digest in chron.seen(path).items() if key[0] in texts}
-
-
-def _is_there(path: Path) -> bool:
-    """Say whether there is a Chron; one that cannot be seen is not none, or the highest versions would be in force."""
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise ChronError(f'cannot read chron "{path}": {why(error)}; make it readable for you') from None
-    return True
 
 
 def sources_of(config: Config, history: History | None = None) -> Sources:
@@ -75,7 +64,7 @@ def known_versions(config: Config, history: History) -> dict[TextKey, tuple[Text
         (ref.kind, ref.id, ref.version): (ref, book.candidates[ref.kind, ref.id][ref.version].document.source)
         for ref in book.refs
     }
-    for (kind, name, version), digest in (chron.seen(config.chron) if _is_there(config.chron) else {}).items():
+    for (kind, name, version), digest in (chron.seen(config.chron) if chron.is_there(config.chron) else {}).items():
         if kind in KINDS:
             ref = TextRef("skill" if kind == "skill" else "policy", name, version, digest)
             known.setdefault((kind, name, version), (ref, f"{KEPT}{kind}:{name}@{version}"))

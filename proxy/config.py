@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
+from chron.sources import Source
 from mappings import DocumentError
 from proxy.checkpointconfig import CheckpointsConfig
 from proxy.retention import RetentionConfig
@@ -232,7 +233,8 @@ class Config:
     proxy: ProxyConfig
     api: ApiConfig
     state: Path
-    chron: Path
+    chron: Source
+    """The log: a file, or a chain in PostgreSQL."""
     agents: Path
     policies: tuple[Path, ...]
     mappings: tuple[Path, ...]

@@ -21,6 +21,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+from chron.sources import source_of
 from mappings import parse, read_document
 from proxy import configfile
 from proxy.checkpointconfig import compile_checkpoints
@@ -102,7 +103,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
     file = parse(read_document(text, source, error=ConfigError), configfile.File, error=ConfigError)
     state = folder / (environ.get("CLAIIM_STATE") or file.state)
     chron = environ.get("CLAIIM_CHRON") or file.chron
-    log = folder / chron if chron else state / "chron.db"
+    log = source_of(chron, folder) if chron else state / "chron.db"
     return Config(
         path=path,
         proxy=ProxyConfig(
@@ -149,7 +150,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         pdp=_pdp(file.pdp, folder),
         forward_auth_token=folder / file.forward_auth.token_file if file.forward_auth else None,
         checkpoints=compile_checkpoints(file.checkpoints, folder, state),
-        retention=compile_retention(file.retention, folder, log),
+        retention=compile_retention(file.retention, folder, state if isinstance(log, str) else log.parent),
     )
 
 

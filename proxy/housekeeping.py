@@ -14,6 +14,7 @@ import chron
 from chron import Chron, ChronError
 from chron.living import archive, remove_pruned, seal
 from chron.segments import erase_copies, sealed
+from chron.sources import Source, on_server
 from proxy.retention import RetentionConfig
 from proxy.timers import Handle, Later
 
@@ -78,11 +79,12 @@ class Housekeeping:
         )
 
 
-def _bytes(path: Path) -> int:
-    return path.stat().st_size
+def _bytes(path: Source) -> int:
+    # A log on a server has no size of its own: it is sealed by time alone.
+    return 0 if on_server(path) else Path(path).stat().st_size
 
 
-def _share(path: Path, first_seq: int) -> float:
+def _share(path: Source, first_seq: int) -> float:
     """About how many bytes of the file the records from this one on are."""
     newest = chron.tail(path, 1, kind="")
     last = newest[-1].seq if newest else first_seq

@@ -5,9 +5,9 @@ the next start. Whoever wrote the change is not told: a file has no author. Noth
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import chron
+from chron.sources import Source
 from policies import Policies
 from policies.changes import Change, agents_text, changes, registered, tokens_digest
 from proxy.questions import FieldValues, recorded
@@ -18,7 +18,7 @@ _TOKENS_TOLD = frozenset({"added", "removed", "tokens-changed", "not-compared"})
 """Events after which another digest of all tokens is no news."""
 
 
-def since_last_run(path: Path, registry: Policies) -> list[Change]:
+def since_last_run(path: Source, registry: Policies) -> list[Change]:
     """Return what changed in the registry since it was last loaded, by whatever gate wrote this Chron; blocks."""
     last = _last_loaded(path)
     if last is None:
@@ -32,7 +32,7 @@ def since_last_run(path: Path, registry: Policies) -> list[Change]:
     return found
 
 
-def _last_loaded(path: Path) -> chron.Record | None:
+def _last_loaded(path: Source) -> chron.Record | None:
     newest = chron.tail(path, _NEWEST, kind="policy")
     found = [record for record in newest if record.text("event") == "loaded"]
     if not found and len(newest) == _NEWEST:
@@ -40,7 +40,7 @@ def _last_loaded(path: Path) -> chron.Record | None:
     return found[-1] if found else None
 
 
-def _between(path: Path, digest: str, registry: Policies) -> Iterator[Change]:
+def _between(path: Source, digest: str, registry: Policies) -> Iterator[Change]:
     text = agents_text(registry)
     if text.digest == digest:
         return

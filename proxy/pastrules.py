@@ -5,10 +5,10 @@ No file, no configuration and no activation of today has a say, so a copy of the
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import chron
 from chron.reading import FieldValue
+from chron.sources import Source
 from mappings import DocumentError
 from mappings.attesting import KeptRules
 from policies import Policies
@@ -30,7 +30,7 @@ class PastRules:
 class RulesOfThen:
     """Finds the rules of a record's time, each set made once. Blocks on the disk."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Source) -> None:
         self._path = path
         self._loads: dict[tuple[str, str], list[tuple[int, str]]] = {}
         """Session and digest of rules -> the loads of these rules in it, oldest first: seq and manifest."""

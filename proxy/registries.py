@@ -5,10 +5,10 @@ not in it, so nobody is proven by it; who may act, for whom and with which skill
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import chron
 from chron.reading import FieldValue
+from chron.sources import Source
 from mappings.documents import Document, read_document
 from policies import Policies, PolicyError
 
@@ -16,7 +16,7 @@ from policies import Policies, PolicyError
 class Registries:
     """Finds the texts with the registry of a record's time, each compiled once. Blocks on the disk when made."""
 
-    def __init__(self, path: Path, compiled: Callable[[Document], Policies]) -> None:
+    def __init__(self, path: Source, compiled: Callable[[Document], Policies]) -> None:
         self._compiled = compiled
         self._texts = chron.kept_texts(path, "agents")
         self._of_rules = {

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from pathlib import Path
 
 import chron
 from chron.reading import FieldValue
+from chron.sources import Source
 from mappings.actions import MAX_ACTION_CHARS
 from policies import BreakGlass, Question
 from proxy import simulation
@@ -68,7 +68,7 @@ class Replayed:
 class Replay:
     """Replays the decisions of one Chron."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Source) -> None:
         self._path = path
         self._rules = RulesOfThen(path)
 

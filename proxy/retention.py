@@ -41,10 +41,10 @@ class RetentionConfig:
     least: timedelta = timedelta(days=365)
 
 
-def compile_retention(section: RetentionSection, folder: Path, chron: Path) -> RetentionConfig:
+def compile_retention(section: RetentionSection, folder: Path, state: Path) -> RetentionConfig:
     """The settings that the section means for files in `folder`."""
     return RetentionConfig(
-        folder=folder / section.folder if section.folder else chron.parent / "segments",
+        folder=folder / section.folder if section.folder else state / "segments",
         seal_every=timedelta(days=section.seal_days),
         seal_bytes=section.seal_bytes,
         archive_after=timedelta(days=section.archive_days) if section.archive_days else None,

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
 from itertools import groupby
-from pathlib import Path
 
 import chron
 from chron.reading import FieldValue
+from chron.sources import Source
 from chron.times import time_text
 from mappings.actions import MAX_ACTION_CHARS
 from policies import BreakGlass, Decision, Policies, Question
@@ -128,7 +128,7 @@ class Replay:
 
     def __init__(
         self,
-        path: Path,
+        path: Source,
         policies: Policies,
         *,
         since: datetime | None = None,

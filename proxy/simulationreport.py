@@ -12,10 +12,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import chron
+from chron.sources import Source
 from chron.times import time_text
 from policies import TextRef
 from policies.drafting import Drafted
@@ -31,7 +31,7 @@ VERSION = 1
 class Trial:
     """Which texts are put before which past."""
 
-    path: Path
+    path: Source
     """The Chron."""
     drafted: Drafted
     since: datetime

@@ -15,13 +15,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from aiohttp import web
 
 from chron import Chron, FilterError, redacted_text, show
 from chron.filtering import All, Compare, Filter, check_field, decisions_unless_named, parse_filter
 from chron.querying import counts, page
+from chron.sources import Source
 from proxy.api.callers import Callers
 from proxy.api.problems import problem
 from proxy.questions import FieldValues, recorded
@@ -74,7 +74,7 @@ class Records:
     """The routes on which records are read."""
 
     def __init__(
-        self, path: Path, chron: Chron, callers: Callers, *, session: str, now: Callable[[], datetime]
+        self, path: Source, chron: Chron, callers: Callers, *, session: str, now: Callable[[], datetime]
     ) -> None:
         self._path = path
         self._chron = chron

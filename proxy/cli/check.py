@@ -16,6 +16,7 @@ import click
 
 import chron
 from chron import ChronError
+from chron.sources import Source
 from mappings import DocumentError, load_mappings
 from mappings.catalogues import CatalogueError, age, shipped
 from mappings.loading import catalogues_in_use
@@ -71,8 +72,8 @@ def _load_rules(config: Config, faults: list[str]) -> Policies | None:
     return policies
 
 
-def _past(path: Path) -> tuple[dict[TextKey, str], History]:
-    return (chron.seen(path) if path.exists() else {}), recorded(path)
+def _past(path: Source) -> tuple[dict[TextKey, str], History]:
+    return (chron.seen(path) if chron.is_there(path) else {}), recorded(path)
 
 
 def _lint(config: Config, now: datetime.datetime, faults: list[str], warnings: list[str]) -> None:

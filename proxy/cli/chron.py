@@ -25,9 +25,10 @@ from typing import Any
 import click
 
 from chron import ChronError, Record, Shown, TextLine, follow, people, printable, show, tail, why_gone
+from chron.sources import Source
 from chron.times import TIMES, past
 from proxy.cli.lazy import LazyGroup
-from proxy.cli.options import EXIT_USAGE, config_option, fail, json_option, located_errors
+from proxy.cli.options import EXIT_USAGE, LOG, config_option, fail, json_option, located_errors
 
 _LOOK_EVERY_S = 0.3
 
@@ -50,15 +51,13 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add --chron and -c, hand the command the path they lead to, and end it with one line on an error."""
 
     @functools.wraps(command)
-    def wrapper(config_path: Path | None, chron_path: Path | None, path: Path | None = None, **rest: Any) -> None:
+    def wrapper(config_path: Path | None, chron_path: Source | None, path: Source | None = None, **rest: Any) -> None:
         try:
             command(path=path or chron_path or configured(config_path), **rest)
         except ChronError as error:
             fail(printable(str(error)), EXIT_USAGE)
 
-    option = click.option(
-        "--chron", "chron_path", type=click.Path(dir_okay=False, path_type=Path), help="The Chron's file."
-    )
+    option = click.option("--chron", "chron_path", type=LOG, help="The Chron: a file or a URL.")
     return config_option(option(located_errors(wrapper)))
 
 
@@ -69,7 +68,7 @@ def configured(config_path: Path | None) -> Path:
     return Path(load_config(config_path).chron)
 
 
-path_argument = click.argument("path", required=False, type=click.Path(path_type=Path))
+path_argument = click.argument("path", required=False, type=LOG)
 outcome_option = click.option("--outcome", type=click.Choice(["ALLOW", "DENY", "HOLD"], case_sensitive=False))
 _kind_option = click.option(
     "--kind", default="decision", show_default=True, help='Kind of record; "all" for every kind.'
@@ -134,7 +133,7 @@ def chron() -> None:
 @json_option
 @log_options
 def tail_command(
-    path: Path, following: bool, count: int, agent: str, outcome: str | None, kind: str, as_json: bool
+    path: Source, following: bool, count: int, agent: str, outcome: str | None, kind: str, as_json: bool
 ) -> None:
     """Show the newest decisions; -f waits for more."""
     filters = {"agent": agent, "outcome": outcome or "", "kind": "" if kind == "all" else kind}
@@ -149,7 +148,7 @@ def tail_command(
         _follow(path, max(last_seq, records[-1].seq if records else 0), filters, as_json)
 
 
-def _follow(path: Path, after_seq: int, filters: dict[str, str], as_json: bool) -> None:
+def _follow(path: Source, after_seq: int, filters: dict[str, str], as_json: bool) -> None:
     def wait() -> bool:
         time.sleep(_LOOK_EVERY_S)
         return True
@@ -166,7 +165,7 @@ def _follow(path: Path, after_seq: int, filters: dict[str, str], as_json: bool) 
 @click.argument("record_id")
 @json_option
 @log_options
-def show_command(path: Path, record_id: str, as_json: bool) -> None:
+def show_command(path: Source, record_id: str, as_json: bool) -> None:
     """Show one record, what came of it, and the lines of policy that decided it."""
     shown = show(path, record_id.lower())
     if shown is None:

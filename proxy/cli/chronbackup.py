@@ -12,6 +12,7 @@ import click
 import chron
 from chron import Chron
 from chron.backup import backup
+from chron.sources import Source
 from proxy.cli.chron import log_options
 from proxy.cli.options import config_option, located_errors, refuse_gated_caller
 from proxy.configloading import load_config
@@ -22,7 +23,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.command("backup")
 @click.argument("target", type=_file, metavar="FILE")
 @log_options
-def backup_command(path: Path, target: Path) -> None:
+def backup_command(path: Source, target: Path) -> None:
     """Copy the log as it is now, also while a gate writes it; the copy is verified and never written over a file."""
     found = backup(path, target)
     click.echo(f"{target}: {found.records} records verify, head {found.head_hash}")

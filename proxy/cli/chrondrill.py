@@ -18,6 +18,7 @@ import chron
 from chron import ChronError, printable
 from chron.drill import Finding
 from chron.drill import drill as attacks_on
+from chron.sources import Source
 from proxy.anchors import AnchorError, make_anchor
 from proxy.cli.chron import log_options, path_argument
 from proxy.cli.chronevidence import read_note, read_vkey
@@ -38,7 +39,7 @@ _file = click.Path(dir_okay=False, path_type=Path)
 @click.option("--folder", type=click.Path(file_okay=False, exists=True, path_type=Path), help="Where the copies go.")
 @json_option
 @log_options
-def drill(path: Path, key: str, head: Path | None, folder: Path | None, as_json: bool) -> None:
+def drill(path: Source, key: str, head: Path | None, folder: Path | None, as_json: bool) -> None:
     """Attack copies of this log and say what notices; the log itself is only read."""
     config_path = click.get_current_context().params["config_path"]
     note = read_note(head) if head else _anchored(config_path)

@@ -18,6 +18,7 @@ import click
 
 import chron
 from chron import ChronError, find, printable
+from chron.sources import Source
 from proxy.cli.chron import log_options, path_argument
 from proxy.cli.options import (
     EXIT_DENY,
@@ -67,7 +68,7 @@ def read_vkey(given: str) -> str:
 @json_option
 @log_options
 def verify(
-    path: Path,
+    path: Source,
     lint: bool,
     key: str,
     head: Path | None,
@@ -114,7 +115,7 @@ def _print_good(found: "chron.Verification", *, compared: bool) -> None:
 @click.command("checkpoint")
 @click.option("--now", is_flag=True, help="Sign one over all that is recorded, instead of printing the last one.")
 @log_options
-def checkpoint(path: Path, now: bool) -> None:
+def checkpoint(path: Source, now: bool) -> None:
     """Print a signed checkpoint; keep it elsewhere, it is the measure of the log."""
     if now:
         refuse_gated_caller("chron checkpoint --now")
@@ -133,7 +134,7 @@ def checkpoint(path: Path, now: bool) -> None:
 @click.option("-o", "--output", type=_file, help="Where to write it [default: standard output].")
 @click.option("--newest", is_flag=True, help="Prove it by the last checkpoint, not by the first one over it.")
 @log_options
-def prove(path: Path, record_id: str, output: Path | None, newest: bool) -> None:
+def prove(path: Source, record_id: str, output: Path | None, newest: bool) -> None:
     """Write a proof that one record is in the log, for somebody who has nothing but its public key."""
     try:
         proof = chron.prove(path, record_id.lower(), newest=newest)
@@ -183,7 +184,7 @@ def key() -> None:
 @click.option("--all", "every", is_flag=True, help="Also those before it, oldest first.")
 @json_option
 @log_options
-def show_key(path: Path, every: bool, as_json: bool) -> None:
+def show_key(path: Source, every: bool, as_json: bool) -> None:
     """Print the public key; give it to whoever is to verify the log, by another way than the log."""
     records = list(find(path, kind="key"))
     if not records:

@@ -21,9 +21,10 @@ from chron.exported import Checked, check_export
 from chron.filtering import Filter
 from chron.manifest import BODIES, Manifest, Place, Tally, manifest_of, origin_and_hash_before, stored_line
 from chron.querying import Row, head, stored
+from chron.sources import Source
 from proxy.cli.chron import configured, when
 from proxy.cli.chronquery import Words, filter_argument, selection
-from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, json_option, located_errors
+from proxy.cli.options import EXIT_DENY, EXIT_USAGE, LOG, config_option, fail, json_option, located_errors
 from proxy.exports import COLUMNS, LINES, Event
 from proxy.exports.csvs import csv_row
 
@@ -37,7 +38,7 @@ from proxy.exports.csvs import csv_row
 @click.option(
     "--verify", "verified", type=click.Path(dir_okay=False, path_type=Path), help="Verify this export instead."
 )
-@click.option("--chron", "chron_path", type=click.Path(dir_okay=False, path_type=Path), help="The Chron's file.")
+@click.option("--chron", "chron_path", type=LOG, help="The Chron: a file or a URL.")
 @config_option
 @json_option
 @located_errors
@@ -48,10 +49,10 @@ def export_command(
     until: datetime | None,
     output: Path | None,
     verified: Path | None,
-    chron_path: Path | None,
+    chron_path: Source | None,
     config_path: Path | None,
     as_json: bool,
-    path: Path | None = None,
+    path: Source | None = None,
 ) -> None:
     """Write all records, or those that match, to a file with a manifest beside it.
 
@@ -80,7 +81,7 @@ def _described(text: str, since: datetime | None, until: datetime | None) -> str
     return " ".join([*([f"({text})"] if text and moments else [text] if text else []), *moments])
 
 
-def _written(log: Path, asked: Filter, described: str, form: str, output: Path) -> Manifest:
+def _written(log: Source, asked: Filter, described: str, form: str, output: Path) -> Manifest:
     """Write the file and its manifest, readable for this user alone; nothing stays when it fails."""
     seq, hash_ = head(log)
     files = (output, manifest_of(output))
@@ -121,7 +122,7 @@ def _line(row: Row, form: str, origin: str) -> bytes:
     return LINES[form](event).encode()
 
 
-def _verify(file: Path, log: Path | None, as_json: bool) -> None:
+def _verify(file: Path, log: Source | None, as_json: bool) -> None:
     found = check_export(file, log)
     if as_json:
         names = ("records", "chained", "compared", "erased", "fault")

@@ -7,23 +7,23 @@ JSON is one object per line. Exit 0 when there is none, 1 when there are some, 2
 """
 
 import json
-from pathlib import Path
 
 import click
 
 from chron import printable
 from chron.doubt import Doubt, doubts
+from chron.sources import Source
 from proxy.cli.chron import log_options
-from proxy.cli.options import EXIT_DENY, json_option
+from proxy.cli.options import EXIT_DENY, LOG, json_option
 
 _NAMES = ("ts", "agent", "anchor", "action", "target", "host")
 
 
 @click.command("indoubt")
-@click.argument("path", required=False, type=click.Path(path_type=Path))
+@click.argument("path", required=False, type=LOG)
 @json_option
 @log_options
-def indoubt(path: Path, as_json: bool) -> None:
+def indoubt(path: Source, as_json: bool) -> None:
     """List the decisions whose outcome is not known; exit 1 when there are some."""
     found = 0
     for found, doubt in enumerate(doubts(path), start=1):  # noqa: B007 -- the count is the result

@@ -22,6 +22,7 @@ from chron.living import archive as archive_now
 from chron.living import compact as compact_now
 from chron.living import seal as seal_now
 from chron.segments import find_segment, sealed
+from chron.sources import Source
 from proxy.cli.asking import answer_of, gate_url, said
 from proxy.cli.chron import log_options, when
 from proxy.cli.chronsigning import opened
@@ -100,7 +101,7 @@ def archive(before: datetime, as_json: bool, config_path: Path | None) -> None:
 @click.command("compact")
 @json_option
 @log_options
-def compact(path: Path, as_json: bool) -> None:
+def compact(path: Source, as_json: bool) -> None:
     """Give back the room that archived bodies left; with the gate stopped, and room for a second log."""
     refuse_gated_caller("chron compact")
     before, after = compact_now(Path(path).resolve())
@@ -113,7 +114,7 @@ def compact(path: Path, as_json: bool) -> None:
 @click.command("segments")
 @json_option
 @log_options
-def segments(path: Path, as_json: bool) -> None:
+def segments(path: Source, as_json: bool) -> None:
     """List the sealed segments of a log: which records, since when, and where their bodies are."""
     folders = [load_config(click.get_current_context().params["config_path"]).retention.folder]
     folders.append(Path(path).resolve().parent / "segments")

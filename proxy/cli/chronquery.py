@@ -18,6 +18,7 @@ from chron import Record, printable
 from chron.filtering import SYNTAX, All, Compare, Filter, check_field, decisions_unless_named, parse_filter
 from chron.freesql import Answer, ask_sql
 from chron.querying import Count, counts, each, page
+from chron.sources import Source
 from chron.times import time_text
 from proxy.cli.chron import COLOURS, COLUMNS, colour, for_people, log_options, outcome_option, print_record, when
 from proxy.cli.options import EXIT_USAGE, fail, json_option
@@ -106,7 +107,7 @@ def selection(
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @log_options
 def query_command(
-    path: Path,
+    path: Source,
     text: str,
     limit: int,
     cursor: int | None,

@@ -13,12 +13,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 
 import click
 
 import chron
 from chron import printable
+from chron.sources import Source
 from proxy.cli.chron import log_options, when
 from proxy.cli.options import EXIT_DENY, EXIT_USAGE, fail, json_option
 from proxy.replaying import DECIDED, IN_WORDS, Replay, Replayed, shown
@@ -35,7 +35,7 @@ _MOST_SHOWN = 40
 @json_option
 @log_options
 def replay(
-    path: Path, record_id: str | None, since: datetime | None, until: datetime | None, agent: str, as_json: bool
+    path: Source, record_id: str | None, since: datetime | None, until: datetime | None, agent: str, as_json: bool
 ) -> None:
     """Make recorded decisions again, from the log alone, and show what differs."""
     if record_id and (since or until or agent):
@@ -54,7 +54,7 @@ def replay(
         raise SystemExit(EXIT_DENY)
 
 
-def _one(path: Path, record_id: str) -> Iterable[Replayed]:
+def _one(path: Source, record_id: str) -> Iterable[Replayed]:
     found = chron.show(path, record_id)
     if found is None or found.record.kind != "decision":
         fail(f'no decision "{printable(record_id)}" in chron "{path}"; "claiim chron tail" shows some', EXIT_USAGE)
@@ -98,7 +98,7 @@ def _side_by_side(each: Replayed) -> Iterator[tuple[str, str, str]]:
     yield from ((one.name, one.recorded, one.again) for one in each.differing if one.name not in listed)
 
 
-def _print_totals(path: Path, totals: Counter[str], why: Counter[str], as_json: bool) -> None:
+def _print_totals(path: Source, totals: Counter[str], why: Counter[str], as_json: bool) -> None:
     erased = chron.erased(path)
     counted = {name: totals[name] for name in ("decisions", "replayed", "differences", "rules_found")}
     if as_json:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from chron import Chron, find, parse_note
+from chron.sources import Source, resolved
 from proxy.anchoring import Anchoring
 from proxy.anchors import Anchor, AnchorError, make_anchor
 from proxy.cli.asking import answer_of, gate_url, said
@@ -15,10 +16,10 @@ from proxy.config import Config
 from proxy.configloading import load_config
 
 
-def sign_now(config_path: Path | None, path: Path) -> str:
+def sign_now(config_path: Path | None, path: Source) -> str:
     """Sign a checkpoint over all that is recorded; its note."""
     config = load_config(config_path)
-    if path.resolve() != config.chron.resolve():
+    if resolved(path) != resolved(config.chron):
         fail(f'"{path}" is not the log of this configuration, which has no key for it; give its own with -c')
     return _done(config, "/v1/checkpoints", Chron.checkpoint)
 

@@ -7,11 +7,11 @@ claiim chron stats agent=deploy-bot --since 30d
 import json
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import click
 
 from chron import printable
+from chron.sources import Source
 from chron.statistics import Statistics, statistics
 from proxy.cli.chron import log_options, when
 from proxy.cli.chronquery import Words, filter_argument, selection
@@ -27,7 +27,7 @@ _DAYS = 14
 @click.option("--until", callback=when, help="As --since; not included.")
 @json_option
 @log_options
-def stats_command(path: Path, text: str, since: datetime | None, until: datetime | None, as_json: bool) -> None:
+def stats_command(path: Source, text: str, since: datetime | None, until: datetime | None, as_json: bool) -> None:
     """Count records by kind and outcome, measure room and pace, and name the longest silences."""
     found = statistics(path, selection(text, kind="all", since=since, until=until))
     if as_json:

@@ -16,13 +16,14 @@ from pathlib import Path
 import click
 
 from chron import ChronError, find
+from chron.sources import Source
 from mappings.catalogues import Archive, CatalogueError
 from mappings.compiled import Compiled
 from mappings.inventory import known_operations, pack_of, written_rules
 from mappings.loading import catalogues_in_use, load_compiled
 from mappings.places import Document
 from proxy.cli.chron import when
-from proxy.cli.options import EXIT_USAGE, config_option, fail, json_option, located_errors, print_json
+from proxy.cli.options import EXIT_USAGE, LOG, config_option, fail, json_option, located_errors, print_json
 from proxy.cli.tables import print_table
 from proxy.configloading import load_config
 from proxy.coverage import Coverage, OwnRule, Unworded, measure
@@ -33,13 +34,11 @@ _SHIPPED = "pack:"
 
 @click.command()
 @click.option("--since", callback=when, default="30d", show_default=True, help='"24h", "7d" or an ISO 8601 time.')
-@click.option(
-    "--chron", "chron_path", type=click.Path(dir_okay=False, path_type=Path), help="The Chron's file [default: yours]."
-)
+@click.option("--chron", "chron_path", type=LOG, help="The Chron: a file or a URL [default: yours].")
 @json_option
 @config_option
 @located_errors
-def coverage(since: datetime, chron_path: Path | None, as_json: bool, config_path: Path | None) -> None:
+def coverage(since: datetime, chron_path: Source | None, as_json: bool, config_path: Path | None) -> None:
     """Show what was done without a word of a rule, writes first, and rules that named nothing."""
     config = load_config(config_path, required=chron_path is None)
     compiled, documents = load_compiled(config.mappings, config.catalogues)

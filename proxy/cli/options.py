@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from chron.errors import ChronError
+from chron.sources import Source, source_of
 
 if TYPE_CHECKING:
     from proxy.config import Config
@@ -33,6 +34,19 @@ config_option = click.option(
     type=click.Path(dir_okay=False, path_type=Path),
     help="The configuration file [default: ./claiim.yaml, then XDG, then /etc/claiim].",
 )
+
+
+class LogParameter(click.ParamType[Source]):
+    """Where a Chron is: a file, `sqlite:///FILE`, or `postgresql://...?chain=NAME`."""
+
+    name = "chron"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Source:
+        """The place that a text names."""
+        return source_of(value) if isinstance(value, str) else Path(value)
+
+
+LOG = LogParameter()
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 

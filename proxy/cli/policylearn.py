@@ -16,6 +16,7 @@ import click
 
 import chron
 from chron import ChronError, Record, printable
+from chron.sources import Source
 from mappings.documents import Document, read_document
 from policies import Policies, PolicyError, Sources
 from policies.drafting import compile_drafts
@@ -26,7 +27,7 @@ from policies.loading import read_text, read_texts
 from policies.rulebook import TextKey
 from proxy.activations import sources_of
 from proxy.cli.chron import when
-from proxy.cli.options import EXIT_DENY, EXIT_USAGE, config_option, fail, located_errors, refuse_gated_caller
+from proxy.cli.options import EXIT_DENY, EXIT_USAGE, LOG, config_option, fail, located_errors, refuse_gated_caller
 from proxy.config import Config, why
 from proxy.configloading import load_config
 from proxy.questions import asked_again
@@ -56,7 +57,7 @@ _BY_RULES = ("policy", "skill", "approval")
     show_default=True,
     help="The folder to write into.",
 )
-@click.option("--chron", "chron_path", type=click.Path(dir_okay=False, path_type=Path), help="The Chron's file.")
+@click.option("--chron", "chron_path", type=LOG, help="The Chron: a file or a URL.")
 @config_option
 @located_errors
 def learn(
@@ -67,7 +68,7 @@ def learn(
     risky: Risky,
     name: str | None,
     folder: Path,
-    chron_path: Path | None,
+    chron_path: Source | None,
     config_path: Path | None,
 ) -> None:
     """Write a skill that allows what an agent was seen to do and nothing else, with its tests."""
@@ -95,7 +96,7 @@ def learn(
 class _Site:
     """The rules that there are, and where each of their lines stands."""
 
-    def __init__(self, config: Config, path: Path) -> None:
+    def __init__(self, config: Config, path: Source) -> None:
         self.sources: Sources = sources_of(config)
         registry, self.texts = read_texts(config.agents, self.sources)
         self.registry = registry or read_text(config.agents)

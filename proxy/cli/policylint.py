@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 import chron
+from chron.sources import Source
 from mappings import DocumentError
 from policies.lintchecks import CHECKS, Lint, Severity
 from policies.linting import Hits, lint, short_place
@@ -67,7 +68,7 @@ def lint_site(config: Config, at: datetime.datetime, hits: Hits | None = None) -
     return lint(agents, rules, tests, at=at, known=load_known(config), activations=sources.activations, hits=hits)
 
 
-def _hits(path: Path, since: datetime.datetime) -> Hits:
+def _hits(path: Source, since: datetime.datetime) -> Hits:
     found: dict[str, set[str]] = {}
     for record in chron.find(path, kind="decision", since=since):
         for kind in ("skill", "policy"):

@@ -20,6 +20,7 @@ import click
 
 import chron
 from chron import ChronError, printable
+from chron.sources import Source
 from mappings.documents import Document
 from policies import Activations
 from policies.drafting import Drafted, compile_drafts
@@ -31,6 +32,7 @@ from proxy.cli.chron import when
 from proxy.cli.options import (
     EXIT_DENY,
     EXIT_USAGE,
+    LOG,
     config_option,
     fail,
     json_option,
@@ -69,7 +71,7 @@ _MOST_LINES = 40
 @click.option("--record", is_flag=True, help="Vouch for the report with your token: the gate records its digest.")
 @human_token_option
 @click.option("-o", "output", type=click.Path(dir_okay=False, path_type=Path), help="Keep the report in this file.")
-@click.option("--chron", "chron_path", type=click.Path(dir_okay=False, path_type=Path), help="The Chron's file.")
+@click.option("--chron", "chron_path", type=LOG, help="The Chron: a file or a URL.")
 @json_option
 @config_option
 @located_errors
@@ -86,7 +88,7 @@ def simulate(
     record: bool,
     token_file: Path | None,
     output: Path | None,
-    chron_path: Path | None,
+    chron_path: Source | None,
     as_json: bool,
     config_path: Path | None,
 ) -> None:
@@ -138,7 +140,7 @@ def _expected(path: Path | None) -> list[Expected]:
 
 
 def _trial(
-    config: Config, path: Path, new: Sequence[Path], *, only: bool, agents_file: Path | None, then: bool
+    config: Config, path: Source, new: Sequence[Path], *, only: bool, agents_file: Path | None, then: bool
 ) -> Trial:
     sources = sources_of(config)
     agents, texts = read_texts(agents_file or config.agents, sources)
@@ -160,7 +162,7 @@ def _trial(
     return Trial(path, drafted(registry), now, now, registry="other" if agents_file else "now")
 
 
-def _beginning(path: Path) -> datetime:
+def _beginning(path: Source) -> datetime:
     """Return the time of the first record: the past is told from there on."""
     first = next(iter(chron.find(path)), None)
     return datetime.fromisoformat(first.text("ts")) if first else datetime.now(UTC)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from chron.sources import Source
 from proxy.cli.options import EXIT_USAGE, config_option, fail, located_errors, refuse_gated_caller
 from proxy.config import Config
 from proxy.configloading import load_config
@@ -192,7 +193,7 @@ def _in_foreground() -> bool:
         os.close(terminal)
 
 
-def _denials(path: Path, since: datetime) -> list["Record"]:
+def _denials(path: Source, since: datetime) -> list["Record"]:
     import chron
 
     return list(chron.find(path, kind="decision", outcome="DENY", since=since, newest=_DENIALS_SHOWN))

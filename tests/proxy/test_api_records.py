@@ -209,7 +209,7 @@ async def test_a_reader_asks_one_question_at_a_time(
 def test_a_slow_question_is_given_up(gate: LiveGate, api: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """A question that takes too long ends, with what to do about it."""
     monkeypatch.setattr(routes, "MOST_S", 1e-9)
-    monkeypatch.setattr("chron.querying._STEPS_PER_LOOK", 1)
+    monkeypatch.setattr("chron.reading._STEPS_PER_LOOK", 1)
     answer = query(api, operator(gate))
     assert (answer.status_code, answer.json()["code"]) == (400, "chron.filter")
     assert answer.json()["reason"] == "the answer takes longer than 1e-09 s; ask for less, by since= or agent="
