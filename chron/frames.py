@@ -2,16 +2,16 @@
 
 A frame is four bytes of length, big-endian, and so many bytes of JSON, one object:
 
-    gate      {"hello": 1, "session": "01k...", "pid": 4711, "lost": ["chr_01k..."]}     of these it never heard
+    gate      {"hello": 1, "session": "01k...", "pid": 4711, "lost": ["chr_01k..."]}
     writer    {"welcome": 1, "head": 1204}
     gate      {"n": 7, "drafts": [["chr_01k...", 1796000000000000000, "decision", {...}]]}
     writer    {"n": 7, "receipts": [[1205, "chr_01k...", "9f86..."]]}     it is on disk
     writer    {"n": 7, "error": "disk full ..."}                          nothing of it is
-    writer    {"fault": "", "head": 1205}                                 once a second
+    writer    {"fault": "", "warning": "", "head": 1205}                                 once a second
     gate      {"bye": 1}
 
-Beside `drafts` may stand `texts`, `patient`, `checkpoint`, `emptied` (as in `chron.batch.Entry`) and `again`: it was
-sent before and may be on disk.
+`lost` are decisions of which the gate never heard that they are safe. Beside `drafts` may stand `texts`, `patient`,
+`checkpoint`, `emptied`, `people` (as in `chron.batch.Entry`) and `again`: it was sent before and may be on disk.
 """
 
 import json
@@ -67,6 +67,8 @@ def of_entry(number: int, entry: Entry, *, again: bool = False) -> Frame:
         frame["texts"] = [list(text) for text in entry.texts]
     if entry.emptied is not None:
         frame["emptied"] = list(entry.emptied)
+    if entry.people is not None:
+        frame["people"] = dict(entry.people)
     for name, told in (("patient", entry.patient), ("checkpoint", entry.checkpoint), ("again", again)):
         if told:
             frame[name] = True
@@ -79,16 +81,21 @@ def to_entry(frame: Frame) -> Entry:
         drafts = [_draft(*draft) for draft in frame["drafts"]]
         texts = [tuple(map(str, text)) for text in frame.get("texts", ())]
         emptied = tuple(map(int, frame["emptied"])) if "emptied" in frame else None
-    except (TypeError, ValueError, KeyError) as error:
+        people = {str(id_): str(name) for id_, name in frame["people"].items()} if "people" in frame else None
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ChronError(f"a frame does not say what it hands in: {error}") from error
     if len(drafts) > MAX_DRAFTS or any(len(text) != 5 for text in texts) or (emptied and len(emptied) != 2):
         raise ChronError("a frame hands in what no gate does")
+    checkpoint = frame.get("checkpoint") is True
+    if not (drafts or checkpoint or emptied or people is not None):
+        raise ChronError("a frame hands in nothing")
     return Entry(
         drafts,
         texts=texts,  # type: ignore[arg-type]
         patient=frame.get("patient") is True,
-        checkpoint=frame.get("checkpoint") is True,
+        checkpoint=checkpoint,
         emptied=emptied,  # type: ignore[arg-type]
+        people=people,
     )
 
 

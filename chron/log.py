@@ -70,6 +70,9 @@ class Writing(Protocol):
     def fault(self) -> str:
         """Why a decision could not be recorded now; "" when it could."""
 
+    def warning(self) -> str:
+        """What somebody should look at before decisions can no longer be recorded; "" when nothing."""
+
     def stop(self, timeout_s: float) -> None:
         """Write what waits, and end; raises ChronError when that fails."""
 

@@ -49,7 +49,7 @@ class RemoteWriter:
         self._unheard: list[str] = []
         """Decisions that may be on disk, though whoever waited was told that they are not."""
         self._connected = self._stopping = False
-        self._fault, self._stopped, self._head = self._away("not asked yet"), "", 0
+        self._fault, self._warning, self._stopped, self._head = self._away("not asked yet"), "", "", 0
         self._changed = threading.Condition(self._gate)
         self._thread = threading.Thread(target=self._run, name="chron-remote", daemon=True)
         self._thread.start()
@@ -86,6 +86,10 @@ class RemoteWriter:
     def fault(self) -> str:
         """Why a decision could not be recorded now; "" when it could."""
         return self._stopped or self._fault
+
+    def warning(self) -> str:
+        """What the writer says that somebody should look at."""
+        return self._warning
 
     def wait_connected(self, timeout_s: float) -> None:
         """Wait for the writer; raises ChronError when it does not answer in time."""
@@ -181,7 +185,7 @@ class RemoteWriter:
     def _take(self, frame: Frame) -> None:
         if "fault" in frame:
             with self._gate:
-                self._fault, self._head = str(frame["fault"]), int(frame["head"])
+                self._fault, self._warning, self._head = str(frame["fault"]), str(frame["warning"]), int(frame["head"])
             return
         with self._changed:
             entry = self._pending.pop(int(frame["n"]), None)

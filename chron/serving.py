@@ -117,7 +117,7 @@ class WriterServer:
 
     def state(self) -> Frame:
         """What every gate is told once a second."""
-        return {"fault": self._writer.fault(), "head": self._writer.head()}
+        return {"fault": self._writer.fault(), "warning": self._writer.warning(), "head": self._writer.head()}
 
     def back(self, session: str, lost: Sequence[str]) -> None:
         """A gate is here, perhaps again; `lost` are decisions that it was never told were safe."""

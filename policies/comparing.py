@@ -139,7 +139,8 @@ class _Text:
         action, _ = read_action(asked)
         deny, approvable = text.deny.match(action), text.approvable.match(action)
         allow = text.allow.match(action) if text.allow is not None else ()
-        approve = text.approve.match(action) if self._policy else approvable
+        # Of its own lines only those that name a segment permit what is unknown there; all of them hold it back.
+        approve = text.approve.match(action)
         require, limits, redact = text.require.match(action), text.limits.match(action), text.redact.match(action)
         # Rules are compared by identity, so the key is cheap and no two sets of lines share one.
         key = deny, approvable, allow, approve, require, limits, redact

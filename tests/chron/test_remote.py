@@ -251,6 +251,8 @@ async def test_who_speaks_otherwise_is_shut_out_and_told(daemon, sent):
         {"drafts": [], "texts": [["a"]]},
         {"drafts": [], "emptied": [1]},
         {"drafts": [], "emptied": ["x", "y"]},
+        {"drafts": []},
+        {"drafts": [], "people": ["x"]},
     ],
     ids=json.dumps,
 )

@@ -191,3 +191,11 @@ def test_what_is_said_of_an_action_is_what_is_decided(
     expected = {Verdict.DENY: Outcome.DENY, Verdict.HOLD: Outcome.HOLD, Verdict.ALLOW: Outcome.ALLOW}
     for action in ACTIONS:
         assert policies.decide(ask(action)).outcome is expected[speak(action)[0].verdict]
+
+
+def test_what_is_unknown_is_held_by_a_line_that_does_not_permit_it(build, ask):
+    """`approve: deploy:*` permits no `deploy:unknown`, but holds one that another line allows."""
+    policies = build("skill: deploy-v2\nallow: [deploy:unknown]\napprove: ['deploy:*']\n")
+    speak = agent_speaker(policies.standings["deploy-bot"].rules)
+    assert policies.decide(ask("deploy:unknown")).outcome is Outcome.HOLD
+    assert speak("deploy:unknown")[0].verdict is Verdict.HOLD

@@ -16,6 +16,8 @@ from support.targets import Origin
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "evidence.md"
 BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 RECORD = "chr_01k9z3v5xq8w7e6r5t4y3u2i1p"
+ASKED = re.findall(r"^\| [^|]+ \|[^|]*\| [^|]+ \| (`claiim .+`) \|$", PAGE.read_text(), re.MULTILINE)
+"""The commands in the table of what auditors ask."""
 
 
 def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
@@ -47,4 +49,17 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Ori
     assert "records verify, the first " in said
     assert said.count("\ncaught  ") + said.startswith("caught  ") == 16
     assert f"file {tmp_path / 'notes'}  covers " in said
+    assert len(ASKED) == 16
+    for command in dict.fromkeys(command for cell in ASKED for command in re.findall(r"`(claiim [^`]+)`", cell)):
+        script = command.replace(RECORD, denied.id).replace("FILE", "decision.tlog-proof")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=gate.folder,
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        # The key was changed since the head was kept, so there are records that it does not cover.
+        assert done.returncode == (11 if "--head" in command else 0), (command, done.stdout, done.stderr)
     assert chron.verify(gate.config.chron).ok
