@@ -5,7 +5,7 @@
     prune(chron, folders, before, said)    and these segments are removed
 
 Each step is recorded before it is done, and done only when what it relies on was read back and verified. A record that
-stands and a step that does not is finished by doing the same again.
+stands and a step that does not is finished by doing the same again. One at a time: the rest waits (`Chron.keeping`).
 """
 
 import sqlite3
@@ -29,44 +29,54 @@ from chron.sources import Connection, Source
 from chron.times import time_text
 from chron.verification import verify
 
+_OWN_KINDS = (SEAL, "checkpoint", "archive", "emptied")
+"""What sealing and archiving leave in the log themselves: no reason to seal again."""
+_NEW = f"SELECT 1 FROM chron WHERE seq >= ? AND (kind IS NULL OR kind NOT IN ({schema.listed(_OWN_KINDS)})) LIMIT 1"  # noqa: S608
+_EMPTIABLE = f"SELECT count(*) FROM chron WHERE kind IN ({schema.listed(schema.EMPTIABLE)})"  # noqa: S608 -- ours
 _BELONGING = "SELECT seq FROM chron WHERE ref = ? AND kind IN ('outcome', 'segment')"
 
 
 def seal(chron: Chron, folder: Path) -> Path | None:
     """Sign a checkpoint and write a segment of what it covers since the last one; None when that is nothing. Blocks."""
-    done = sealed(chron.path)
-    for each in done:
-        if each.state == "live":
-            _whole(chron.path, folder, each)  # what a crash kept from being written
-    first = done[-1].last + 1 if done else 1
-    last = parse_note(chron.checkpoint()).checkpoint().size
-    if last < first:
-        return None
-    chron.write(SEAL, {"first": first, "last": last})
-    return _whole(chron.path, folder, Sealed(first, last, "", "live"))
+    with chron.keeping:
+        done = sealed(chron.path)
+        for each in done:
+            if each.state == "live":
+                _whole(chron.path, folder, each)  # what a crash kept from being written
+        first = done[-1].last + 1 if done else 1
+        if not _anything_new(chron.path, first):
+            return None
+        last = parse_note(chron.checkpoint()).checkpoint().size
+        chron.write(SEAL, {"first": first, "last": last})
+        return _whole(chron.path, folder, Sealed(first, last, "", "live"))
 
 
 def archive(chron: Chron, folders: Sequence[Path], before: datetime) -> list[Sealed]:
     """Let the bodies go that are older and in a segment which verifies; which segments these are. Blocks."""
     moved = []
-    for each in _older(chron.path, before, ("live",)):
-        if _undecided(chron.path, each):
-            break
-        _whole(chron.path, folders[0], each, find_segment(each.file, folders))
-        chron.empty("archive", [(each.first, each.last)], {"segment": each.file})
-        moved.append(each)
+    with chron.keeping:
+        for each in _older(chron.path, before, ("live",)):
+            if _undecided(chron.path, each):
+                break
+            _whole(chron.path, folders[0], each, find_segment(each.file, folders))
+            chron.empty("archive", [(each.first, each.last)], {"segment": each.file})
+            moved.append(each)
     return moved
 
 
-def prune(chron: Chron, folders: Sequence[Path], before: datetime, said: Fields) -> list[Sealed]:
-    """Let the bodies go for good that are older, and remove their segments; `said` is who wanted it and why. Blocks."""
-    gone = []
-    for each in _older(chron.path, before, ("live", "archived")):
-        if _undecided(chron.path, each):
-            break
-        chron.empty("prune", [(each.first, each.last)], {**said, "segment": each.file})
-        gone.append(each)
-    remove_pruned(chron.path, folders)
+def prune(chron: Chron, folders: Sequence[Path], before: datetime, said: Fields) -> int:
+    """Let the bodies go for good that are older, with their segments; how many that were. Blocks.
+
+    `said` is who wanted it and why.
+    """
+    gone = 0
+    with chron.keeping:
+        for each in _older(chron.path, before, ("live", "archived")):
+            if _undecided(chron.path, each):
+                break
+            gone += _bodies(find_segment(each.file, folders)) if each.state == "archived" else 0
+            gone += chron.empty("prune", [(each.first, each.last)], {**said, "segment": each.file})
+        remove_pruned(chron.path, folders)
     return gone
 
 
@@ -119,8 +129,9 @@ def erase(chron: Chron, folders: Sequence[Path], spans: Sequence[tuple[int, int]
 
     Copies of segments elsewhere are out of reach: whoever keeps them has to do the same.
     """
-    gone = chron.empty("erasure", spans, said)
-    return gone + erase_copies(chron.path, folders)
+    with chron.keeping:
+        gone = chron.empty("erasure", spans, said)
+        return gone + erase_copies(chron.path, folders)
 
 
 def spans_of(seqs: Sequence[int]) -> list[tuple[int, int]]:
@@ -145,6 +156,11 @@ def remove_pruned(path: Source, folders: Sequence[Path]) -> None:
                 raise ChronError(f'cannot remove segment "{file}": {error.strerror}; remove it by hand') from error
 
 
+def _anything_new(path: Source, first: int) -> bool:
+    with closing(connect(path)) as connection:
+        return connection.execute(_NEW, (first,)).fetchone() is not None
+
+
 def _older(path: Source, before: datetime, states: Sequence[str]) -> list[Sealed]:
     end = time_text(before)
     with closing(connect(path)) as connection:
@@ -155,6 +171,14 @@ def _written(connection: Connection, last: int) -> str:
     """When the last record of a span was written, or the next one that still says it."""
     row = connection.execute("SELECT ts FROM chron WHERE seq >= ? AND body IS NOT NULL ORDER BY seq LIMIT 1", (last,))
     return str((row.fetchone() or ("9",))[0])
+
+
+def _bodies(file: Path | None) -> int:
+    """How many bodies a segment has that the log has no more."""
+    if file is None:
+        return 0
+    with closing(connect(file)) as connection:
+        return int(connection.execute(_EMPTIABLE).fetchone()[0])
 
 
 def _undecided(path: Source, each: Sealed) -> bool:

@@ -98,6 +98,8 @@ class Chron:
         self._flushing = False
         self._checkpoints = checkpoints
         self._rotating = threading.Lock()
+        self.keeping = threading.RLock()
+        """Held by whoever seals, archives or lets records go: two at once would seal a span twice."""
 
     @classmethod
     def open(

@@ -134,19 +134,28 @@ def erase_copies(path: Source, folders: Sequence[Path]) -> int:
     already is not done again, so this also finishes what a crash cut short.
     """
     with closing(connect(path)) as connection:
-        erasures = [body for (body,) in connection.execute(_OF_KIND, (ERASURE,))]
+        erasures = _erasures(connection)
     gone = 0
     for each in sealed(path) if erasures else []:
         file = find_segment(each.file, folders)
-        behind = [body for body in erasures if _concerns(json.loads(body), each)]
+        behind = _behind(erasures, each.first, each.last)
         if file is not None and (new := _not_in(file, behind)):
             erased = _write_without(file, new)
             gone += erased if each.state == "archived" else 0
     return gone
 
 
-def _concerns(erasure: dict[str, int], each: Sealed) -> bool:
-    return erasure["seq"] > each.last and erasure["first"] <= each.last and each.first <= erasure["last"]
+def _erasures(connection: Connection) -> list[str]:
+    return [body for (body,) in connection.execute(_OF_KIND, (ERASURE,))]
+
+
+def _behind(erasures: Sequence[str], first: int, last: int) -> list[str]:
+    """Those that stand behind a segment and concern records in it."""
+    return [body for body in erasures if _concerns(json.loads(body), first, last)]
+
+
+def _concerns(erasure: dict[str, int], first: int, last: int) -> bool:
+    return erasure["seq"] > last and erasure["first"] <= last and first <= erasure["last"]
 
 
 def _not_in(file: Path, erasures: Sequence[str]) -> list[str]:
@@ -156,7 +165,7 @@ def _not_in(file: Path, erasures: Sequence[str]) -> list[str]:
 
 
 def _write_without(file: Path, erasures: Sequence[str]) -> int:
-    gone, making = 0, file.with_name(file.name + ".making")
+    making = file.with_name(file.name + ".making")
     try:
         making.unlink(missing_ok=True)
         os.close(os.open(making, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -164,19 +173,25 @@ def _write_without(file: Path, erasures: Sequence[str]) -> int:
         with closing(sqlite3.connect(making, isolation_level=None)) as segment:
             # A copy that nobody reads yet: what is cut short is made again.
             segment.execute("PRAGMA journal_mode = OFF").close()
-            segment.execute("BEGIN")
-            segment.execute("CREATE TABLE IF NOT EXISTS later(body TEXT NOT NULL) STRICT")
-            segment.execute("DROP TRIGGER chron_only_empty")
-            for body in erasures:
-                span = json.loads(body)
-                segment.execute("INSERT INTO later(body) VALUES (?)", (body,))
-                gone += segment.execute(_EMPTY, (span["first"], span["last"])).rowcount
-            segment.execute(schema.GUARDS["chron_only_empty"])
-            segment.execute("COMMIT")
-            segment.execute("VACUUM")  # else the plain text stays in pages that are free now
+            gone = _erase(segment, erasures)
         _make_safe(making, file)
     except (OSError, sqlite3.Error) as error:
         raise ChronError(explained(file, error)) from error
+    return gone
+
+
+def _erase(segment: sqlite3.Connection, erasures: Sequence[str]) -> int:
+    gone = 0
+    segment.execute("BEGIN")
+    segment.execute("CREATE TABLE IF NOT EXISTS later(body TEXT NOT NULL) STRICT")
+    segment.execute("DROP TRIGGER chron_only_empty")
+    for body in erasures:
+        span = json.loads(body)
+        segment.execute("INSERT INTO later(body) VALUES (?)", (body,))
+        gone += segment.execute(_EMPTY, (span["first"], span["last"])).rowcount
+    segment.execute(schema.GUARDS["chron_only_empty"])
+    segment.execute("COMMIT")
+    segment.execute("VACUUM")  # else the plain text stays in pages that are free now
     return gone
 
 
@@ -211,6 +226,9 @@ def _fill(segment: sqlite3.Connection, live: Connection, beginning: Beginning) -
     segment.executemany(_INSERT_TEXT, live.execute(_TEXTS, (beginning.last,)).fetchall())
     schema.create_rest(segment)
     segment.execute("COMMIT")
+    # Without them a segment that is made, or made again, after an erasure has holes that nothing in it explains.
+    if erasures := _behind(_erasures(live), beginning.first, beginning.last):
+        _erase(segment, erasures)
 
 
 def _pages(live: Connection, first: int, last: int) -> Iterator[list[tuple[object, ...]]]:

@@ -1,4 +1,5 @@
-"""Sealing and archiving by the running gate: once an hour it looks whether something is due, aside from all requests.
+"""Sealing and archiving by the running gate: soon after its start, and then once an hour, it looks whether something is
+due, aside from all requests.
 
 What fails is logged, told by `/readyz` as `segments`, and tried again an hour later; requests do not wait for it, and
 are not refused for it: the log is whole without segments.
@@ -18,6 +19,8 @@ from chron.sources import Source, on_server
 from proxy.retention import RetentionConfig
 from proxy.timers import Handle, Later
 
+FIRST_S = 120.0
+"""After the start: a gate that never runs for an hour has to look too."""
 EVERY_S = 3600.0
 
 _log = logging.getLogger(__name__)
@@ -30,15 +33,17 @@ class Housekeeping:
         self._chron, self._config, self._now, self._later = log, config, now, later
         self._timer: Handle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self.fault = ""
         """Why the last look did not come to its end; "" when it did."""
 
     def start(self) -> None:
         """Look now and then."""
-        self._timer = self._later(EVERY_S, self._begin)
+        self._timer = self._later(FIRST_S, self._begin)
 
     async def stop(self) -> None:
         """Look no more; what is under way comes to its end, for half of it helps nobody."""
+        self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
         if self._task is not None:
@@ -54,17 +59,19 @@ class Housekeeping:
         except Exception as error:  # noqa: BLE001 -- the next look must come, whatever this one met
             self.fault = str(error) if isinstance(error, ChronError) else f"{type(error).__name__}: {error}"
             _log.exception("segments: %s", self.fault)
-        self.start()
+        if not self._stopping:
+            self._timer = self._later(EVERY_S, self._begin)
 
     def look(self) -> None:
         """Do what is due; blocks. Raises ChronError."""
         folder = self._config.folder
-        if self._due():
-            seal(self._chron, folder)
-        if (after := self._config.archive_after) is not None:
-            archive(self._chron, [folder], self._now() - after)
-        remove_pruned(self._chron.path, [folder])
-        erase_copies(self._chron.path, [folder])
+        with self._chron.keeping:
+            if self._due():
+                seal(self._chron, folder)
+            if (after := self._config.archive_after) is not None:
+                archive(self._chron, [folder], self._now() - after)
+            remove_pruned(self._chron.path, [folder])
+            erase_copies(self._chron.path, [folder])
 
     def _due(self) -> bool:
         done = sealed(self._chron.path)

@@ -138,7 +138,7 @@ class Removing:
     def _do(self, asked: Removal, said: Mapping[str, str]) -> int:
         folders = [self._config.folder]
         if asked.what == "prune" and asked.before is not None:
-            return sum(each.last - each.first + 1 for each in prune(self._chron, folders, asked.before, said))
+            return prune(self._chron, folders, asked.before, said)
         if asked.what == "forget":
             return int(self._chron.forget(asked.human, said))
         return erase(self._chron, folders, self._spans(asked), said)

@@ -1,9 +1,18 @@
-"""What all tests share: targets, and the torture's numbers brought home from the workers that found them."""
+"""What all tests share: targets, tools, and the torture's numbers brought home from the workers that found them."""
 
 import pytest
 
 from support.fixtures import *  # noqa: F403
+from support.needed import needed
 from support.torture.numbers import LINES, SEED, TORTURE
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look for the tools that a test needs before anything is set up for it."""
+    for mark in item.iter_markers("needs"):
+        for tool in mark.args:
+            needed(tool)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -302,6 +302,13 @@ def _durable() -> None:
     compared()
 
 
+def _workers() -> None:
+    from bench_workers import main as together
+
+    print("\nChron, written by several processes")
+    together()
+
+
 def main() -> None:
     """Run everything, or be one of the helper processes."""
     arguments = sys.argv[1:]
@@ -338,6 +345,7 @@ def main() -> None:
         _replay()
         _chron()
         _durable()
+        _workers()
     finally:
         shutil.rmtree(folder)
 

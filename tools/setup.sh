@@ -51,8 +51,9 @@ else
     .venv/bin/python -m pip --version >/dev/null 2>&1 || .venv/bin/python -m ensurepip >/dev/null
     # The lock alone says which versions: a machine-wide constraint file could contradict it.
     pip() { env -u PIP_CONSTRAINT -u PIP_REQUIRE_VIRTUALENV -u PIP_TARGET -u PIP_USER .venv/bin/python -m pip "$@"; }
-    pip install -qq --disable-pip-version-check --requirement requirements-dev.txt
-    pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable . --editable sdk
+    # As uv does: the file names everything, so nothing is resolved, and what is imported is compiled when it is.
+    pip install -qq --disable-pip-version-check --no-deps --no-compile --requirement requirements-dev.txt
+    pip install -qq --disable-pip-version-check --no-deps --no-compile --no-build-isolation --editable . --editable sdk
 fi
 
 printf '%s\n' "$stamp" >"$stamp_file"

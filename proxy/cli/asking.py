@@ -20,8 +20,10 @@ from proxy.config import Config, why
 
 TOKEN_VARIABLE = "CLAIIM_HUMAN_TOKEN_FILE"  # noqa: S105 -- the name of a variable that names a file
 
-_TIMEOUT_S = 60
+TIMEOUT_S = 60
 """A gate loads its rules before it answers an activation or a reload."""
+PATIENT_S = 3600
+"""For what reads and writes a whole segment: a gigabyte, more than once, on a slow disk."""
 _MOST_BYTES = 16 << 20
 
 human_token_option: Callable[[Callable[..., Any]], Callable[..., Any]] = click.option(
@@ -50,9 +52,17 @@ def gate_url(config: Config) -> str:
     return f"http://{config.api.listen.reachable}"
 
 
-def ask_gate(url: str, method: str, path: str, token: str, body: Mapping[str, object] | None = None) -> dict[str, Any]:
+def ask_gate(
+    url: str,
+    method: str,
+    path: str,
+    token: str,
+    body: Mapping[str, object] | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
+) -> dict[str, Any]:
     """Return what the running gate answers to a human; end the command when it does not, or refuses."""
-    answered = answer_of(url, method, path, {"Authorization": f"Bearer {token}"}, body)
+    answered = answer_of(url, method, path, {"Authorization": f"Bearer {token}"}, body, timeout_s=timeout_s)
     if answered is None:
         fail(f'no gate answers at {url}; start it with "claiim serve"', EXIT_UNREACHABLE)
     status, found = answered
@@ -63,13 +73,19 @@ def ask_gate(url: str, method: str, path: str, token: str, body: Mapping[str, ob
 
 
 def answer_of(
-    url: str, method: str, path: str, headers: Mapping[str, str], body: Mapping[str, object] | None = None
+    url: str,
+    method: str,
+    path: str,
+    headers: Mapping[str, str],
+    body: Mapping[str, object] | None = None,
+    *,
+    timeout_s: float = TIMEOUT_S,
 ) -> tuple[int, dict[str, Any]] | None:
     """Return the status and the answer of the running gate; None when none answers."""
     place = urllib.parse.urlsplit(url)
     make = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
     # http.client knows no HTTP_PROXY: the control API cannot be reached through the gate.
-    connection = make(place.hostname or "", place.port, timeout=_TIMEOUT_S)
+    connection = make(place.hostname or "", place.port, timeout=timeout_s)
     sent = None if body is None else json.dumps(body).encode()
     try:
         connection.request(method, place.path.rstrip("/") + path, sent, {**headers, "Content-Type": "application/json"})

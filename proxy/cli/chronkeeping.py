@@ -23,7 +23,7 @@ from chron.living import compact as compact_now
 from chron.living import seal as seal_now
 from chron.segments import find_segment, sealed
 from chron.sources import Source
-from proxy.cli.asking import answer_of, gate_url, said
+from proxy.cli.asking import PATIENT_S, answer_of, gate_url, said
 from proxy.cli.chron import log_options, when
 from proxy.cli.chronsigning import opened
 from proxy.cli.humans import Desk, desk_options, path_of, print_fields, print_table
@@ -193,7 +193,7 @@ def removals(desk: Desk) -> None:
 def approve(desk: Desk, id_: str) -> None:
     """Agree to what another human asked for; then it is gone."""
     refuse_gated_caller("claiim chron")
-    found = desk.post(path_of("removals", id_, "approve"), {})
+    found = desk.post(path_of("removals", id_, "approve"), {}, timeout_s=PATIENT_S)
     if desk.as_json:
         print_json(found)
     else:
@@ -218,7 +218,7 @@ def _asked(
     config: Config, route: str, body: Mapping[str, object], act: Callable[[Chron], dict[str, Any]]
 ) -> dict[str, Any]:
     """What the running gate answers; done here when none runs."""
-    answered = answer_of(gate_url(config), "POST", route, operator_headers(config), body)
+    answered = answer_of(gate_url(config), "POST", route, operator_headers(config), body, timeout_s=PATIENT_S)
     if answered is None:
         return asyncio.run(opened(config, act))
     status, found = answered

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from proxy.cli.asking import ask_gate, gate_url, human_token, human_token_option
+from proxy.cli.asking import TIMEOUT_S, ask_gate, gate_url, human_token, human_token_option
 from proxy.cli.options import config_option, json_option, located_errors
 from proxy.configloading import load_config
 
@@ -29,9 +29,9 @@ class Desk:
         """Ask; ends the command when there is no good answer."""
         return ask_gate(self.url, "GET", path, self.token)
 
-    def post(self, path: str, body: Mapping[str, object]) -> dict[str, Any]:
+    def post(self, path: str, body: Mapping[str, object], *, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
         """Say something; ends the command when it is not accepted."""
-        return ask_gate(self.url, "POST", path, self.token, body)
+        return ask_gate(self.url, "POST", path, self.token, body, timeout_s=timeout_s)
 
 
 def desk_options[R](command: Callable[..., R]) -> Callable[..., R]:

@@ -33,6 +33,7 @@ COMMANDS = {
         "proxy.cli.healthcheck:healthcheck",
         "Ask a running gate whether it is well (for containers).",
     ),
+    "help": ("proxy.cli.help:help_about", "Show the help of a command, or what the exit codes mean."),
 }
 
 

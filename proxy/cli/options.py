@@ -1,7 +1,6 @@
 """What every command shares: the configuration option, output rules, and how errors end a command.
 
-Exit codes: 0 ok or allowed, 1 denied or faults found, 2 usage, 4 authentication, 8 waiting for a human,
-69 gate unreachable, 78 bad configuration. Data goes to stdout, talk to stderr.
+What each exit code means is said in `proxy.cli.help`. Data goes to stdout, talk to stderr.
 """
 
 import functools

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from chron import Chron
 from proxy.cli.chron import chron as command
+from support.children import child
 
 SKILL = "skill: deploy-v2\nallow:\n- deploy:staging\ndeny:\n- deploy:production\n"
 
@@ -192,9 +193,8 @@ def in_terminal(args, **environ):
     """Runs the command with a terminal as its standard output and gives what it wrote."""
     reader, writer = pty.openpty()
     program = "from proxy.cli.chron import chron; chron(prog_name='chron')"
-    with subprocess.Popen(
-        [sys.executable, "-c", program, *map(str, args)], stdout=writer, env={**os.environ, "COLUMNS": "200", **environ}
-    ) as child:
+    command = [sys.executable, "-c", program, *map(str, args)]
+    with child(*command, stdout=writer, env={**os.environ, "COLUMNS": "200", **environ}) as process:
         os.close(writer)
         seen = b""
         try:
@@ -203,7 +203,7 @@ def in_terminal(args, **environ):
         except OSError:  # Linux says so when the other end of a terminal is closed
             pass
     os.close(reader)
-    assert child.returncode == 0
+    assert process.returncode == 0
     return seen.decode()
 
 
@@ -222,20 +222,22 @@ def test_a_terminal_gets_colour_and_tables_unless_unwanted(log, path):
 
 def test_tail_f_shows_what_arrives_and_ends_quietly(log, path):
     """tail -f prints a decision as it is recorded by another process, and Ctrl-C ends it with exit 0."""
-    program = "from proxy.cli.chron import chron; chron(prog_name='chron')"
-    command = [sys.executable, "-c", program, "tail", "-f", "-n", "1", str(path)]
+    # A test run in the background ignores Ctrl-C, and its children would too.
+    program = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    program += "from proxy.cli.chron import chron; chron(prog_name='chron')"
+    command = [sys.executable, "-c", program, "tail", "-f", "-n", "1", path]
 
     async def record():
         with Chron.open(path, low_water_bytes=0) as chron:
             await chron.append("decision", {"agent": "late-bot", "outcome": "DENY", "action": "a:b"})
 
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
-        assert "test-bot" in child.stdout.readline()
+    with child(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tail:
+        assert "test-bot" in tail.stdout.readline()
         asyncio.run(record())
-        assert "late-bot" in child.stdout.readline()
-        child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=30)
-    assert (child.returncode, out, err) == (0, "", "")
+        assert "late-bot" in tail.stdout.readline()
+        tail.send_signal(signal.SIGINT)
+        out, err = tail.communicate(timeout=30)
+    assert (tail.returncode, out, err) == (0, "", "")
 
 
 def test_query_by_a_filter(log, path, run):

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import resource
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 
 from chron import Chron, ChronError, verify
 from chron.ledger import Ledger
+from support.children import child
 
 
 async def failures(*futures):
@@ -340,10 +340,10 @@ def test_a_killed_gate_loses_no_acknowledged_record(path):
     acknowledged = []
     for _ in range(3):
         command = [sys.executable, "-c", textwrap.dedent(script), str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-            acknowledged += [child.stdout.readline().strip() for _ in range(100)]
-            child.send_signal(signal.SIGKILL)
-            acknowledged += [line.strip() for line in child.stdout if line.endswith("\n")]
+        with child(*command, stdout=subprocess.PIPE) as gate:
+            acknowledged += [gate.stdout.readline().strip() for _ in range(100)]
+            gate.kill()
+            acknowledged += [line.strip() for line in gate.stdout if line.endswith("\n")]
     chron = Chron.open(path, low_water_bytes=0)
     chron.close()
     assert verify(path).ok

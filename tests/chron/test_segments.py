@@ -1,5 +1,6 @@
 """Sealed segments: whole files that verify alone, and a log whose old bodies are in them."""
 
+import asyncio
 import shutil
 import sqlite3
 import stat
@@ -203,7 +204,8 @@ async def test_pruned_is_gone_and_said_to_be(log):
     folders = [default_folder(chron.path)]
     archive(chron, folders, LATER)
     said = {"by": "alice", "approved_by": "bob", "basis": "retention"}
-    assert [each.file for each in prune(chron, folders, LATER, said)] == [file.name for file in files]
+    assert prune(chron, folders, LATER, said) == 2 * 40, "decisions with their outcomes"
+    assert [each.state for each in sealed(chron.path)] == ["pruned", "pruned"]
     assert not any(file.exists() for file in files)
     found = verify(chron.path, known=_key(chron))
     assert (found.ok, found.missing, found.segments) == (True, (), 0)
@@ -303,3 +305,42 @@ async def test_what_is_erased_goes_from_its_segment_too(log, tmp_path):
     assert erase_copies(chron.path, folders) == 1
     assert b"old-8" not in first.read_bytes()
     assert verify(first).emptied == 2
+
+
+async def test_a_segment_lost_after_an_erasure_is_written_again(log):
+    """What was erased meanwhile is not in it; it has the record that says so, and verifies alone."""
+    chron, files = await _two_segments(log)
+    folder, lost = default_folder(chron.path), files[0]
+    seq = next(find(chron.path, agent="old-7")).seq
+    lost.unlink()
+    chron.empty("erasure", [(seq, seq)], {"basis": "GDPR Art. 17"})
+    seal(chron, folder)
+    found = verify(lost, known=_key(chron))
+    assert (found.ok, found.fault, found.emptied) == (True, "", 1)
+    assert b"old-7" not in lost.read_bytes()
+    before = lost.stat().st_ino
+    assert (erase_copies(chron.path, [folder]), lost.stat().st_ino) == (0, before), "there is nothing left to do"
+
+
+async def test_an_erasure_that_is_under_way_is_done_in_a_new_segment(log, monkeypatch):
+    """A segment that is made between the record of an erasure and the erasure has no such body either."""
+    chron, files = await _two_segments(log)
+    files[0].unlink()
+    seq = next(find(chron.path, agent="old-7")).seq
+    monkeypatch.setattr(chron, "_finish", lambda *_: 0)  # a crash, as far as the segment can tell
+    chron.empty("erasure", [(seq, seq)], {})
+    assert next(find(chron.path, agent="old-7")).seq == seq
+    seal(chron, default_folder(chron.path))
+    assert b"old-7" not in files[0].read_bytes()
+    assert verify(files[0], known=_key(chron)).emptied == 1
+
+
+async def test_sealing_twice_at_once_seals_once(log):
+    """Whoever comes second finds nothing new: no record is in two segments."""
+    chron = log()
+    await _decide(chron, 20)
+    folder = default_folder(chron.path)
+    made = await asyncio.gather(*(asyncio.to_thread(seal, chron, folder) for _ in range(4)))
+    assert [file is None for file in made].count(False) == 1
+    assert len(sealed(chron.path)) == 1
+    assert seal(chron, folder) is None

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import IN_DENY_LIST, Gated, Ran, in_both_ways, needed
+from clients.tools import IN_DENY_LIST, Gated, Ran, in_both_ways
+from support.needed import needed
 from support.targets import MotoAws
 
 type Aws = Callable[..., Ran]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import IN_DENY_LIST, NOT_ALLOWED, Gated, Ran, in_both_ways, needed
+from clients.tools import IN_DENY_LIST, NOT_ALLOWED, Gated, Ran, in_both_ways
+from support.needed import needed
 from support.targets import GitServer
 
 type Git = Callable[..., Ran]

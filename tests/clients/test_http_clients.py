@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import CHRON_ID, IN_DENY_LIST, in_both_ways, needed
+from clients.tools import CHRON_ID, IN_DENY_LIST, in_both_ways
+from support.needed import needed
 from support.targets import Origin
 
 REQUESTS = """

@@ -3,7 +3,8 @@
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import IN_DENY_LIST, in_both_ways, needed
+from clients.tools import IN_DENY_LIST, in_both_ways
+from support.needed import needed
 from support.targets import Origin
 
 PROGRAM = """

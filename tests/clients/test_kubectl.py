@@ -5,7 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import IN_DENY_LIST, Gated, Ran, in_both_ways, needed
+from clients.tools import IN_DENY_LIST, Gated, Ran, in_both_ways
+from support.needed import needed
 from support.targets import KubernetesApi
 
 type Kubectl = Callable[..., Ran]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.tools import Gated, Ran, Served, needed
+from clients.tools import Gated, Ran, Served
+from support.needed import needed
 from support.targets import Origin
 from support.targets.origin import CHUNK
 

@@ -7,7 +7,9 @@ import pytest
 
 import chron
 from clients.conftest import Behind
-from clients.tools import NOT_ALLOWED, ByEnvironment, in_both_ways, needed
+from clients.tools import NOT_ALLOWED, ByEnvironment, in_both_ways
+from support.children import child
+from support.needed import needed
 from support.targets import Origin
 
 WEBSOCKET = """
@@ -39,7 +41,7 @@ def test_events_pass_as_they_come(behind: Behind, origin: Origin, version: str) 
     gated = behind(origin)
     assert isinstance(gated, ByEnvironment)
     command = [needed("curl"), "-sS", "-N", f"--{version}", f"{origin.url}/sse"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=gated.environment()) as curl:
+    with child(*command, stdout=subprocess.PIPE, env=gated.environment()) as curl:
         try:
             assert curl.stdout is not None
             assert curl.stdout.readline() == "data: first\n"

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from clients.conftest import Behind
-from clients.tools import needed
+from support.needed import needed
 from support.targets import Origin
 
 UNJUDGED = b"DELETE /things/7 HTTP/1.1\r\nHost: origin.test\r\nContent-Length: 0\r\n\r\n"

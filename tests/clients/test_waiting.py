@@ -14,9 +14,10 @@ import pytest
 
 from clients.test_aws import REFUSED, SIGNED
 from clients.test_git import IDENTITY, local, packs
-from clients.tools import MAPPINGS, TIMEOUT_S, Ran, needed
+from clients.tools import MAPPINGS, TIMEOUT_S, Ran
 from proxy.mitm.connection import AgentConnection
 from support.gate import running
+from support.needed import needed
 from support.targets import GitServer, KubernetesApi, MotoAws, Origin, Target
 from support.waiting import WAIT_S, WaitingGate
 

@@ -8,7 +8,6 @@ import abc
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import threading
@@ -23,7 +22,6 @@ import chron
 from policies import credential
 from support.gate import LiveGate, running
 from support.rules import ORIGIN_MAPPINGS
-from support.targets import find_aws
 
 CLAIIM = str(Path(sys.executable).with_name("claiim"))
 TIMEOUT_S = 120
@@ -115,17 +113,6 @@ MAPPINGS: dict[str, Any] = {
         },
     ],
 }
-
-
-def needed(tool: str) -> str:
-    """Where a tool is. Without it the test is skipped, but not in CI, whose machine has them all."""
-    found = find_aws() if tool == "aws" else shutil.which(tool)
-    if found is None:
-        missing = f"{tool} is not installed; this test runs it for real"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,8 +287,11 @@ class Served(Gated):
         """Stop it as a service manager would; after that its Chron holds every outcome."""
         if self._process.poll() is None:
             self._process.terminate()
-        code = self._process.wait(TIMEOUT_S)
-        self._reader.join()
+        try:
+            code = self._process.wait(TIMEOUT_S)
+        finally:
+            self._process.kill()
+            self._reader.join()
         assert self._process.stderr is not None
         self._process.stderr.close()
         assert code == 0, "".join(self._said)

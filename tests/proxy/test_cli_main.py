@@ -90,6 +90,7 @@ LOOK_UPS = {
     "chron tail": (["chron", "tail", "nowhere.db"], 2),
     "chron show": (["chron", "show", "chr_x", "--chron", "nowhere.db"], 2),
     "chron help": (["chron", "--help"], 0),
+    "exit codes": (["help", "exit-codes"], 0),
 }
 
 

@@ -1,10 +1,7 @@
 """A proxy that forwards itself asks the gate: same reading, same decision, same Chron; whatever is odd is refused."""
 
 import base64
-import os
 import re
-import shutil
-import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -18,7 +15,9 @@ from chron import ChronError
 from proxy.metrics import Metrics
 from proxy.pipeline import Gate
 from proxy.replaying import Replay
+from support.children import child
 from support.gate import AGENTS, OTHER_TOKEN, SKILLS, TOKEN, LiveGate
+from support.needed import needed
 from support.raw import read_all
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
@@ -374,18 +373,10 @@ def test_what_was_delegated_counts_as_used(tmp_path: Path) -> None:
 # --- nginx ---------------------------------------------------------------------------------------------
 
 
-def nginx() -> str:
-    """Where nginx is; the tests are skipped where it is not, since no machine of ours brings it."""
-    found = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if found is None:
-        pytest.skip("nginx is not installed (Debian: apt install nginx-light); this test runs it for real")
-    return found
-
-
 @pytest.fixture
 def fleet(gate: LiveGate, tmp_path: Path, plain_origin: Origin) -> Iterator[httpx.Client]:
     """nginx in front of the origin, configured by the block in docs/interop.md."""
-    program = nginx()
+    program = needed("nginx")
     block = re.search(r"```nginx\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert block is not None
     path = tmp_path / "nginx.sock"
@@ -401,14 +392,13 @@ def fleet(gate: LiveGate, tmp_path: Path, plain_origin: Origin) -> Iterator[http
     command = [program, "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "error.log")]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
-    process = subprocess.Popen(command)
-    try:
-        transport = httpx.HTTPTransport(uds=str(path), retries=8)
-        with httpx.Client(transport=transport, base_url="http://plain.test", timeout=30) as client:
-            yield client
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
+    with child(*command) as process:
+        try:
+            transport = httpx.HTTPTransport(uds=str(path), retries=8)
+            with httpx.Client(transport=transport, base_url="http://plain.test", timeout=30) as client:
+                yield client
+        finally:
+            process.terminate()
 
 
 def test_nginx_lets_pass_what_the_gate_allows(gate: LiveGate, fleet: httpx.Client, plain_origin: Origin) -> None:

@@ -1,7 +1,6 @@
 """Unmodified tools go through the proxy and trust its CA with nothing but their environment set."""
 
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -25,7 +24,8 @@ from proxy.wiring import (
     write_java_store,
 )
 from support.fixtures import *  # noqa: F403
-from support.targets import GitServer, KubernetesApi, MotoAws, Origin, TerraformState, find_aws
+from support.needed import needed
+from support.targets import GitServer, KubernetesApi, MotoAws, Origin, TerraformState
 from support.targets.stub_proxy import Asked, StubProxy
 
 FILES = Files(Path("/s/bundle.pem"), Path("/s/ca.pem"), Path("/s/trust.p12"), Path("/s/preload.cjs"))
@@ -176,7 +176,7 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("bundle.pem", "old")]
 
 
-@pytest.mark.skipif(shutil.which("keytool") is None, reason="keytool is not installed")
+@pytest.mark.needs("keytool")
 def test_java_reads_the_store(tmp_path: Path, target_ca: trustme.CA) -> None:
     """The JDK's own tool lists every root as a trusted certificate."""
     write_java_store(tmp_path / "trust.p12", target_ca.cert_pem.bytes())
@@ -287,8 +287,7 @@ def test_an_http_client_goes_through(
 ) -> None:
     """Credentials go to the proxy and no further, and the target's certificate is trusted."""
     command = CLIENTS[client]
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
+    needed(command[0])
     done = through.run(*command, url)
     assert done.returncode == 0, done.stderr
     assert '"path": "/echo?x=1"' in done.stdout
@@ -298,10 +297,7 @@ def test_an_http_client_goes_through(
     assert seen.header("proxy-authorization") is None
 
 
-needs_node = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-
-
-@needs_node
+@pytest.mark.needs("node")
 @pytest.mark.parametrize("client", ["node fetch", "node http.get"])
 def test_node_shows_why_a_tunnel_was_refused(through: Wired, client: str) -> None:
     """The proxy's reason reaches the program's error; the token does not."""
@@ -312,7 +308,7 @@ def test_node_shows_why_a_tunnel_was_refused(through: Wired, client: str) -> Non
     assert through.proxy.token not in done.stderr
 
 
-@needs_node
+@pytest.mark.needs("node")
 def test_node_keeps_many_exchanges_apart(through: Wired, origin: Origin, plain_origin: Origin) -> None:
     """Bodies, many at a time and connections used again behave as without a proxy."""
     script = """
@@ -329,7 +325,7 @@ def test_node_keeps_many_exchanges_apart(through: Wired, origin: Origin, plain_o
     assert origin.connections + plain_origin.connections <= 20 + 3
 
 
-@needs_node
+@pytest.mark.needs("node")
 def test_node_honours_exceptions(through: Wired, origin: Origin) -> None:
     """A host in NO_PROXY is reached directly, by fetch and by https.request; another port is not."""
     for value, direct in ((f"127.0.0.1:{origin.port}", True), ("127.0.0.1", True), ("127.0.0.1:1", False)):
@@ -339,7 +335,7 @@ def test_node_honours_exceptions(through: Wired, origin: Origin) -> None:
             assert (through.proxy.asked == []) == direct, (value, client)
 
 
-@needs_node
+@pytest.mark.needs("node")
 def test_node_without_a_proxy_is_left_alone(through: Wired, origin: Origin) -> None:
     """The preload changes nothing when no proxy is named, and warns, without the text, about an odd one."""
     names = ("http_proxy", "https_proxy", "all_proxy")
@@ -352,7 +348,7 @@ def test_node_without_a_proxy_is_left_alone(through: Wired, origin: Origin) -> N
     assert (odd.returncode, "not an http:// URL" in odd.stderr, "s3cret" in odd.stderr) == (0, True, False)
 
 
-@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+@pytest.mark.needs("npm")
 def test_npm_goes_through(through: Wired, origin: Origin) -> None:
     """npm does, even where an npmrc names another CA file and another proxy."""
     (through.folder / ".npmrc").write_text("cafile=/nowhere.pem\nhttps-proxy=http://127.0.0.1:1/\n")
@@ -370,7 +366,7 @@ def test_pip_goes_through(through: Wired, origin: Origin) -> None:
     assert through.tunnels() == {Asked("CONNECT", "origin.test:443", True)}
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.needs("git")
 def test_git_goes_through(through: Wired, git_server: GitServer) -> None:
     """git sends its credentials at once, so that no refusal precedes every exchange."""
     through.proxy.table["git.test"] = git_server.address
@@ -379,7 +375,7 @@ def test_git_goes_through(through: Wired, git_server: GitServer) -> None:
     assert through.tunnels() == {Asked("CONNECT", "git.test:443", True)}
 
 
-@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
+@pytest.mark.needs("kubectl")
 def test_kubectl_goes_through(through: Wired, kubernetes_api: KubernetesApi) -> None:
     """kubectl trusts the bundle when its kubeconfig names no CA."""
     through.proxy.table["api.k8s.test"] = kubernetes_api.address
@@ -389,7 +385,7 @@ def test_kubectl_goes_through(through: Wired, kubernetes_api: KubernetesApi) -> 
     assert through.tunnels() == {Asked("CONNECT", f"api.k8s.test:{kubernetes_api.port}", True)}
 
 
-@pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not installed")
+@pytest.mark.needs("terraform")
 def test_terraform_goes_through(through: Wired, terraform_state: TerraformState) -> None:
     """The HTTP backend's requests all pass the proxy."""
     through.proxy.table["state.test"] = terraform_state.address
@@ -403,11 +399,8 @@ def test_terraform_goes_through(through: Wired, terraform_state: TerraformState)
 
 def test_aws_goes_through(through: Wired, moto_aws: MotoAws) -> None:
     """The AWS CLI reaches the endpoint it makes up by itself."""
-    aws = find_aws()
-    if aws is None:
-        pytest.skip("aws is not installed")
     through.proxy.table["sts.us-east-1.amazonaws.com"] = moto_aws.address
-    done = through.run(aws, "sts", "get-caller-identity", **moto_aws.credentials())
+    done = through.run(needed("aws"), "sts", "get-caller-identity", **moto_aws.credentials())
     assert (done.returncode, "123456789012" in done.stdout) == (0, True), done.stderr
     assert through.tunnels() == {Asked("CONNECT", "sts.us-east-1.amazonaws.com:443", True)}
 
@@ -427,7 +420,7 @@ public class Fetch {
 """
 
 
-@pytest.mark.skipif(shutil.which("javac") is None, reason="a JDK is not installed")
+@pytest.mark.needs("javac")
 def test_java_goes_through_with_credentials_of_its_own(through: Wired) -> None:
     """A Java program that brings the credentials needs nothing else: route, trust and Basic are wired."""
     source = through.folder / "Fetch.java"

@@ -1,15 +1,14 @@
 """docs/worked-example.md: its files, its commands and its output, end to end over a real gate with real clients."""
 
 import os
-import signal
 import socket
-import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from support.children import child
 from support.pages import Command, Reader, blocks
 from support.serving import Serving, clean_environment
 
@@ -41,9 +40,8 @@ class Stage:
             self.gate = self.stack.enter_context(Serving(self.reader.folder, environ=self.reader.environ))
             return
         assert command == "python3 orders.py"
-        process = subprocess.Popen([sys.executable, "orders.py"], cwd=self.reader.folder)
-        self.stack.callback(process.wait)
-        self.stack.callback(process.send_signal, signal.SIGTERM)
+        process = self.stack.enter_context(child(sys.executable, "orders.py", cwd=self.reader.folder))
+        self.stack.callback(process.terminate)
         host, _, port = self.target.partition(":")
         while True:  # it prints nothing when it listens; a process that ended never will
             assert process.poll() is None

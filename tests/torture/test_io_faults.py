@@ -17,7 +17,7 @@ from support.torture.numbers import SEED, how_many, tell
 from support.torture.nursery import Nursery, nursery
 from support.torture.siege import Siege
 from support.torture.small_gate import WORKLOADS
-from support.torture.tracing import CALLS, READS, STRIKES_AT, Strike, missing, read_calls, recorder
+from support.torture.tracing import CALLS, READS, STRIKES_AT, Strike, forbidden, read_calls, recorder
 
 RESUMED = "resumed"
 """The workload "single" on a log that a killed writer left: its faults are faults of the recovery."""
@@ -30,7 +30,7 @@ STRIKES = (
     Strike("SIGKILL"),
 )
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+pytestmark = [pytest.mark.needs("strace"), pytest.mark.skipif(forbidden(), reason="strace may not trace here")]
 
 
 @dataclass(frozen=True, slots=True)

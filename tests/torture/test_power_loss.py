@@ -12,9 +12,9 @@ from support.torture.numbers import SEED, how_many, tell
 from support.torture.nursery import nursery
 from support.torture.power_loss import CALLS, DAMAGES, Disk, cuts
 from support.torture.small_gate import PATH, TOLD, WORKLOADS
-from support.torture.tracing import Call, missing, read_calls, recorder
+from support.torture.tracing import Call, forbidden, read_calls, recorder
 
-pytestmark = pytest.mark.skipif(bool(missing()), reason=missing())
+pytestmark = [pytest.mark.needs("strace"), pytest.mark.skipif(forbidden(), reason="strace may not trace here")]
 
 
 def test_no_acknowledged_record_is_lost_when_the_power_goes(memory: Path):

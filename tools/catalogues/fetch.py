@@ -21,6 +21,8 @@ import tarfile
 import tempfile
 import tomllib
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -68,10 +70,10 @@ def _pypi(name: str, version: str = "") -> Package:
     wheel = next(row for row in wheels if row["url"].endswith("-none-any.whl"))
     folder = STORE / "PyPI" / f"{name}-{version}"
     if not folder.exists():
-        content = _download(f"{name}=={version}")
-        if f"sha256:{hashlib.sha256(content.read_bytes()).hexdigest()}" != wheel["hash"]:
-            raise SystemExit(f"{name} {version} is not the wheel that uv.lock names")
-        _unpacked(zipfile.ZipFile(content), folder)
+        with _downloaded(f"{name}=={version}") as content:
+            if f"sha256:{hashlib.sha256(content.read_bytes()).hexdigest()}" != wheel["hash"]:
+                raise SystemExit(f"{name} {version} is not the wheel that uv.lock names")
+            _unpacked(zipfile.ZipFile(content), folder)
     return Package(name, "PyPI", version, wheel["upload-time"][:10], _licence(folder), folder)
 
 
@@ -79,15 +81,17 @@ def older(name: str, version: str) -> Path:
     """Return the folder of a version that no lock names; for tests of what an old catalogue makes of new calls."""
     folder = STORE / "PyPI" / f"{name}-{version}"
     if not folder.exists():
-        _unpacked(zipfile.ZipFile(_download(f"{name}=={version}")), folder)
+        with _downloaded(f"{name}=={version}") as content:
+            _unpacked(zipfile.ZipFile(content), folder)
     return folder
 
 
-def _download(requirement: str) -> Path:
-    into = tempfile.mkdtemp(prefix="claiim-")
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", into]
-    subprocess.run([*command, requirement], check=True)
-    return next(Path(into).iterdir())
+@contextmanager
+def _downloaded(requirement: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="claiim-") as into:
+        command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary", ":all:", "-d", into]
+        subprocess.run([*command, requirement], check=True)
+        yield next(Path(into).iterdir())
 
 
 def _unpacked(archive: zipfile.ZipFile | tarfile.TarFile, folder: Path) -> None:

@@ -1,7 +1,6 @@
 """Which unmodified tools come through a gate that is reached by https://, with what `claiim env` gives them."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from proxy.wiring import UNSET, environment, write_files
 from support.gate import TOKEN, LiveGate
+from support.needed import needed
 from support.secured import Site
 from support.targets import Origin
 
@@ -51,8 +51,7 @@ def test_a_tool_comes_through(
 ) -> None:
     """To a target by https:// and by http://, and nothing of it goes around the gate."""
     command = TOOLS[tool](f"{(origin if secure else plain_origin).url}/echo")
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not installed")
+    needed(command[0])
     ran = subprocess.run(
         command, env=wired(secured, site, tmp_path / "wiring"), capture_output=True, text=True, timeout=60
     )

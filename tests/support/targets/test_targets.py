@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import os
-import shutil
 import socket
 import ssl
 import subprocess
@@ -17,17 +16,14 @@ import requests
 import trustme
 
 from support.fixtures import *  # noqa: F403
-from support.targets import GitServer, H2Origin, KubernetesApi, MotoAws, Origin, TerraformState, find_aws
+from support.needed import needed
+from support.targets import GitServer, H2Origin, KubernetesApi, MotoAws, Origin, TerraformState
 
 PLAIN = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
 
 
 def run(*command: str, **more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=PLAIN | more)
-
-
-def needs(tool: str) -> pytest.MarkDecorator:
-    return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
 
 
 def test_a_request_is_recorded_as_it_was_sent(origin: Origin, target_ca_pem: Path) -> None:
@@ -125,7 +121,7 @@ async def test_http2_is_spoken(h2_origin: H2Origin, target_ca_pem: Path) -> None
     assert h2_origin.connections == 1
 
 
-@needs("kubectl")
+@pytest.mark.needs("kubectl")
 def test_kubectl_reads_scales_and_deletes(kubernetes_api: KubernetesApi, target_ca_pem: Path, tmp_path: Path) -> None:
     """The real kubectl takes it for a cluster."""
     config = kubernetes_api.kubeconfig(tmp_path / "config", target_ca_pem, direct=True)
@@ -142,7 +138,7 @@ def test_kubectl_reads_scales_and_deletes(kubernetes_api: KubernetesApi, target_
     assert again.stderr.strip() == 'Error from server (NotFound): deployments.apps "web" not found'
 
 
-@needs("git")
+@pytest.mark.needs("git")
 def test_git_pushes_and_clones(git_server: GitServer, target_ca_pem: Path, tmp_path: Path) -> None:
     """A push over smart HTTP arrives and can be cloned again."""
     environment = {
@@ -164,7 +160,7 @@ def test_git_pushes_and_clones(git_server: GitServer, target_ca_pem: Path, tmp_p
     assert any(seen.path.endswith("/git-receive-pack") for seen in git_server.seen)
 
 
-@needs("terraform")
+@pytest.mark.needs("terraform")
 def test_terraform_keeps_its_state_there(terraform_state: TerraformState, target_ca_pem: Path, tmp_path: Path) -> None:
     """`init` and `apply` lock, write and unlock; a held lock is respected."""
     terraform_state.write_configuration(tmp_path, direct=True)
@@ -181,9 +177,7 @@ def test_terraform_keeps_its_state_there(terraform_state: TerraformState, target
 
 def test_moto_starts_and_terminates_an_instance(moto_aws: MotoAws, target_ca_pem: Path) -> None:
     """The real AWS CLI starts an instance in it and terminates it."""
-    aws = find_aws()
-    if aws is None:
-        pytest.skip("aws is not installed")
+    aws = needed("aws")
     environment = moto_aws.credentials() | {"AWS_CA_BUNDLE": str(target_ca_pem)}
 
     def ec2(*arguments: str) -> dict[str, object]:

@@ -55,10 +55,26 @@ PLACES = START | {
     "policy-swap": Place("proxy.reloading:Reloading", "_swap"),
 }
 
+KEEPING = {
+    "before-seal": Place("chron.log:Chron", "write"),
+    "seal-recorded": Place("chron.log:Chron", "write", after=True),
+    "segment-filled": Place("chron.segments", "_fill", after=True),
+    "segment-synced": Place("chron.segments", "sync_folder"),
+    "segment-named": Place("chron.segments", "_make_safe", after=True),
+    "segment-read-back": Place("chron.living", "verify", after=True),
+    "before-rotation": Place("chron.log:Chron", "rotate_key"),
+    "key-made": Place("chron.checkpoints:Checkpoints", "rotation", after=True),
+    "rotated": Place("chron.log:Chron", "rotate_key", after=True),
+    "before-archive": Place("chron.log:Chron", "empty"),
+    "archive-recorded": Place("chron.log:Chron", "_finish"),
+    "archived": Place("chron.log:Chron", "_finish", after=True),
+}
+"""On the way of a log that is sealed, gets another key, and is archived."""
+
 
 def plant(name: str, action: str, hit: int = 1) -> None:
     """Make the gate of this process do it when it comes to the place for the `hit`-th time."""
-    place = PLACES[name]
+    place = (PLACES | KEEPING)[name]
     module, _, owner_name = place.owner.partition(":")
     owner = importlib.import_module(module)
     owner = getattr(owner, owner_name) if owner_name else owner

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -27,17 +28,29 @@ class Nursery:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
+        self._child = 0
+        """That runs; 0 when none does."""
 
     def start(self, **job: Any) -> int:
         """Fork a child for the job; its process id."""
+        self.clear()
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        self._child = self._answer()
+        return self._child
 
     def wait(self) -> int:
         """Block until the child has ended; its exit code."""
+        self._child = 0
         return self._answer()
+
+    def clear(self) -> None:
+        """Kill the child that a failed test has left behind: it would be waited for, for ever."""
+        if self._child:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._child, signal.SIGKILL)
+            self.wait()
 
     def run(self, **job: Any) -> int:
         """Do a job to its end; its exit code."""
@@ -69,9 +82,11 @@ def nursery(module: str, prefix: Sequence[str] = ()) -> Iterator[Nursery]:
         text=True,
     )
     with process:
+        children = Nursery(process)
         try:
-            yield Nursery(process)
+            yield children
         finally:
+            children.clear()
             assert process.stdin is not None
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()

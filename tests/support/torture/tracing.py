@@ -27,12 +27,11 @@ CALLS = (*WRITES, *SYNCS, *READS)
 
 
 @cache
-def missing() -> str:
-    """Why nothing can be traced here; "" when it can."""
+def forbidden() -> bool:
+    """Whether strace is here and may not trace, as in a container without ptrace: no installation mends that."""
     if shutil.which("strace") is None:
-        return "strace is not installed"
-    done = subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], capture_output=True)
-    return "" if done.returncode == 0 else "strace may not trace here"
+        return False
+    return subprocess.run(["strace", "-qq", "-o", "/dev/null", "true"], capture_output=True).returncode != 0
 
 
 @dataclass(frozen=True, slots=True)

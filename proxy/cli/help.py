@@ -1,0 +1,71 @@
+"""`claiim help`: the help of any command, and what the exit codes mean.
+
+claiim help                                      what `claiim --help` prints
+claiim help agent add                            what `claiim agent add --help` prints
+claiim help exit-codes                           one table for all commands
+"""
+
+from collections.abc import Mapping, Sequence
+
+import click
+
+from proxy.cli.options import (
+    EXIT_AUTHENTICATION,
+    EXIT_CONFIGURATION,
+    EXIT_DENY,
+    EXIT_HOLD,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    json_option,
+    print_json,
+)
+from proxy.cli.tables import print_table
+
+EXIT_MEANINGS: Mapping[int, str] = {
+    0: "done; allowed",
+    EXIT_DENY: "denied; faults found; the Chron was tampered with",
+    EXIT_USAGE: "wrong usage; a file that cannot be read or written",
+    EXIT_AUTHENTICATION: "not authenticated",
+    EXIT_HOLD: "a human has to say yes first",
+    10: "the Chron is good as far as it can be read, but a sealed segment of it is missing",
+    11: "the Chron is good, but records at its end are covered by nothing that counts",
+    EXIT_UNREACHABLE: "the gate cannot be reached",
+    EXIT_CONFIGURATION: "the configuration cannot be used",
+    126: "claiim run: the command cannot be run",
+    127: "claiim run: there is no such command",
+}
+"""Every code that a command of ours ends with; docs/configuration.md has the same table."""
+RUN_CODES = "claiim run ends with the exit code of its command, or with 128+n when signal n ended it."
+TOPIC = "exit-codes"
+
+
+@click.command("help")
+@click.argument("topic", nargs=-1, metavar="[COMMAND... | exit-codes]")
+@json_option
+@click.pass_context
+def help_about(ctx: click.Context, topic: Sequence[str], as_json: bool) -> None:
+    """Show the help of a command, or what the exit codes mean."""
+    if topic == (TOPIC,):
+        _print_exit_codes(as_json)
+        return
+    if as_json:
+        raise click.UsageError(f"--json is for {TOPIC}")
+    click.echo(_help_of(ctx.find_root(), topic))
+
+
+def _print_exit_codes(as_json: bool) -> None:
+    if as_json:
+        print_json([{"code": code, "meaning": meaning} for code, meaning in EXIT_MEANINGS.items()])
+        return
+    print_table(("code", "meaning"), EXIT_MEANINGS.items())
+    click.echo(f"\n{RUN_CODES}")
+
+
+def _help_of(ctx: click.Context, names: Sequence[str]) -> str:
+    """Return the help of the command that the names lead to."""
+    for at, name in enumerate(names):
+        command = ctx.command.get_command(ctx, name) if isinstance(ctx.command, click.Group) else None
+        if command is None:
+            raise click.UsageError(f'no command "{" ".join(names[: at + 1])}"; "{ctx.command_path} --help" lists them')
+        ctx = click.Context(command, info_name=name, parent=ctx)
+    return ctx.get_help()
