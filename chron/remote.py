@@ -155,7 +155,7 @@ class RemoteWriter:
             owed = list(self._pending.items())
             self._connected, self._fault = True, ""
             self._changed.notify_all()
-            frames = [packed(of_entry(number, entry, again=True)) for number, entry in owed]
+        frames = [self._framed(number, entry, again=True) for number, entry in owed]
         reader = threading.Thread(target=self._read, args=(connection,), name="chron-answers", daemon=True)
         reader.start()
         try:
@@ -165,7 +165,7 @@ class RemoteWriter:
                 with suppress(queue.Empty):
                     while len(more) < 256 and (item := self._out.get_nowait()) is not None:
                         more.append(item)
-                connection.sendall(b"".join(packed(of_entry(number, entry)) for number, entry in more))
+                connection.sendall(b"".join(self._framed(number, entry) for number, entry in more))
                 if item is None:
                     break
             if self._stopping:
@@ -175,6 +175,17 @@ class RemoteWriter:
                 connection.shutdown(socket.SHUT_RDWR)
             reader.join()
         self._lost("it closed the connection")
+
+    def _framed(self, number: int, entry: Entry, *, again: bool = False) -> bytes:
+        """An entry as bytes; one that is too large fails alone, and would else be sent again for ever."""
+        try:
+            return packed(of_entry(number, entry, again=again))
+        except ChronError as error:
+            with self._changed:
+                self._pending.pop(number, None)
+                self._changed.notify_all()
+            tell([(entry, error)])
+            return b""
 
     def _read(self, connection: socket.socket) -> None:
         try:
@@ -237,6 +248,11 @@ class RemoteChron(Chron):
         return chron
 
     session = ""
+
+    def seen(self) -> dict[tuple[str, str, int], str]:
+        """As everywhere, and of the texts that other gates kept, too. Blocks."""
+        self._kept = dict.fromkeys(_kept(self.path))
+        return super().seen()
 
     def checkpoint(self) -> str:
         """Have the writer sign a checkpoint; its note, once it is on disk. Blocks."""
