@@ -92,6 +92,22 @@ def test_two_gates_record_in_one_log(gates, origin):
     assert len(origin.seen) == 2
 
 
+def test_both_load_the_same_change(gates):
+    """The same rules, changed for both: each has them in force, and the log has the new text once."""
+    with WriterProcess(gates[0].folder), contextlib.ExitStack() as stack:
+        for gate in gates:
+            stack.enter_context(gate)
+        for gate in gates:
+            gate.write("policies/later.yaml", {"skill": "later-v1", "allow": ["health:check"]})
+            gate.call(gate.service.reload())
+        assert [gate.service.faults() for gate in gates] == [[], []]
+    path = gates[0].config.chron
+    assert [each.text("text_id") for each in chron.find(path, kind="text")].count("later-v1") == 1
+    loaded = [each.text("session") for each in chron.find(path, kind="policy") if each.text("event") == "loaded"]
+    assert loaded == [gate.service.session for gate in gates] * 2
+    assert chron.verify(path).ok
+
+
 def test_without_a_writer_nothing_is_forwarded_and_with_one_again(gates, origin):
     """The writer stops: 503, the target sees nothing, /readyz says so; it starts: all is well."""
     gate = gates[0]
