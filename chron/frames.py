@@ -7,7 +7,7 @@ A frame is four bytes of length, big-endian, and so many bytes of JSON, one obje
     gate      {"n": 7, "drafts": [["chr_01k...", "decision", {...}]]}
     writer    {"n": 7, "receipts": [[1205, "chr_01k...", "9f86..."]]}     it is on disk
     writer    {"n": 7, "error": "disk full ..."}                          nothing of it is
-    writer    {"fault": "", "warning": "", "head": 1205}                                 once a second
+    writer    {"fault": "", "warning": "", "beside": {"anchors": "..."}, "head": 1205}   once a second
     gate      {"bye": 1}
 
 `lost` are decisions of which the gate never heard that they are safe. Beside `drafts` may stand `texts`, `patient`,

@@ -299,6 +299,10 @@ class Chron:
         """Why a decision could not be recorded now, None when it could."""
         return self._writer.fault() or None
 
+    def beside(self) -> dict[str, str]:
+        """What is wrong with what another process does for this log, by name."""
+        return {}
+
     def warning(self) -> str | None:
         """What somebody should look at before decisions can no longer be recorded, None when nothing."""
         return self._writer.warning() or None

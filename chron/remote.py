@@ -49,6 +49,8 @@ class RemoteWriter:
         self._out: queue.SimpleQueue[tuple[int, Entry] | None] = queue.SimpleQueue()
         self._unheard: list[str] = []
         """Decisions that may be on disk, though whoever waited was told that they are not."""
+        self.beside: dict[str, str] = {}
+        """What is wrong with what the writer's process does beside writing, by name."""
         self._connected = self._stopping = False
         self._fault, self._warning, self._stopped, self._head = self._away("not asked yet"), "", "", 0
         self._changed = threading.Condition(self._gate)
@@ -191,13 +193,14 @@ class RemoteWriter:
         try:
             while True:
                 self._take(_receive(connection))
-        except (OSError, ChronError, ValueError, KeyError, TypeError):
+        except (OSError, ChronError, ValueError, KeyError, TypeError, AttributeError):
             self._out.put(None)
 
     def _take(self, frame: Frame) -> None:
         if "fault" in frame:
             with self._gate:
                 self._fault, self._warning, self._head = str(frame["fault"]), str(frame["warning"]), int(frame["head"])
+                self.beside = {str(name): str(fault) for name, fault in frame["beside"].items()}
             return
         with self._changed:
             entry = self._pending.pop(int(frame["n"]), None)
@@ -248,6 +251,10 @@ class RemoteChron(Chron):
         return chron
 
     session = ""
+
+    def beside(self) -> dict[str, str]:
+        """What is wrong with anchors and segments, which are the writer's."""
+        return dict(self._writer.beside) if isinstance(self._writer, RemoteWriter) else {}
 
     def seen(self) -> dict[tuple[str, str, int], str]:
         """As everywhere, and of the texts that other gates kept, too. Blocks."""

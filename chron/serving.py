@@ -13,7 +13,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -46,11 +46,12 @@ class WriterServer:
         path: Source,
         writer: Writing,
         *,
+        beside: Callable[[], Mapping[str, str]] = dict,
         grace_s: float = GRACE_S,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._place, self._path, self._writer = place, path, writer
-        self._grace_s, self._clock_ns = grace_s, clock_ns
+        self._beside, self._grace_s, self._clock_ns = beside, grace_s, clock_ns
         self._server: asyncio.Server | None = None
         self._log: Connection | None = None
         self._peers: set[Peer] = set()
@@ -163,7 +164,9 @@ class WriterServer:
 
     def state(self) -> Frame:
         """What every gate is told once a second."""
-        return {"fault": self._writer.fault(), "warning": self._writer.warning(), "head": self._writer.head()}
+        writer = self._writer
+        told = {"fault": writer.fault(), "warning": writer.warning(), "head": writer.head()}
+        return {**told, "beside": dict(self._beside())}
 
     def _left(self, peer: Peer) -> None:
         if self._log is None or any(other.session == peer.session for other in self._peers):

@@ -17,6 +17,8 @@ class Daemon:
 
     def __init__(self, folder: Path, *, grace_s: float = 0.0) -> None:
         self.path, self.place, self.grace_s = folder / "chron.db", folder / "chron.sock", grace_s
+        self.beside: dict[str, str] = {}
+        """What is wrong beside the writer."""
 
     def __enter__(self) -> Self:
         up = threading.Event()
@@ -29,7 +31,8 @@ class Daemon:
         self.loop, self.ending = asyncio.get_running_loop(), asyncio.Event()
         signing = Signing(self.path.with_name("key.pem"))
         with Chron.open(self.path, low_water_bytes=0, signing=signing) as self.chron:
-            self.server = WriterServer(self.place, self.path, self.chron.writing, grace_s=self.grace_s)
+            beside = lambda: self.beside  # noqa: E731
+            self.server = WriterServer(self.place, self.path, self.chron.writing, beside=beside, grace_s=self.grace_s)
             await self.server.start()
             up.set()
             await self.ending.wait()
