@@ -2,7 +2,8 @@
 
 An append-only, hash-chained SQLite log: a record is on disk before its producer hears of it, and a changed
 record shows. It knows nothing of agents, policies or requests; it writes down flat facts. It never changes,
-drops or reorders a record, never guesses an outcome, and opens no socket.
+drops or reorders a record, never guesses an outcome, and opens no socket but the one of this host on which gates that
+share a log reach their writer (`chron.serving`, `chron.remote`).
 
 Writing: `Chron`, signed with `Signing` and held to a `Head`. Reading: `find`, `tail`, `show`, `seen`, `scan`,
 `kept_text`, `kept_texts`, `people`, `open_reader`. Proof: `verify` of a log, with what is `Known` of it elsewhere;

@@ -1,10 +1,11 @@
 """Decisions about requests of which nobody knows what came: the log says which they are, and nothing is guessed.
 
     open       no outcome yet: under way in a gate that runs, or left by one that was killed and not started since
-    in doubt   the gate was killed before the outcome was known; the next start wrote that down
+    in doubt   the gate was killed before the outcome was known; the next start, or the writer of a shared log, wrote
+               that down
 
 Both are found without reading the whole log, as recovery does (`chron.recovery`): each opening says up to where every
-decision has an outcome, and writes those in doubt right behind itself.
+decision has an outcome, and writes those in doubt right behind itself. So does the record of a gate that is gone.
 """
 
 import json
@@ -21,7 +22,8 @@ from chron.sources import Connection, Source
 
 _OPENINGS = """
 SELECT seq, CAST(body->>'$.in_doubt' AS BIGINT) FROM chron
-WHERE kind = 'lifecycle' AND body->>'$.event' = 'open' AND CAST(body->>'$.in_doubt' AS BIGINT) > 0 ORDER BY seq"""
+WHERE kind = 'lifecycle' AND body->>'$.event' IN ('open', 'gone')
+  AND CAST(body->>'$.in_doubt' AS BIGINT) > 0 ORDER BY seq"""
 _DOUBTED = """
 SELECT ref FROM chron AS d WHERE seq > ? AND seq <= ? AND kind = 'outcome' AND result = 'in_doubt'
   AND NOT EXISTS (SELECT 1 FROM chron AS o WHERE o.ref = d.ref AND o.kind = 'outcome' AND o.result != 'in_doubt')

@@ -4,14 +4,17 @@ A frame is four bytes of length, big-endian, and so many bytes of JSON, one obje
 
     gate      {"hello": 1, "session": "01k...", "pid": 4711, "lost": ["chr_01k..."]}
     writer    {"welcome": 1, "head": 1204}
-    gate      {"n": 7, "drafts": [["chr_01k...", 1796000000000000000, "decision", {...}]]}
+    gate      {"n": 7, "drafts": [["chr_01k...", "decision", {...}]]}
     writer    {"n": 7, "receipts": [[1205, "chr_01k...", "9f86..."]]}     it is on disk
     writer    {"n": 7, "error": "disk full ..."}                          nothing of it is
-    writer    {"fault": "", "warning": "", "head": 1205}                                 once a second
+    writer    {"fault": "", "warning": "", "beside": {"anchors": "..."}, "head": 1205}   once a second
     gate      {"bye": 1}
 
 `lost` are decisions of which the gate never heard that they are safe. Beside `drafts` may stand `texts`, `patient`,
 `checkpoint`, `emptied`, `people` (as in `chron.batch.Entry`) and `again`: it was sent before and may be on disk.
+
+No times are handed in: the writer's clock is the only one of the log. What waited for a writer that was away would
+otherwise look like a clock that was set back.
 """
 
 import json
@@ -62,7 +65,7 @@ def unpacked(data: bytes) -> Frame:
 
 def of_entry(number: int, entry: Entry, *, again: bool = False) -> Frame:
     """What a gate hands in, as a frame."""
-    frame: Frame = {"n": number, "drafts": [list(draft) for draft in entry.drafts]}
+    frame: Frame = {"n": number, "drafts": [[id_, kind, fields] for id_, _, kind, fields in entry.drafts]}
     if entry.texts:
         frame["texts"] = [list(text) for text in entry.texts]
     if entry.emptied is not None:
@@ -75,16 +78,17 @@ def of_entry(number: int, entry: Entry, *, again: bool = False) -> Frame:
     return frame
 
 
-def to_entry(frame: Frame) -> Entry:
-    """What was handed in, checked as the Chron checks it; raises ChronError."""
+def to_entry(frame: Frame, at_ns: int) -> Entry:
+    """What was handed in at a time, checked as the Chron checks it; raises ChronError."""
     try:
-        drafts = [_draft(*draft) for draft in frame["drafts"]]
+        drafts = [_draft(at_ns, *draft) for draft in frame["drafts"]]
         texts = [tuple(map(str, text)) for text in frame.get("texts", ())]
         emptied = tuple(map(int, frame["emptied"])) if "emptied" in frame else None
         people = {str(id_): str(name) for id_, name in frame["people"].items()} if "people" in frame else None
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise ChronError(f"a frame does not say what it hands in: {error}") from error
-    if len(drafts) > MAX_DRAFTS or any(len(text) != 5 for text in texts) or (emptied and len(emptied) != 2):
+    wrong = texts and ([draft[2] for draft in drafts] != ["text"] * len(texts) or any(len(text) != 5 for text in texts))
+    if wrong or len(drafts) > MAX_DRAFTS or (emptied and len(emptied) != 2):
         raise ChronError("a frame hands in what no gate does")
     checkpoint = frame.get("checkpoint") is True
     if not (drafts or checkpoint or emptied or people is not None):
@@ -99,7 +103,7 @@ def to_entry(frame: Frame) -> Entry:
     )
 
 
-def _draft(id_: object, at_ns: object, kind: object, fields: object) -> tuple[str, int, str, dict[str, Any]]:
-    if not (isinstance(id_, str) and isinstance(at_ns, int) and isinstance(kind, str) and isinstance(fields, dict)):
-        raise ChronError("a draft is not id, time, kind and fields")
+def _draft(at_ns: int, id_: object, kind: object, fields: object) -> tuple[str, int, str, dict[str, Any]]:
+    if not (isinstance(id_, str) and isinstance(kind, str) and isinstance(fields, dict)):
+        raise ChronError("a draft is not id, kind and fields")
     return id_, at_ns, kind, checked(kind, fields)

@@ -18,7 +18,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from hashlib import sha256
 from typing import Any, Protocol, Self, cast
@@ -38,6 +38,8 @@ from chron.writer import FORGET, Writer
 LOW_WATER_BYTES = 64 * 1024 * 1024
 EMPTIED_AT_ONCE = 500
 """Bodies that go in one transaction: what is being recorded waits for it, some milliseconds."""
+MOST_TEXTS, MOST_TEXT_CHARS = 1000, 2_000_000
+"""Texts that are kept at once: the rules of a large site must leave room for decisions, and fit into a frame."""
 PATIENCE_S = 0.05
 """How long a record that nobody waits for may wait for one that somebody does."""
 
@@ -214,10 +216,10 @@ class Chron:
             key = (kind, id_, str(version), digest)
             if key not in self._kept:
                 new[key] = (*key, text)
-        if new:
-            drafts = [self._writer.draft("text", _text_fields(*text)) for text in new.values()]
-            self._wait(Entry(drafts, texts=tuple(new.values())))
-            self._kept |= dict.fromkeys(new)
+        for part in _parts(new.values()):
+            drafts = [self._writer.draft("text", _text_fields(*text)) for text in part]
+            self._wait(Entry(drafts, texts=part))
+            self._kept |= dict.fromkeys(text[:4] for text in part)
 
     def seen(self) -> dict[tuple[str, str, int], str]:
         """The digest under which each (kind, id, version) was first kept; not texts without a version."""
@@ -297,6 +299,10 @@ class Chron:
         """Why a decision could not be recorded now, None when it could."""
         return self._writer.fault() or None
 
+    def beside(self) -> dict[str, str]:
+        """What is wrong with what another process does for this log, by name."""
+        return {}
+
     def warning(self) -> str | None:
         """What somebody should look at before decisions can no longer be recorded, None when nothing."""
         return self._writer.warning() or None
@@ -327,6 +333,18 @@ class Chron:
 
 def _store(source: Source) -> Store:
     return FileStore(file_of(source, "only files are written so far"))
+
+
+def _parts(texts: Iterable[KeptText]) -> Iterator[tuple[KeptText, ...]]:
+    part, chars = list[KeptText](), 0
+    for text in texts:
+        if part and (len(part) == MOST_TEXTS or chars + len(text[4]) > MOST_TEXT_CHARS):
+            yield tuple(part)
+            part, chars = [], 0
+        part.append(text)
+        chars += len(text[4])
+    if part:
+        yield tuple(part)
 
 
 def _opening(ledger: OpenLog, origin: str, session: str, left: Left) -> Fields:

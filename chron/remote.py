@@ -49,6 +49,8 @@ class RemoteWriter:
         self._out: queue.SimpleQueue[tuple[int, Entry] | None] = queue.SimpleQueue()
         self._unheard: list[str] = []
         """Decisions that may be on disk, though whoever waited was told that they are not."""
+        self.beside: dict[str, str] = {}
+        """What is wrong with what the writer's process does beside writing, by name."""
         self._connected = self._stopping = False
         self._fault, self._warning, self._stopped, self._head = self._away("not asked yet"), "", "", 0
         self._changed = threading.Condition(self._gate)
@@ -155,7 +157,7 @@ class RemoteWriter:
             owed = list(self._pending.items())
             self._connected, self._fault = True, ""
             self._changed.notify_all()
-            frames = [packed(of_entry(number, entry, again=True)) for number, entry in owed]
+        frames = [self._framed(number, entry, again=True) for number, entry in owed]
         reader = threading.Thread(target=self._read, args=(connection,), name="chron-answers", daemon=True)
         reader.start()
         try:
@@ -165,7 +167,7 @@ class RemoteWriter:
                 with suppress(queue.Empty):
                     while len(more) < 256 and (item := self._out.get_nowait()) is not None:
                         more.append(item)
-                connection.sendall(b"".join(packed(of_entry(number, entry)) for number, entry in more))
+                connection.sendall(b"".join(self._framed(number, entry) for number, entry in more))
                 if item is None:
                     break
             if self._stopping:
@@ -176,17 +178,29 @@ class RemoteWriter:
             reader.join()
         self._lost("it closed the connection")
 
+    def _framed(self, number: int, entry: Entry, *, again: bool = False) -> bytes:
+        """An entry as bytes; one that is too large fails alone, and would else be sent again for ever."""
+        try:
+            return packed(of_entry(number, entry, again=again))
+        except ChronError as error:
+            with self._changed:
+                self._pending.pop(number, None)
+                self._changed.notify_all()
+            tell([(entry, error)])
+            return b""
+
     def _read(self, connection: socket.socket) -> None:
         try:
             while True:
                 self._take(_receive(connection))
-        except (OSError, ChronError, ValueError, KeyError, TypeError):
+        except (OSError, ChronError, ValueError, KeyError, TypeError, AttributeError):
             self._out.put(None)
 
     def _take(self, frame: Frame) -> None:
         if "fault" in frame:
             with self._gate:
                 self._fault, self._warning, self._head = str(frame["fault"]), str(frame["warning"]), int(frame["head"])
+                self.beside = {str(name): str(fault) for name, fault in frame["beside"].items()}
             return
         with self._changed:
             entry = self._pending.pop(int(frame["n"]), None)
@@ -237,6 +251,15 @@ class RemoteChron(Chron):
         return chron
 
     session = ""
+
+    def beside(self) -> dict[str, str]:
+        """What is wrong with anchors and segments, which are the writer's."""
+        return dict(self._writer.beside) if isinstance(self._writer, RemoteWriter) else {}
+
+    def seen(self) -> dict[tuple[str, str, int], str]:
+        """As everywhere, and of the texts that other gates kept, too. Blocks."""
+        self._kept = dict.fromkeys(_kept(self.path))
+        return super().seen()
 
     def checkpoint(self) -> str:
         """Have the writer sign a checkpoint; its note, once it is on disk. Blocks."""

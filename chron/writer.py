@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from chron.batch import Batch, Draft, Entry, tell
+from chron.batch import Batch, Draft, Entry, KeptText, tell
 from chron.body import Fields, checked
 from chron.checkpoints import Checkpoints
 from chron.errors import ChronError
@@ -40,6 +40,8 @@ _FINISHING = frozenset({"outcome", "lifecycle"})
 
 FORGET = (0, 0)
 """As what is to be emptied: the plain text that is left in the write-ahead log; resolves with 1 when it is gone."""
+
+_KEPT = "SELECT 1 FROM artefact WHERE kind = ? AND id = ? AND version = ? AND digest = ?"
 
 _NOTHING = Entry(())
 """Wakes the thread and nothing more."""
@@ -239,6 +241,9 @@ class Writer:
             if self._checkpoints is not None and (refused := self._checkpoints.refuses(entry.drafts)):
                 batch.refuse(entry, refused)
                 continue
+            if entry.texts and not _leave_out_kept(entry, ledger, batch):
+                batch.add(entry)
+                continue
             at_ns = entry.drafts[0][1]
             if at_ns < self._last_ns - CLOCK_STEP_NS:
                 batch.add(Entry([self._own("clock_back", {"back_s": (self._last_ns - at_ns) // 1_000_000_000})]))
@@ -333,6 +338,23 @@ class Writer:
 def _finishes(entry: Entry) -> bool:
     """Whether it only finishes what was begun."""
     return bool(entry.drafts) and all(draft[2] in _FINISHING for draft in entry.drafts)
+
+
+def _leave_out_kept(entry: Entry, ledger: OpenLog, batch: Batch) -> bool:
+    """Leave out what somebody else has kept meanwhile; whether anything is left.
+
+    Gates that share a log load the same files at the same time. Without this the second one's texts would be refused
+    by the file, and with them the whole batch: every decision that waited for the same sync.
+    """
+    there = {text[1:5] for text in batch.texts}
+    new: list[tuple[Draft, KeptText]] = []
+    for draft, text in zip(entry.drafts, entry.texts, strict=True):
+        key = text[:4]
+        if key not in there and ledger.connection.execute(_KEPT, key).fetchone() is None:
+            new.append((draft, text))
+        there.add(key)
+    entry.drafts, entry.texts = [draft for draft, _ in new], [text for _, text in new]
+    return bool(new)
 
 
 def _apart(entry: Entry) -> bool:

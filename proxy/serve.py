@@ -299,9 +299,10 @@ class Service:
             found.append(Failing("chron", "decisions cannot be recorded; requests are refused", fault))
         elif scarce := self._chron.warning():
             found.append(Failing("disk", "the disk of the log is filling", scarce, only_warns=True))
-        if fault := self._anchoring.fault():
+        beside = self._chron.beside()
+        if fault := self._anchoring.fault() or beside.get("anchors"):
             found.append(Failing("anchors", "the log's checkpoints are not anchored", fault))
-        if self._housekeeping and (fault := self._housekeeping.fault):
+        if fault := self._housekeeping.fault if self._housekeeping else beside.get("segments"):
             found.append(Failing("segments", "the log could not be sealed or archived", fault))
         if refused := self._reloading.refused:
             found.append(Failing("rules", "the last reload was refused, older rules are in force", refused))

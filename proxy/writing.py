@@ -46,7 +46,12 @@ class WriterService:
             housekeeping = Housekeeping(self.chron, config.retention, now=self._now, later=self._later)
             stack.push_async_callback(housekeeping.stop)
             housekeeping.start()
-            server = WriterServer(place, self.chron.path, self.chron.writing)
+
+            def beside() -> dict[str, str]:
+                told = {"anchors": anchoring.fault(), "segments": housekeeping.fault}
+                return {name: fault for name, fault in told.items() if fault}
+
+            server = WriterServer(place, self.chron.path, self.chron.writing, beside=beside)
             stack.push_async_callback(server.stop)
             await server.start()
             self._stack = stack.pop_all()

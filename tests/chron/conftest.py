@@ -9,6 +9,7 @@ import pytest
 
 from chron import Chron
 from chron.chain import chain_hash, leaf_hash
+from support.daemon import Daemon
 
 
 @pytest.fixture
@@ -30,6 +31,13 @@ def open_chron(path: Path) -> Iterator[Callable[..., Chron]]:
     for chron in opened:
         if not chron._writer.finished():
             chron.close()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """A running writer of a shared Chron."""
+    with Daemon(tmp_path) as running:
+        yield running
 
 
 @pytest.fixture

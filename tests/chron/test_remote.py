@@ -5,73 +5,15 @@ import contextlib
 import json
 import socket
 import stat
-import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Self
 
 import pytest
 
-from chron import Chron, ChronError, Record, Signing, find, verify
+from chron import ChronError, find, verify
 from chron.frames import HEADER_BYTES, MAX_FRAME_BYTES, length, packed, to_entry, unpacked
+from chron.peer import MOST_UNDER_WAY
 from chron.remote import RemoteChron, RemoteWriter
-from chron.serving import MOST_UNDER_WAY, WriterServer
-
-
-class Daemon:
-    """A writer in a thread of its own; the log and the socket stay when it is stopped or cut off."""
-
-    def __init__(self, folder: Path, *, grace_s: float = 0.0) -> None:
-        self.path, self.place, self.grace_s = folder / "chron.db", folder / "chron.sock", grace_s
-
-    def __enter__(self) -> Self:
-        up = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run(up)), name="daemon")
-        self._thread.start()
-        up.wait()
-        return self
-
-    async def _run(self, up: threading.Event) -> None:
-        self.loop, self.ending = asyncio.get_running_loop(), asyncio.Event()
-        signing = Signing(self.path.with_name("key.pem"))
-        with Chron.open(self.path, low_water_bytes=0, signing=signing) as self.chron:
-            self.server = WriterServer(self.place, self.path, self.chron.writing, grace_s=self.grace_s)
-            await self.server.start()
-            up.set()
-            await self.ending.wait()
-            await self.server.stop()
-
-    def __exit__(self, *_: object) -> None:
-        self.loop.call_soon_threadsafe(self.ending.set)
-        self._thread.join()
-
-    def cut(self) -> None:
-        """Break every connection without a word, as a lost process does."""
-
-        def breaks() -> None:
-            for peer in list(self.server._peers):
-                peer._writer.transport.abort()
-
-        self.loop.call_soon_threadsafe(breaks)
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with Daemon(tmp_path) as running:
-        yield running
-
-
-@contextlib.contextmanager
-def joined(daemon: Daemon, session: str = "s1") -> Iterator[RemoteChron]:
-    chron = RemoteChron.join(daemon.place, daemon.path, session=session)
-    try:
-        yield chron
-    finally:
-        chron.close()
-
-
-def wire(number: int = 0) -> dict[str, object]:
-    return {"channel": "wire", "agent": "bot", "outcome": "ALLOW", "n": number}
+from support.daemon import Daemon, awaited, joined, until_connected_again, wire
 
 
 async def test_a_receipt_means_on_disk_as_ever(daemon):
@@ -149,11 +91,11 @@ async def test_what_a_lost_gate_left_open_is_in_doubt(tmp_path):
             dying.connect(str(daemon.place))
             dying.sendall(packed({"hello": 1, "session": "dies", "pid": 1}))
             id_ = "chr_01k9z3v5xq8w7e6r5t4y3t2r1p"
-            dying.sendall(packed({"n": 1, "drafts": [[id_, 1_800_000_000_000_000_000, "decision", wire(2)]]}))
+            dying.sendall(packed({"n": 1, "drafts": [[id_, "decision", wire(2)]]}))
             frames = _frames(dying)
             assert next(frame for frame in frames if frame.get("n") == 1)["receipts"][0][1] == id_
             dying.shutdown(socket.SHUT_RDWR)
-        found = await asyncio.to_thread(_awaited, daemon.path, "outcome")
+        found = await asyncio.to_thread(awaited, daemon.path, "outcome")
         assert [(each.text("ref"), each.text("result")) for each in found] == [(id_, "in_doubt")]
         stays.note("outcome", {"ref": kept.id, "result": "sent"})
     assert verify(daemon.path).ok
@@ -170,7 +112,7 @@ async def test_a_connection_that_breaks_loses_no_outcome(tmp_path):
                 for receipt in receipts:
                     chron.note("outcome", {"ref": receipt.id, "result": "sent"})
                 receipts = []
-                await asyncio.to_thread(_until_connected_again, chron, daemon)
+                await asyncio.to_thread(until_connected_again, chron, daemon)
     decisions = [record.id for record in find(daemon.path, kind="decision")]
     assert sorted(each.text("ref") for each in find(daemon.path, kind="outcome")) == sorted(decisions)
     assert verify(daemon.path).ok
@@ -185,12 +127,12 @@ async def test_a_decision_that_nobody_heard_of_was_not_forwarded(tmp_path, monke
         chron = RemoteChron.join(daemon.place, daemon.path, session="s1")
         deaf[0] = True
         future = chron.append("decision", wire())
-        await asyncio.to_thread(_awaited, daemon.path, "decision")
+        await asyncio.to_thread(awaited, daemon.path, "decision")
         daemon.cut()
         with pytest.raises(ChronError, match="does not answer"):
             await future
         deaf[0] = False
-        await asyncio.to_thread(_until_connected_again, chron, daemon)
+        await asyncio.to_thread(until_connected_again, chron, daemon)
         await asyncio.to_thread(chron.close)
     (decision,), (outcome,) = find(daemon.path, kind="decision"), find(daemon.path, kind="outcome")
     assert (outcome.text("ref"), outcome.text("result")) == (decision.id, "blocked")
@@ -246,10 +188,11 @@ async def test_who_speaks_otherwise_is_shut_out_and_told(daemon, sent):
         {},
         {"drafts": 1},
         {"drafts": [["chr_x"]]},
-        {"drafts": [[1, 2, "decision", {}]]},
-        {"drafts": [["chr_x", 2, "decision", {"seq": 1}]]},
-        {"drafts": [["chr_x", 2, "decision", {"a": [1]}]]},
+        {"drafts": [[1, "decision", {}]]},
+        {"drafts": [["chr_x", "decision", {"seq": 1}]]},
+        {"drafts": [["chr_x", "decision", {"a": [1]}]]},
         {"drafts": [], "texts": [["a"]]},
+        {"drafts": [["chr_x", "decision", {}]], "texts": [["skill", "s", "1", "d", "t"]]},
         {"drafts": [], "emptied": [1]},
         {"drafts": [], "emptied": ["x", "y"]},
         {"drafts": []},
@@ -260,30 +203,13 @@ async def test_who_speaks_otherwise_is_shut_out_and_told(daemon, sent):
 def test_a_frame_that_says_nothing_sensible_is_refused(frame):
     """Whatever is not what a gate sends is an error with a message, never an exception of another kind."""
     with pytest.raises(ChronError):
-        to_entry(frame)
+        to_entry(frame, 0)
 
 
 def test_no_writer_no_gate(tmp_path):
     """A gate that cannot reach the writer does not start, and says what to start."""
     with pytest.raises(ChronError, match=r'No such file or directory.*start "claiim chron serve"'):
         RemoteChron.join(tmp_path / "none.sock", tmp_path / "chron.db", session="s", timeout_s=0.2)
-
-
-def _awaited(path: Path, kind: str) -> list[Record]:
-    """The records of a kind, once there are some."""
-    while not (found := list(find(path, kind=kind))):
-        pass
-    return found
-
-
-def _until_connected_again(chron: RemoteChron, daemon: Daemon) -> None:
-    """Until the writer answers on a connection that was made after the break."""
-    while True:
-        try:
-            chron.write("access", {"event": "hello"})
-        except ChronError:
-            continue
-        return
 
 
 def _frames(connection: socket.socket) -> Iterator[dict[str, object]]:

@@ -15,6 +15,7 @@ import pytest
 
 import chron
 from support.clients import client_of
+from support.daemon import Daemon
 from support.gate import LiveGate
 from support.rules import ORIGIN_MAPPINGS
 from support.serving import claiim, clean_environment
@@ -90,6 +91,34 @@ def test_two_gates_record_in_one_log(gates, origin):
     assert [outcomes[each.id] for each in decisions] == ["sent", "blocked"] * 2
     assert chron.verify(path).ok
     assert len(origin.seen) == 2
+
+
+def test_both_load_the_same_change(gates):
+    """The same rules, changed for both: each has them in force, and the log has the new text once."""
+    with WriterProcess(gates[0].folder), contextlib.ExitStack() as stack:
+        for gate in gates:
+            stack.enter_context(gate)
+        for gate in gates:
+            gate.write("policies/later.yaml", {"skill": "later-v1", "allow": ["health:check"]})
+            gate.call(gate.service.reload())
+        assert [gate.service.faults() for gate in gates] == [[], []]
+    path = gates[0].config.chron
+    assert [each.text("text_id") for each in chron.find(path, kind="text")].count("later-v1") == 1
+    loaded = [each.text("session") for each in chron.find(path, kind="policy") if each.text("event") == "loaded"]
+    assert loaded == [gate.service.session for gate in gates] * 2
+    assert chron.verify(path).ok
+
+
+def test_each_gate_says_what_is_wrong_with_the_writers_anchors_and_segments(tmp_path, origin):
+    """Whoever looks at a gate alone hears that the log is not anchored or not sealed."""
+    with Daemon(tmp_path / "log") as daemon:
+        daemon.beside = {"anchors": "1 must hold a checkpoint (a: no answer yet)", "segments": "no room"}
+        shared = {"chron": str(daemon.path), "chron_writer": str(daemon.place)}
+        with LiveGate(tmp_path / "gate", origin, config=shared) as gate:
+            _until(lambda: len(gate.service.faults()) == 2)
+            ready = httpx.get(f"{gate.api}/readyz")
+    assert "the log's checkpoints are not anchored" in ready.text
+    assert "the log could not be sealed or archived" in ready.text
 
 
 def test_without_a_writer_nothing_is_forwarded_and_with_one_again(gates, origin):
