@@ -53,6 +53,8 @@ def follow(rows: Iterable[Row], seq: int, before: bytes, *, lint: bool = False) 
 def _fault(
     row_seq: int, row_id: str, body: bytes | None, leaf: bytes, row_hash: bytes, expected: int, before: bytes
 ) -> str:
+    if row_id.__class__ is not str or leaf.__class__ is not bytes:
+        return "its columns are of other types than were written"
     if row_seq != expected:
         return f"it is missing; the next one is {row_seq}"
     if body is not None and sha256(b"\x00" + body).digest() != leaf:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from chron import schema
 from chron.chain import HASH_BYTES, follow, genesis
+from chron.damaged import Careful
 from chron.emptied import GONE, Holes, add_holes, reasons, unexplained
 from chron.errors import ChronError
 from chron.reserve import Reserve
@@ -106,7 +107,7 @@ class Ledger:
             raise ChronError(f"SQLite {sqlite3.sqlite_version} is too old for a Chron; it needs 3.38 or newer")
         try:
             _create_file(path)
-            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, factory=Careful)
         except (OSError, sqlite3.Error) as error:
             raise ChronError(explained(path, error)) from error
         try:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from chron import schema
 from chron.conditions import glob
+from chron.damaged import Careful
 from chron.errors import ChronError
 from chron.sources import Connection, Source, file_of
 from chron.times import time_text
@@ -124,7 +125,7 @@ def connect_file(source: Source, what: str) -> sqlite3.Connection:
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, isolation_level=None)
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?{mode}", uri=True, isolation_level=None, factory=Careful)
     try:
         connection.execute("PRAGMA busy_timeout = 5000").close()
         if reason := schema.foreign(connection):

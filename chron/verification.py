@@ -306,7 +306,8 @@ def _text_fault(connection: Connection, after_seq: int, head_seq: int) -> tuple[
         if kept_seq is None:
             return seq, "the text it kept is gone"
         said = json.loads(body)
-        kept = (kind, id_, version, digest, sha256(text.encode()).hexdigest())
+        stored = text.encode() if isinstance(text, str) else b""  # a changed file may have any type there
+        kept = (kind, id_, version, digest, sha256(stored).hexdigest())
         if kept != tuple(said.get(name) for name in ("text_kind", "text_id", "text_version", "digest", "sha256")):
             return seq, "the text it kept was changed"
     row = connection.execute(_TEXTS_ALONE, span).fetchone()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chron import Chron, schema, structure, verify
+from chron import Chron, ChronError, find, schema, structure, verify
 
 CHANGED = {
     "lacks one": "({}) AND seq <> {last}",
@@ -144,3 +144,65 @@ def test_a_damaged_page_of_an_index_shows(log):
     log.write_bytes(data)
     assert verify(log).fault == 'the file is damaged: index "chron_action" is not over the records'
     assert "row" in verify(log, lint=True).fault
+
+
+def test_an_entry_that_leads_to_another_record_shows(log, rows):
+    """SQLite reads the number in an entry from its end: made longer, its key is right and it gives another record."""
+    [(id_,)] = rows("SELECT id FROM chron WHERE seq = 40")
+    data = bytearray(log.read_bytes())
+    entry = b"\x22\x03\x49\x01" + id_.encode()  # 34 bytes: a text of 30 and a number of one, and their types before
+    assert data.count(entry) == 1
+    data[data.index(entry)] = 0x26
+    log.write_bytes(data)
+    assert rows("SELECT seq FROM chron WHERE id = ?", id_) != [(40,)]
+    assert verify(log).fault == 'the file is damaged: index "sqlite_autoindex_chron_1" is not over the records'
+
+
+def test_records_that_are_not_found_by_their_number_show(log, rows):
+    """The page above the records sends who asks for one past it; who reads them one after the other sees them all."""
+    data = bytearray(log.read_bytes())
+    [(root,)] = rows("SELECT rootpage FROM sqlite_master WHERE name = 'chron'")
+    page = (root - 1) * 4096
+    # An inner page of a table, whose cells are a page and its last number: sqlite.org/fileformat2.html#b_tree_pages.
+    assert data[page] == 5
+    cell = page + int.from_bytes(data[page + 12 : page + 14])
+    last = data[cell + 4]
+    data[cell + 4] = last - 3
+    log.write_bytes(data)
+    assert [row[0] for row in rows("SELECT seq FROM chron NOT INDEXED")] == list(range(1, 64))
+    assert rows("SELECT seq FROM chron WHERE seq = ?", last) == []
+    assert verify(log).fault == "the file is damaged: 3 records are not found by their number, or not as text"
+
+
+def test_a_schema_that_is_no_text_shows(log, path):
+    """What Python cannot decode in SQLite's own words is told in one line, and not by a trace."""
+    data = log.read_bytes()
+    log.write_bytes(data.replace(b"CREATE TRIGGER chron_no_delete", b"CREATE\xa0TRIGGER chron_no_delete"))
+    found = verify(log)
+    assert not found.ok
+    assert found.fault.startswith("it cannot be read: malformed database schema (chron_no_delete)")
+    with pytest.raises(ChronError, match=r"cannot read chron .*malformed database schema"):
+        list(find(log))
+    with pytest.raises(ChronError, match="does not verify: SQLITE_CORRUPT: malformed database schema"):
+        Chron.open(path, low_water_bytes=0)
+
+
+@pytest.mark.parametrize(
+    ("before", "at", "seq", "fault"),
+    [
+        # The types of a kept text's columns; sqlite.org/fileformat2.html#record_format: odd is text, even is a blob.
+        (b"\x07\x00\x17\x1f\x0f\x11\x2f", 6, 2, "the text it kept was changed"),
+        (b"\x4c\x4c%s", -3, 40, "its columns are of other types than were written"),
+        (b"\x4c\x4c%s", -1, None, "the file is damaged: 1 records are not found by their number, or not as text"),
+    ],
+    ids=["a kept text", "an id", "a body"],
+)
+def test_a_column_of_another_type_shows(log, rows, before, at, seq, fault):
+    """What only writing to the file itself can bring about is told like any change."""
+    [(id_,)] = rows("SELECT id FROM chron WHERE seq = 40")
+    data, types = bytearray(log.read_bytes()), before.replace(b"%s", id_.encode())
+    assert data.count(types) == 1
+    data[data.index(types) + at] ^= 1
+    log.write_bytes(data)
+    found = verify(log)
+    assert (found.ok, found.first_bad_seq, found.fault) == (False, seq, fault)
