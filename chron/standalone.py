@@ -137,7 +137,7 @@ def verify_log(path: str, key: str, notes: dict[str, str]) -> tuple[int, str]:
         for seq, text, body in database.execute(texts).fetchall():
             good = json.loads(body or "{}").get("sha256") == sha256(text.encode()).hex()
             require(good, f"the text kept under record {seq} was changed")
-    except (ValueError, KeyError, TypeError, IndexError, sqlite3.DatabaseError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, sqlite3.DatabaseError) as error:
         return 1, f"not good: record {log.seq + 1}: {error}; the {log.seq} records before it hold"
     covered = log.covered
     for what, (name, size, _) in kept.items():
