@@ -161,16 +161,21 @@ def _anything_new(path: Source, first: int) -> bool:
         return connection.execute(_NEW, (first,)).fetchone() is not None
 
 
+def written_from(path: Source, seq: int) -> str:
+    """When the first record from this one on was written that still says so; "" when none does."""
+    with closing(connect(path)) as connection:
+        return _written(connection, seq)
+
+
 def _older(path: Source, before: datetime, states: Sequence[str]) -> list[Sealed]:
     end = time_text(before)
     with closing(connect(path)) as connection:
-        return [each for each in sealed(path) if each.state in states and _written(connection, each.last) < end]
+        return [each for each in sealed(path) if each.state in states and "" < _written(connection, each.last) < end]
 
 
 def _written(connection: Connection, last: int) -> str:
-    """When the last record of a span was written, or the next one that still says it."""
     row = connection.execute("SELECT ts FROM chron WHERE seq >= ? AND body IS NOT NULL ORDER BY seq LIMIT 1", (last,))
-    return str((row.fetchone() or ("9",))[0])
+    return str((row.fetchone() or ("",))[0])
 
 
 def _bodies(file: Path | None) -> int:

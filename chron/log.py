@@ -32,7 +32,7 @@ from chron.errors import ChronError
 from chron.filestore import FileStore
 from chron.persons import PERSON, forgotten
 from chron.recovery import Left, left_behind
-from chron.sources import Lock, OpenLog, Source, Store, file_of
+from chron.sources import Connection, Lock, OpenLog, Source, Store, file_of
 from chron.writer import FORGET, Writer
 
 LOW_WATER_BYTES = 64 * 1024 * 1024
@@ -43,6 +43,8 @@ MOST_TEXTS, MOST_TEXT_CHARS = 1000, 2_000_000
 PATIENCE_S = 0.05
 """How long a record that nobody waits for may wait for one that somebody does."""
 
+type Key = tuple[str, str, str, str]
+"""kind, id, version, digest: which text it is."""
 type Text = tuple[str, str, str | int, str, str]
 """kind, id, version, digest, text; the version "" where texts have none."""
 
@@ -89,13 +91,13 @@ class Chron:
         path: Source,
         writer: Writing,
         lock: Lock | None,
-        kept: Sequence[tuple[str, str, str, str]],
+        texts: Sequence[Key],
         checkpoints: Checkpoints | None = None,
     ) -> None:
         self.path = path
         self._writer = writer
         self._lock = lock
-        self._kept = dict.fromkeys(kept)
+        self._kept = dict.fromkeys(texts)
         """(kind, id, version, digest) of every text, oldest first."""
         self._flushing = False
         self._checkpoints = checkpoints
@@ -140,7 +142,7 @@ class Chron:
         ledger = store.open(origin)
         checkpoints = Checkpoints(signing, origin) if signing else None
         try:
-            kept, left, last_ns = _kept(ledger), left_behind(ledger.connection, ledger.seq), _last_ns(ledger)
+            texts, left, last_ns = kept(ledger.connection), left_behind(ledger.connection, ledger.seq), _last_ns(ledger)
             unfinished = ledger.connection.execute(_UNFINISHED).fetchall()
             if not left.clean:
                 ledger.require_settled()
@@ -152,7 +154,7 @@ class Chron:
         opening = _opening(ledger, origin, session, left)
         storage = store.watch(low_water_bytes)
         writer = Writer(store, origin, ledger, storage, clock_ns, last_ns, checkpoints)
-        chron = cls(store.source, writer, lock, kept, checkpoints)
+        chron = cls(store.source, writer, lock, texts, checkpoints)
         try:
             chron._begin(opening, left.in_doubt)
             for id_, first, last in unfinished:
@@ -375,8 +377,9 @@ def _text_fields(kind: str, id_: str, version: str, digest: str, text: str) -> F
     }
 
 
-def _kept(ledger: OpenLog) -> list[tuple[str, str, str, str]]:
-    with closing(ledger.connection.execute("SELECT kind, id, version, digest FROM artefact ORDER BY seq")) as rows:
+def kept(connection: Connection) -> list[Key]:
+    """What says which text it is, of every kept one, oldest first."""
+    with closing(connection.execute("SELECT kind, id, version, digest FROM artefact ORDER BY seq")) as rows:
         return rows.fetchall()
 
 

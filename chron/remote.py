@@ -16,16 +16,16 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Self
 
 from chron.batch import Draft, Entry, Receipt, Result, tell
-from chron.body import Fields, checked
+from chron.body import Fields
+from chron.drafting import Drafting
 from chron.errors import ChronError
 from chron.frames import HEADER_BYTES, MOST_LOST, PROTOCOL, Frame, length, of_entry, packed, unpacked
-from chron.ids import Ids
-from chron.log import Chron
+from chron.log import Chron, Key, kept
 from chron.reading import connect, find
 from chron.sources import Source, resolved
 
@@ -41,9 +41,9 @@ class RemoteWriter:
     """Hands entries to the writer's process; `offer` and `stop` may be called from any thread."""
 
     def __init__(self, place: Path, session: str, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self._place, self._session, self._clock_ns = place, session, clock_ns
+        self._place, self._session = place, session
         self._gate = threading.Lock()
-        self._ids, self._numbers = Ids(), itertools.count(1)
+        self._drafting, self._numbers = Drafting(clock_ns), itertools.count(1)
         self._pending: dict[int, Entry] = {}
         """Handed in and not answered, oldest first."""
         self._out: queue.SimpleQueue[tuple[int, Entry] | None] = queue.SimpleQueue()
@@ -59,10 +59,7 @@ class RemoteWriter:
 
     def draft(self, kind: str, fields: Fields) -> Draft:
         """Check a record and give it its id and time; raises ChronError for what a body cannot hold."""
-        checked_fields = checked(kind, fields)
-        at_ns = self._clock_ns()
-        with self._gate:
-            return self._ids.next(at_ns), at_ns, kind, checked_fields
+        return self._drafting.draft(kind, fields)
 
     def offer(self, entry: Entry, *, limited: bool = True) -> None:
         """Hand an entry in; raises ChronError when the writer is away, unless nobody waits for the entry."""
@@ -108,6 +105,7 @@ class RemoteWriter:
             left = len(self._pending)
             self._stopped = self._stopped or "the Chron is closed; open it again"
             self._stopping = True
+            self._changed.notify_all()
         self._out.put(None)
         self._thread.join(timeout_s)
         if left:
@@ -126,10 +124,10 @@ class RemoteWriter:
                 with self._connect() as connection:
                     pauses = iter(_PAUSES_S)
                     self._serve(connection)
-            except (OSError, ChronError) as error:
-                self._lost(str(error))
-            if not self._stopping:
-                time.sleep(next(pauses, _PAUSES_S[-1]))
+            except Exception as error:  # noqa: BLE001 -- a thread that died would leave who waits waiting for ever
+                self._lost(str(error) or type(error).__name__)
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopping, next(pauses, _PAUSES_S[-1]))
         self._lost("the Chron is closed")
 
     def _connect(self) -> socket.socket:
@@ -142,11 +140,11 @@ class RemoteWriter:
             welcome = _receive(connection)
             if welcome.get("welcome") != PROTOCOL:
                 raise ChronError(str(welcome.get("error") or "it speaks another version; use one claiim for both"))
+            self._head = int(welcome["head"])
             connection.settimeout(None)
         except BaseException:
             connection.close()
             raise
-        self._head = int(welcome["head"])
         self._unheard.clear()
         return connection
 
@@ -157,6 +155,8 @@ class RemoteWriter:
             owed = list(self._pending.items())
             self._connected, self._fault = True, ""
             self._changed.notify_all()
+            if self._stopping:
+                self._out.put(None)  # who stopped it said so before the queue was emptied
         frames = [self._framed(number, entry, again=True) for number, entry in owed]
         reader = threading.Thread(target=self._read, args=(connection,), name="chron-answers", daemon=True)
         reader.start()
@@ -296,9 +296,6 @@ def _exactly(connection: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def _kept(path: Source) -> list[tuple[str, str, str, str]]:
-    connection = connect(path)
-    try:
-        return connection.execute("SELECT kind, id, version, digest FROM artefact ORDER BY seq").fetchall()
-    finally:
-        connection.close()
+def _kept(path: Source) -> list[Key]:
+    with closing(connect(path)) as connection:
+        return kept(connection)

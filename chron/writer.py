@@ -20,10 +20,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from chron.batch import Batch, Draft, Entry, KeptText, tell
-from chron.body import Fields, checked
+from chron.body import Fields
 from chron.checkpoints import Checkpoints
+from chron.drafting import Drafting
 from chron.errors import ChronError
-from chron.ids import Ids
 from chron.recovery import MARK_EVERY_RECORDS, Unresolved, decisions_without_outcome
 from chron.signed import CHECKPOINT
 from chron.sources import OpenLog, Storage, Store
@@ -75,7 +75,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
         self._patient: list[Entry] = []
         self._gate = threading.Lock()
-        self._ids = Ids()
+        self._drafting = Drafting(clock_ns)
         self._offered = self._taken = 0
         self._stopped = ""
         self._fault = ""
@@ -84,10 +84,7 @@ class Writer:
 
     def draft(self, kind: str, fields: Fields) -> Draft:
         """Check a record and give it its id and time; raises ChronError for what a body cannot hold."""
-        checked_fields = checked(kind, fields)
-        at_ns = self._clock_ns()
-        with self._gate:
-            return self._ids.next(at_ns), at_ns, kind, checked_fields
+        return self._drafting.draft(kind, fields)
 
     def offer(self, entry: Entry, *, limited: bool = True) -> None:
         """Queue an entry; raises ChronError when the writer has stopped or too much waits already."""

@@ -12,7 +12,7 @@ pointer moves. Whatever is refused leaves everything as it was.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from ulid import ULID
 
@@ -24,18 +24,16 @@ from proxy.activations import known_versions, not_activated, recorded
 from proxy.config import Config
 from proxy.pipeline import Gate
 from proxy.questions import FieldValues
+from proxy.refusing import Refused
 
 MAX_TEXTS = 64
 """Texts that one act puts in force together."""
 
 
-class ActivationRefused(Exception):
-    """What was asked for cannot be; `status` and `code` as the control API answers, the message for people."""
+class ActivationRefused(Refused):
+    """No version is put in force, or out of it."""
 
-    def __init__(self, status: Literal[403, 404, 409], code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.code = f"activation.{code}"
+    desk = "activation"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import chron
 from chron import Chron, ChronError
-from chron.living import archive, remove_pruned, seal
+from chron.living import archive, remove_pruned, seal, written_from
 from chron.segments import erase_copies, sealed
 from chron.sources import Source, on_server
 from proxy.retention import RetentionConfig
@@ -74,16 +74,15 @@ class Housekeeping:
             erase_copies(self._chron.path, [folder])
 
     def _due(self) -> bool:
-        done = sealed(self._chron.path)
-        records = chron.find(self._chron.path, after_seq=done[-1].last if done else 0)
-        first = next(records, None)
-        if first is None:
+        path, most_bytes = self._chron.path, self._config.seal_bytes
+        done = sealed(path)
+        first = done[-1].last + 1 if done else 1
+        written = written_from(path, first)
+        if not written:
             return False
-        if self._now() - datetime.fromisoformat(first.text("ts")) >= self._config.seal_every:
+        if self._now() - datetime.fromisoformat(written) >= self._config.seal_every:
             return True
-        return _bytes(self._chron.path) >= self._config.seal_bytes and _share(self._chron.path, first.seq) >= (
-            self._config.seal_bytes
-        )
+        return _bytes(path) >= most_bytes and _share(path, first) >= most_bytes
 
 
 def _bytes(path: Source) -> int:

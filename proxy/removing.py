@@ -26,6 +26,7 @@ from policies import Human, State
 from proxy import approvalrecords, breakglass
 from proxy.pipeline import Gate
 from proxy.questions import FieldValues
+from proxy.refusing import Refused
 from proxy.retention import RetentionConfig
 from proxy.uses import longest_window
 
@@ -40,13 +41,10 @@ type What = Literal["erase", "forget", "prune"]
 _WHATS: tuple[What, ...] = ("erase", "forget", "prune")
 
 
-class RemovalRefused(Exception):
-    """What was asked for cannot be; `status` and `code` as the control API answers, the message for people."""
+class RemovalRefused(Refused):
+    """Nothing is let go."""
 
-    def __init__(self, status: Literal[403, 404, 409, 422], code: str, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.code = f"removal.{code}"
+    desk = "removal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@
 What lets bodies go for good takes two humans, each with a token of their own, and a gate that runs.
 """
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -23,19 +22,16 @@ from chron.living import compact as compact_now
 from chron.living import seal as seal_now
 from chron.segments import find_segment, sealed
 from chron.sources import Source
-from proxy.cli.asking import PATIENT_S, answer_of, gate_url, said
+from proxy.cli.asking import PATIENT_S
 from proxy.cli.chron import log_options, when
-from proxy.cli.chronsigning import opened
+from proxy.cli.chronsigning import asked_or_done
 from proxy.cli.humans import Desk, desk_options, path_of, print_fields, print_table
 from proxy.cli.options import (
-    EXIT_AUTHENTICATION,
-    EXIT_DENY,
     EXIT_USAGE,
     config_option,
     fail,
     json_option,
     located_errors,
-    operator_headers,
     print_json,
     refuse_gated_caller,
 )
@@ -217,12 +213,4 @@ def refuse(desk: Desk, id_: str, reason: str) -> None:
 def _asked(
     config: Config, route: str, body: Mapping[str, object], act: Callable[[Chron], dict[str, Any]]
 ) -> dict[str, Any]:
-    """What the running gate answers; done here when none runs."""
-    answered = answer_of(gate_url(config), "POST", route, operator_headers(config), body, timeout_s=PATIENT_S)
-    if answered is None:
-        return asyncio.run(opened(config, act))
-    status, found = answered
-    if status != 200:
-        code = EXIT_AUTHENTICATION if status in (401, 403) else EXIT_DENY
-        fail(said(found) or f"the gate answered with status {status}", code)
-    return found
+    return asked_or_done(config, route, act, body, PATIENT_S)

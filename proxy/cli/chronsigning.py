@@ -1,16 +1,17 @@
 """What signs: asked of the running gate, or done here when no gate runs."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from chron import Chron, find, parse_note
 from chron.sources import Source, resolved
 from proxy.anchoring import Anchoring
 from proxy.anchors import Anchor, AnchorError, make_anchor
-from proxy.cli.asking import answer_of, gate_url, said
+from proxy.cli.asking import TIMEOUT_S, answer_of, gate_url, said
 from proxy.cli.options import EXIT_AUTHENTICATION, EXIT_DENY, fail, operator_headers
 from proxy.config import Config
 from proxy.configloading import load_config
@@ -35,14 +36,25 @@ def rotate(config_path: Path | None, *, lost: bool) -> str:
 
 
 def _done(config: Config, route: str, act: Callable[[Chron], str]) -> str:
-    answered = answer_of(gate_url(config), "POST", route, operator_headers(config))
+    return str(asked_or_done(config, route, lambda chron: {"note": act(chron)})["note"])
+
+
+def asked_or_done(
+    config: Config,
+    route: str,
+    act: Callable[[Chron], dict[str, Any]],
+    body: Mapping[str, object] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> dict[str, Any]:
+    """What the running gate answers its operator; done here when none runs."""
+    answered = answer_of(gate_url(config), "POST", route, operator_headers(config), body, timeout_s=timeout_s)
     if answered is None:
         return asyncio.run(opened(config, act))
     status, found = answered
     if status != 200:
         code = EXIT_AUTHENTICATION if status in (401, 403) else EXIT_DENY
         fail(said(found) or f"the gate answered with status {status}", code)
-    return str(found["note"])
+    return found
 
 
 async def opened[T](config: Config, act: Callable[[Chron], T], *, lost: bool = False) -> T:

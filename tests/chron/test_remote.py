@@ -5,15 +5,18 @@ import contextlib
 import json
 import socket
 import stat
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from chron import ChronError, find, verify
+from chron.batch import Entry
 from chron.frames import HEADER_BYTES, MAX_FRAME_BYTES, length, packed, to_entry, unpacked
 from chron.peer import MOST_UNDER_WAY
 from chron.remote import RemoteChron, RemoteWriter
 from support.daemon import Daemon, awaited, joined, until_connected_again, wire
+from support.until import until
 
 
 async def test_a_receipt_means_on_disk_as_ever(daemon):
@@ -204,6 +207,43 @@ def test_a_frame_that_says_nothing_sensible_is_refused(frame):
     """Whatever is not what a gate sends is an error with a message, never an exception of another kind."""
     with pytest.raises(ChronError):
         to_entry(frame, 0)
+
+
+def test_who_stops_while_it_connects_ends(daemon, monkeypatch):
+    """A gate that is stopped between reaching the writer and speaking to it says goodbye and ends."""
+    reached, stopping, serve = threading.Event(), threading.Event(), RemoteWriter._serve
+
+    def held(self, connection):
+        reached.set()
+        stopping.wait(30)
+        serve(self, connection)
+
+    monkeypatch.setattr(RemoteWriter, "_serve", held)
+    writer = RemoteWriter(daemon.place, "s1")
+    assert reached.wait(30)
+    ending = threading.Thread(target=writer.stop, args=(30,))
+    ending.start()
+    until(lambda: not writer._out.empty())
+    stopping.set()
+    ending.join(30)
+    assert (ending.is_alive(), writer.finished()) == (False, True)
+
+
+def test_a_writer_that_answers_nonsense_is_one_that_is_away(tmp_path):
+    """What answers without saying where the log ends is asked again and again; whoever waits is refused meanwhile."""
+    place = tmp_path / "chron.sock"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(place))
+        listening.listen()
+        writer = RemoteWriter(place, "s1")
+        for _ in range(2):
+            connection, _ = listening.accept()
+            with connection:
+                connection.sendall(packed({"welcome": 1}))
+                assert connection.recv(1)
+        with pytest.raises(ChronError, match="does not answer at"):
+            writer.offer(Entry([writer.draft("decision", wire())]))
+    writer.stop(0)
 
 
 def test_no_writer_no_gate(tmp_path):

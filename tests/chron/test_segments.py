@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from chron import Chron, ChronError, Known, Signing, check, find, parse_vkey, prove, show, verify
-from chron.living import archive, compact, erase, prune, seal
+from chron.living import archive, compact, erase, prune, seal, written_from
 from chron.log import EMPTIED_AT_ONCE
 from chron.segments import default_folder, erase_copies, make_segment, sealed
 
@@ -241,6 +241,16 @@ async def test_the_room_of_archived_bodies_is_given_back(log, tmp_path):
     chron = log()
     await _decide(chron, 1)
     assert verify(chron.path).ok
+
+
+async def test_the_age_of_what_is_not_sealed_is_told_by_the_first_that_says_it(log):
+    """Records whose bodies were erased say no time: those behind them do, and where none does it is not known."""
+    chron = log()
+    await _decide(chron, 4)
+    first, second, *_ = find(chron.path, kind="decision")
+    chron.empty("erasure", [(first.seq, first.seq)], {"basis": "b"})
+    assert written_from(chron.path, first.seq) == second.text("ts")
+    assert written_from(chron.path, 10_000) == ""
 
 
 async def test_a_rotated_key_leaves_old_segments_good(log):

@@ -5,7 +5,6 @@ import contextlib
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from chron.ledger import Ledger
 from chron.peer import MOST_UNDER_WAY
 from chron.remote import RemoteChron
 from support.daemon import Daemon, awaited, joined, until_connected_again, wire
+from support.until import until
 
 TEXT = ("skill", "s", 1, "d1", "skill: s")
 NEVER_S = 3600.0
@@ -112,12 +112,12 @@ async def test_a_gate_that_comes_back_while_the_disk_stands_still(tmp_path, monk
         await asyncio.to_thread(stands.wait)
         chron.note("outcome", {"ref": before.id, "result": "sent"})
         peer = next(each for each in daemon.server._peers if each.session == "a")
-        await asyncio.to_thread(_until, lambda: peer._under_way == 2)  # the outcome waits behind the decision
+        await asyncio.to_thread(until, lambda: peer._under_way == 2)  # the outcome waits behind the decision
         daemon.cut()
         with pytest.raises(ChronError, match="does not answer"):
             await future
         back = lambda: any(each.session == "a" and each is not peer for each in list(daemon.server._peers))  # noqa: E731
-        await asyncio.to_thread(_until, back)
+        await asyncio.to_thread(until, back)
         goes_on.set()
         await asyncio.to_thread(until_connected_again, chron, daemon)
         await asyncio.to_thread(until_connected_again, other, daemon)
@@ -192,8 +192,3 @@ async def test_a_writer_that_stops_answers_what_it_took_and_takes_no_more(tmp_pa
         await asyncio.to_thread(chron.close)
     assert set(told) <= {record.id for record in find(daemon.path, kind="decision")}
     assert verify(daemon.path).ok
-
-
-def _until(true: Callable[[], bool]) -> None:
-    while not true():
-        pass

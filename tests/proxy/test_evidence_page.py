@@ -31,19 +31,15 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Ori
     environ = clean_environment(tmp_path)
     environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
     assert len(BLOCKS) == 7
-    said = ""
-    for block in BLOCKS:
-        script = block.replace(RECORD, denied.id)
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=gate.folder,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        assert done.returncode == 0, (block, done.stdout, done.stderr)
-        said += done.stdout
+
+    def run(script: str, code: int = 0) -> str:
+        script = script.replace(RECORD, denied.id).replace("FILE", "decision.tlog-proof")
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        done = subprocess.run(command, cwd=gate.folder, env=environ, capture_output=True, text=True, timeout=120)
+        assert done.returncode == code, (script, done.stdout, done.stderr)
+        return done.stdout
+
+    said = "".join(run(block) for block in BLOCKS)
     assert f"proved: record {denied.seq} of log claiim/chr_" in said
     assert f"good: record {denied.seq} of " in said
     assert "records verify, the first " in said
@@ -51,15 +47,6 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Ori
     assert f"file {tmp_path / 'notes'}  covers " in said
     assert len(ASKED) == 16
     for command in dict.fromkeys(command for cell in ASKED for command in re.findall(r"`(claiim [^`]+)`", cell)):
-        script = command.replace(RECORD, denied.id).replace("FILE", "decision.tlog-proof")
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=gate.folder,
-            env=environ,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
         # The key was changed since the head was kept, so there are records that it does not cover.
-        assert done.returncode == (11 if "--head" in command else 0), (command, done.stdout, done.stderr)
+        run(command, 11 if "--head" in command else 0)
     assert chron.verify(gate.config.chron).ok

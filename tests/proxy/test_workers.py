@@ -21,6 +21,7 @@ from support.rules import ORIGIN_MAPPINGS
 from support.serving import claiim, clean_environment
 from support.targets import Origin
 from support.torture.numbers import SEED, how_many, tell
+from support.until import until
 
 KILLS = how_many(4, 300)
 
@@ -115,7 +116,7 @@ def test_each_gate_says_what_is_wrong_with_the_writers_anchors_and_segments(tmp_
         daemon.beside = {"anchors": "1 must hold a checkpoint (a: no answer yet)", "segments": "no room"}
         shared = {"chron": str(daemon.path), "chron_writer": str(daemon.place)}
         with LiveGate(tmp_path / "gate", origin, config=shared) as gate:
-            _until(lambda: len(gate.service.faults()) == 2)
+            until(lambda: len(gate.service.faults()) == 2)
             ready = httpx.get(f"{gate.api}/readyz")
     assert "the log's checkpoints are not anchored" in ready.text
     assert "the log could not be sealed or archived" in ready.text
@@ -124,9 +125,7 @@ def test_each_gate_says_what_is_wrong_with_the_writers_anchors_and_segments(tmp_
 def test_without_a_writer_nothing_is_forwarded_and_with_one_again(gates, origin):
     """The writer stops: 503, the target sees nothing, /readyz says so; it starts: all is well."""
     gate = gates[0]
-    writer = WriterProcess(gate.folder)
-    writer.__enter__()
-    with gate, client_of(gate) as client:
+    with WriterProcess(gate.folder) as writer, gate, client_of(gate) as client:
         assert client.get("https://origin.test/things/1").status_code == 200
         assert writer.end(signal.SIGTERM) == 0
         before = len(origin.seen)
@@ -176,24 +175,22 @@ def test_a_writer_killed_under_load_loses_nothing(gates, origin):
                         stopping.wait(0.05)  # as a client does that is told to come again; else it takes the cores
         return sent
 
-    writer = WriterProcess(gates[0].folder)
-    writer.__enter__()
     with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(WriterProcess(gates[0].folder))
         for gate in gates:
             stack.enter_context(gate)
-        with ThreadPoolExecutor(4) as pool:
+        with ThreadPoolExecutor(4) as pool, contextlib.ExitStack() as loading:
+            loading.callback(stopping.set)  # whatever fails here: the load would go on for ever
             loads = [pool.submit(load, gate, number) for number, gate in enumerate(gates * 2)]
             for _ in range(KILLS):
                 reached = len(answered) + chance.randrange(1, 30)
-                _until(lambda reached=reached: len(answered) >= reached)
+                until(lambda reached=reached: len(answered) >= reached)
                 assert writer.end(signal.SIGKILL) == -signal.SIGKILL
                 writer.__enter__()
-            stopping.set()
-            sent = sum(each.result() for each in loads)
+        sent = sum(each.result() for each in loads)
         for gate in gates:
             with client_of(gate) as client:
                 _until_recorded(client)
-    writer.end(signal.SIGTERM)
     decisions = {each.id: each.text("path") for each in chron.find(path, kind="decision")}
     assert set(answered) <= set(decisions)
     allowed = {each.text("path") for each in chron.find(path, kind="decision", outcome="ALLOW")}
@@ -205,12 +202,6 @@ def test_a_writer_killed_under_load_loses_nothing(gates, origin):
     tell(f"kill -9 of the writer: {KILLS} times, {sent} requests, {len(origin.seen)} forwarded; lost 0, unrecorded 0")
 
 
-def _until(true: Any) -> None:
-    while not true():
-        threading.Event().wait(0.001)
-
-
 def _until_recorded(client: httpx.Client) -> None:
     """Until a request goes through: the gate finds its writer by itself."""
-    while client.get("https://origin.test/things/again").status_code != 200:
-        pass
+    until(lambda: client.get("https://origin.test/things/again").status_code == 200)

@@ -10,6 +10,7 @@ from typing import Self
 from chron import Chron, ChronError, Record, Signing, find
 from chron.remote import RemoteChron
 from chron.serving import WriterServer
+from support.until import until
 
 
 class Daemon:
@@ -67,16 +68,16 @@ def wire(number: int = 0) -> dict[str, object]:
 
 def awaited(path: Path, kind: str) -> list[Record]:
     """The records of a kind, once there are some."""
-    while not (found := list(find(path, kind=kind))):
-        pass
-    return found
+    return until(lambda: list(find(path, kind=kind)))
 
 
 def until_connected_again(chron: RemoteChron, daemon: Daemon) -> None:
     """Until the writer answers on a connection that was made after the break."""
-    while True:
-        try:
+
+    def written() -> bool:
+        with contextlib.suppress(ChronError):
             chron.write("access", {"event": "hello"})
-        except ChronError:
-            continue
-        return
+            return True
+        return False
+
+    until(written)
