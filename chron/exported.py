@@ -2,24 +2,27 @@
 
 In a file of stored bodies, one a line, leaf and hash of each record are computed again and have to lead from the hash
 before the first to that of the last. Where a filter left records out, the digest of the file and a comparison with the
-log remain.
+log remain. With the log's key, each record is proved to be in the log that it signed, if a checkpoint covers it.
 
-    Checked(records=1204, chained=True, compared=False, erased=0, fault="")
+    Checked(records=1204, chained=True, compared=False, erased=0, covered=0, fault="")
     Checked(records=17, ..., fault="line 18: it is not the body of a record")
 """
 
 import hashlib
 import json
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from chron.body import is_canonical
 from chron.chain import chain_hash, genesis, leaf_hash
+from chron.covering import Cover, covered
 from chron.errors import ChronError
 from chron.filtering import All
 from chron.manifest import BODIES, Manifest, Place, manifest_of
+from chron.notes import VerifierKey
 from chron.querying import hash_at, stored
 from chron.sources import Source
 
@@ -37,26 +40,32 @@ class Checked:
     compared: bool
     """It was compared with a log."""
     erased: int
+    covered: int
+    """So many of them, from the first, were proved with the key; 0 without one."""
     fault: str
     """"" when all is well."""
 
 
-def check_export(file: Path, log: Source | None = None) -> Checked:
-    """Check an export by the manifest beside it, and by a log if one is given; raises ChronError when it cannot."""
+def check_export(file: Path, log: Source | None = None, key: VerifierKey | None = None) -> Checked:
+    """Check an export by the manifest beside it, by a log and by its key if given; raises ChronError when it cannot."""
     manifest = Manifest.read(manifest_of(file))
-    lines = 0
+    if key is not None and manifest.format != BODIES:
+        raise ChronError(f"a key proves nothing of {manifest.format}: only {BODIES} holds what was signed")
+    lines = proved = 0
     try:
         digest, size = _digest_of(file)
         same = (digest, size) == (manifest.sha256, manifest.bytes)
         fault = "" if same else "the file is not the one that was written"
         if not fault and manifest.format == BODIES:
             lines, fault = _check_bodies(file, manifest)
+        if not fault and key is not None:
+            proved, fault = _check_signed(file, manifest, key)
     except OSError as error:
         raise ChronError(f'cannot read "{file}": {error.strerror}; give another file') from error
     if not fault and log is not None:
         fault = _compare(file, manifest, log)
     chained = not fault and manifest.format == BODIES and manifest.chained
-    return Checked(lines or manifest.records, chained, log is not None, manifest.erased, fault)
+    return Checked(lines or manifest.records, chained, log is not None, manifest.erased, proved, fault)
 
 
 def _digest_of(file: Path) -> tuple[str, int]:
@@ -97,6 +106,23 @@ def _check_bodies(file: Path, manifest: Manifest) -> tuple[int, str]:
     return number, ""
 
 
+def _check_signed(file: Path, manifest: Manifest, key: VerifierKey) -> tuple[int, str]:
+    """How many records the key's signature covers, and what is wrong; of lines that were found to be bodies."""
+    seqs = array("Q", (_leaf(line)[0] for line in _lines(file)))
+    leaves = (_leaf(line)[1] for line in _lines(file))
+    try:
+        return covered(Cover(manifest.note, manifest.proof), key, seqs, leaves), ""
+    except ChronError as error:
+        return 0, str(error)
+
+
+def _leaf(line: bytes) -> tuple[int, bytes]:
+    """Place and leaf of the record in a line."""
+    if gone := _ERASED.fullmatch(line):
+        return int(gone[2]), bytes.fromhex(gone[1].decode())
+    return _told_place(line) or 0, leaf_hash(line)
+
+
 def _told_place(line: bytes) -> int | None:
     match = _SEQ.search(line)
     return int(match[1]) if match else None
@@ -114,9 +140,7 @@ def _compare(file: Path, manifest: Manifest, log: Source) -> str:
     if manifest.format == BODIES:
         rows = stored(log, All(()), upto=manifest.last.seq)
         for number, line in enumerate(_lines(file), start=1):
-            gone = _ERASED.fullmatch(line)
-            place = int(gone[2]) if gone else _told_place(line)
-            leaf = bytes.fromhex(gone[1].decode()) if gone else leaf_hash(line)
+            place, leaf = _leaf(line)
             if leaf != next((row[3] for row in rows if row[0] == place), None):
                 return f"line {number}: the log has another record there"
     for name in ("first", "last", "head"):

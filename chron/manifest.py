@@ -1,18 +1,21 @@
 """What an export says of itself, and how it is counted and digested while it is written.
 
 A manifest names the records of the file (how many, the first and the last with their hashes), the head of the log when
-it was written, and the digest of the file. It is not signed: who can change the file can write another one. What
-stands outside of both is the log itself, a head that was noted, or a signed checkpoint.
+it was written, and the digest of the file. Who can change the file can write another one. What stands outside of both
+is the log itself, a head that was noted, or the log's key: with stored bodies comes a signed checkpoint, and what
+proves the records by it (`chron.covering`).
 """
 
 import hashlib
 import json
 import re
+from array import array
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from chron.chain import genesis
+from chron.covering import Cover
 from chron.errors import ChronError
 from chron.querying import Row, hash_at, reading
 from chron.sources import Source
@@ -53,6 +56,10 @@ class Manifest:
     bytes: int
     sha256: str
     version: int = VERSION
+    note: str = ""
+    """A checkpoint over the records, or over the first of them; "" where there was none, or the format has none."""
+    proof: str = ""
+    """What leads from the records to its root; `chron.covering.Cover.hashes`."""
 
     def written(self) -> str:
         """The manifest as the text of its file."""
@@ -98,6 +105,7 @@ class Tally:
     size: int = 0
     first: Place = field(default_factory=Place)
     last: Place = field(default_factory=Place)
+    seqs: array[int] = field(default_factory=lambda: array("Q"))
     _digest: Any = field(default_factory=hashlib.sha256)
 
     def write(self, data: bytes) -> None:
@@ -111,12 +119,13 @@ class Tally:
         seq, id_, body, _, hash_ = row
         self.chained = self.chained and (not self.records or seq == self.last.seq + 1)
         self.last = Place(seq, id_, hash_.hex())
+        self.seqs.append(seq)
         self.first = self.first if self.records else self.last
         self.records += 1
         self.erased += body is None
         self.write(line + b"\n")
 
-    def manifest(self, form: str, filter_: str, origin: str, before: str, head: Place) -> Manifest:
+    def manifest(self, form: str, filter_: str, origin: str, before: str, head: Place, cover: Cover) -> Manifest:
         """What was written."""
         return Manifest(
             format=form,
@@ -131,6 +140,8 @@ class Tally:
             origin=origin,
             bytes=self.size,
             sha256=self._digest.hexdigest(),
+            note=cover.note,
+            proof=cover.hashes,
         )
 
 

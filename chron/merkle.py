@@ -14,6 +14,11 @@ from hashlib import sha256
 
 type Subtree = Callable[[int, int], bytes]
 """The root over the leaves [start, end)."""
+type Leaves = Callable[[int, int], Sequence[bytes]]
+"""The leaves [start, end)."""
+
+_LEAVES_AT_ONCE = 1 << 16
+"""In memory at a time, some ten megabytes."""
 
 EMPTY_ROOT = sha256(b"").digest()
 """The root of no leaves at all."""
@@ -75,8 +80,8 @@ def spans(size: int) -> Iterator[tuple[int, int]]:
             start += 1 << level
 
 
-def subtrees(known: Frontier, leaves: Sequence[bytes]) -> Subtree:
-    """The subtrees of a tree of which a frontier is known, and the leaves behind it.
+def subtrees(known: Frontier, leaves: Leaves) -> Subtree:
+    """The subtrees of a tree of which a frontier is known, and the leaves behind it can be had.
 
     Enough for every proof about a leaf behind the frontier: what such a proof needs of the leaves before it are
     just the subtrees that the frontier names.
@@ -85,21 +90,19 @@ def subtrees(known: Frontier, leaves: Sequence[bytes]) -> Subtree:
     return lambda start, end: _subtree(start, end, roots, leaves, known.size)
 
 
-def _subtree(
-    start: int, end: int, roots: Mapping[tuple[int, int], bytes], leaves: Sequence[bytes], first: int
-) -> bytes:
+def _subtree(start: int, end: int, roots: Mapping[tuple[int, int], bytes], leaves: Leaves, first: int) -> bytes:
     if (root := roots.get((start, end))) is not None:
         return root
-    if start >= first:
+    if start >= first and end - start <= _LEAVES_AT_ONCE:
         # All of it is behind the frontier: no need to go down leaf by leaf.
         tree = Frontier()
-        tree.extend(leaves[start - first : end - first])
+        tree.extend(leaves(start, end))
         return tree.root()
-    split = start + _split(end - start)
+    split = start + split_of(end - start)
     return node_hash(_subtree(start, split, roots, leaves, first), _subtree(split, end, roots, leaves, first))
 
 
-def _split(size: int) -> int:
+def split_of(size: int) -> int:
     """The largest power of two below the size: where RFC 6962 divides a tree."""
     return 1 << (size - 1).bit_length() - 1
 
@@ -109,7 +112,7 @@ def inclusion_proof(index: int, size: int, subtree: Subtree) -> tuple[bytes, ...
     proof: list[bytes] = []
     start, end = 0, size
     while end - start > 1:
-        split = start + _split(end - start)
+        split = start + split_of(end - start)
         if index < split:
             proof.append(subtree(split, end))
             end = split
@@ -144,7 +147,7 @@ def consistency_proof(old_size: int, size: int, subtree: Subtree) -> tuple[bytes
     proof: list[bytes] = []
     start, end, whole = 0, size, True
     while end != old_size:
-        split = start + _split(end - start)
+        split = start + split_of(end - start)
         if old_size <= split:
             proof.append(subtree(split, end))
             end = split

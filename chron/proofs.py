@@ -74,7 +74,7 @@ def _proof(log: SignedLog, seq: int, body: bytes, *, newest: bool) -> str:
     if over is None or over.checkpoint.size < seq:
         raise ChronError('no checkpoint covers this record yet; run "claiim chron checkpoint --now" and try again')
     known, size = log.frontier_before(seq), over.checkpoint.size
-    hashes = inclusion_proof(seq - 1, size, subtrees(known, log.leaves(known.size, size)))
+    hashes = inclusion_proof(seq - 1, size, subtrees(known, log.leaves))
     lines = [_FIRST_LINE, f"extra {_text(body)}", f"index {seq - 1}", *map(_text, hashes), "", over.note]
     text = "\n".join(lines)
     _require(text, over.checkpoint)  # a log that was changed gives no proof, rather than a bad one

@@ -2,9 +2,10 @@
 
 claiim chron export --since 24h --format ocsf -o day.ocsf.jsonl
 claiim chron export outcome=DENY --format csv -o denied.csv
-claiim chron export -o all.jsonl && claiim chron export --verify all.jsonl
+claiim chron export -o all.jsonl && claiim chron export --verify all.jsonl --key VKEY
 
-Exit codes: 0 ok, 1 the file is not what its manifest or the log says, 2 usage or nothing to read.
+Exit codes: 0 ok, 1 the file is not what its manifest, the log or the key says, 2 usage or nothing to read, 11 ok, but
+the key has signed no checkpoint over the last records yet.
 """
 
 import json
@@ -16,13 +17,16 @@ from pathlib import Path
 
 import click
 
-from chron import ChronError, printable
+from chron import ChronError, parse_vkey, printable
+from chron.covering import Cover, cover
 from chron.exported import Checked, check_export
 from chron.filtering import Filter
 from chron.manifest import BODIES, Manifest, Place, Tally, manifest_of, origin_and_hash_before, stored_line
+from chron.notes import VerifierKey
 from chron.querying import Row, head, stored
 from chron.sources import Source
 from proxy.cli.chron import configured, when
+from proxy.cli.chronevidence import EXIT_LOOSE, read_vkey
 from proxy.cli.chronquery import Words, filter_argument, selection
 from proxy.cli.options import EXIT_DENY, EXIT_USAGE, LOG, config_option, fail, json_option, located_errors
 from proxy.exports import COLUMNS, LINES, Event
@@ -38,6 +42,7 @@ from proxy.exports.csvs import csv_row
 @click.option(
     "--verify", "verified", type=click.Path(dir_okay=False, path_type=Path), help="Verify this export instead."
 )
+@click.option("--key", default="", metavar="VKEY", help="With --verify: the log's public key, or a file that holds it.")
 @click.option("--chron", "chron_path", type=LOG, help="The Chron: a file or a URL.")
 @config_option
 @json_option
@@ -49,6 +54,7 @@ def export_command(
     until: datetime | None,
     output: Path | None,
     verified: Path | None,
+    key: str,
     chron_path: Source | None,
     config_path: Path | None,
     as_json: bool,
@@ -56,12 +62,14 @@ def export_command(
 ) -> None:
     """Write all records, or those that match, to a file with a manifest beside it.
 
-    With --verify, check such a file, and compare it with the Chron that is named.
+    With --verify, check such a file: by its manifest, by the log's key, and by the Chron, as far as they are named.
     """
     try:
         if verified is not None:
-            _verify(verified, path or chron_path, as_json)
+            _verify(verified, path or chron_path, parse_vkey(read_vkey(key)) if key else None, as_json)
             return
+        if key:
+            fail("--key is for --verify; leave it out", EXIT_USAGE)
         if output is None:
             fail("-o is missing; name the file to write", EXIT_USAGE)
         log = path or chron_path or configured(config_path)
@@ -100,7 +108,8 @@ def _written(log: Source, asked: Filter, described: str, form: str, output: Path
             opened.flush()
             os.fsync(opened.fileno())
         _, before = origin_and_hash_before(log, tally.first.seq)
-        manifest = tally.manifest(form, described, origin, before, Place(seq, "", hash_.hex()))
+        proof = cover(log, tally.seqs) if form == BODIES else Cover()
+        manifest = tally.manifest(form, described, origin, before, Place(seq, "", hash_.hex()), proof)
         files[1].write_text(manifest.written(), encoding="utf-8")
     except BaseException as error:
         for file in made:
@@ -122,23 +131,26 @@ def _line(row: Row, form: str, origin: str) -> bytes:
     return LINES[form](event).encode()
 
 
-def _verify(file: Path, log: Source | None, as_json: bool) -> None:
-    found = check_export(file, log)
+def _verify(file: Path, log: Source | None, key: VerifierKey | None, as_json: bool) -> None:
+    found = check_export(file, log, key)
     if as_json:
-        names = ("records", "chained", "compared", "erased", "fault")
+        names = ("records", "chained", "compared", "erased", "covered", "fault")
         click.echo(json.dumps({"ok": not found.fault, **{name: getattr(found, name) for name in names}}, indent=2))
     elif found.fault:
         click.echo(f"not what was written: {printable(found.fault)}")
     else:
-        click.echo(f"ok: {found.records} records, {_proven(found)}")
-    sys.exit(EXIT_DENY if found.fault else 0)
+        click.echo(f"ok: {found.records} records, {_proven(found, signed=key is not None)}")
+    loose = key is not None and found.covered < found.records
+    sys.exit(EXIT_DENY if found.fault else EXIT_LOOSE if loose else 0)
 
 
-def _proven(found: Checked) -> str:
+def _proven(found: Checked, *, signed: bool) -> str:
     ways = ["the file is the one that was written"]
     if found.chained:
         ways.append("each record follows the one before it")
     if found.erased:
         ways.append(f"{found.erased} of them erased")
+    if signed:
+        ways.append(f"{found.covered} of them in the log that the key signed")
     ways.append("as in the Chron" if found.compared else "not compared with a Chron (--chron)")
     return ", ".join(ways)

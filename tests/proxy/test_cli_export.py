@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from chron import Chron
+from chron import Cadence, Chron, Signing, find
+from chron.chain import chain_hash, leaf_hash
 from proxy.cli.chron import chron as command
 from proxy.exports import LINES
 
@@ -79,7 +80,7 @@ def test_all_of_a_log(log: Path, export: Run, tmp_path: Path) -> None:
     code, out, _ = export("--verify", file, "--chron", log, "--json")
     assert (code, json.loads(out)) == (
         0,
-        {"ok": True, "records": 12, "chained": True, "compared": True, "erased": 0, "fault": ""},
+        {"ok": True, "records": 12, "chained": True, "compared": True, "erased": 0, "covered": 0, "fault": ""},
     )
 
 
@@ -212,3 +213,110 @@ def test_an_erased_record_keeps_its_place(log: Path, export: Run, tmp_path: Path
     rewrite(after, lambda data: data.replace(leaf.encode(), b"0" * 64))
     assert export("--verify", after)[0] == 1
     assert export(log, "--format", "csv", "-o", tmp_path / "after.csv")[0] == 0
+
+
+@pytest.fixture
+def signed(tmp_path: Path) -> tuple[Path, str]:
+    """A Chron with a key, of thirty decisions and five checkpoints; and the key."""
+    path = tmp_path / "signed.db"
+
+    async def fill() -> None:
+        for number in range(30):
+            await chron.append("decision", {"agent": "deploy-bot", "outcome": "DENY" if number % 3 == 0 else "ALLOW"})
+
+    signing = Signing(tmp_path / "key.pem", cadence=Cadence(every_records=8))
+    with Chron.open(path, low_water_bytes=0, signing=signing) as chron:
+        asyncio.run(fill())
+    return path, next(find(path, kind="key")).text("vkey")
+
+
+def test_an_export_proves_by_the_key_alone_what_the_log_said(
+    signed: tuple[Path, str], export: Run, tmp_path: Path
+) -> None:
+    """A file, its manifest and the public key: each record is in the log that was signed, whatever was left out."""
+    log, vkey = signed
+    file, key = tmp_path / "denied.jsonl", tmp_path / "log.vkey"
+    key.write_text(vkey + "\n")
+    assert export(log, "outcome=DENY", "-o", file)[0] == 0
+    proven = "the file is the one that was written, 10 of them in the log that the key signed"
+    for given in (vkey, key):
+        code, out, _ = export("--verify", file, "--key", given)
+        assert (code, out) == (0, f"ok: 10 records, {proven}, not compared with a Chron (--chron)\n")
+    assert export("--verify", file, "--key", vkey, "--chron", log)[0] == 0
+    for name, asked in (("one", "seq=9"), ("span", "seq>4 seq<20"), ("segment", "seq>8 seq<=17"), ("none", "seq=99")):
+        file = tmp_path / f"{name}.jsonl"
+        assert export(log, asked, "-o", file)[0] == 0
+        code, out, _ = export("--verify", file, "--key", vkey, "--json")
+        told = json.loads(out)
+        assert (code, told["covered"], told["fault"]) == (0, told["records"], "")
+
+
+@pytest.mark.parametrize("asked", ["outcome=DENY", "seq>4 seq<20"])
+def test_with_the_key_a_forged_export_shows(asked: str, signed: tuple[Path, str], export: Run, tmp_path: Path) -> None:
+    """Who changes file and manifest alike, so that they fit, has no signature for it."""
+    log, vkey = signed
+    file = tmp_path / "part.jsonl"
+    export(log, asked, "-o", file)
+    told = json.loads(manifest_of(file).read_text())
+    lines = file.read_bytes().splitlines(True)
+    body = lines[-1].replace(b"DENY", b"HOLD").replace(b"ALLOW", b"HOLD")
+    last = chain_hash(bytes.fromhex(told["before"]), leaf_hash(lines[0].rstrip()))
+    for line in (*lines[1:-1], body):
+        last = chain_hash(last, leaf_hash(line.rstrip()))
+    rewrite(file, lambda data: data.replace(lines[-1], body), last={**told["last"], "hash": last.hex()})
+    assert export("--verify", file)[0] == 0
+    code, out, _ = export("--verify", file, "--key", vkey)
+    assert (code, out) == (1, "not what was written: its records are not in the log that was signed\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "said"),
+    [
+        ({"proof": ""}, 1, "its records are not in the log that was signed"),
+        ({"proof": "%"}, 1, "its proof is not one"),
+        ({"note": "x"}, 1, "not what was written: "),
+        ({"note": 7}, 2, "is not the manifest of an export"),
+        ({"note": ""}, 11, "0 of them in the log that the key signed"),
+    ],
+    ids=["no proof", "no base64", "no note", "another type", "without a checkpoint"],
+)
+def test_a_proof_that_is_none_is_said(
+    changes: dict[str, object], code: int, said: str, signed: tuple[Path, str], export: Run, tmp_path: Path
+) -> None:
+    """A manifest without its proof does not pass for one with it."""
+    log, vkey = signed
+    file = tmp_path / "part.jsonl"
+    export(log, "outcome=DENY", "-o", file)
+    rewrite(file, lambda data: data, **changes)
+    found = export("--verify", file, "--key", vkey)
+    assert (found[0], said in found[1] + found[2]) == (code, True), found
+
+
+def test_what_no_checkpoint_covers_yet_is_counted(signed: tuple[Path, str], export: Run, tmp_path: Path) -> None:
+    """The last record of a closed log is the checkpoint itself: those before it are proved, and exit 11 says so."""
+    log, vkey = signed
+    file = tmp_path / "all.jsonl"
+    export(log, "-o", file)
+    code, out, _ = export("--verify", file, "--key", vkey, "--json")
+    told = json.loads(out)
+    assert (code, told["ok"], told["covered"]) == (11, True, told["records"] - 1)
+
+
+def test_another_key_proves_nothing_and_neither_does_another_format(
+    signed: tuple[Path, str], log: Path, export: Run, tmp_path: Path
+) -> None:
+    """A key of somebody else's is a fault; with a format that has no bodies, and for writing, a key is a mistake."""
+    path, vkey = signed
+    file = tmp_path / "all.jsonl"
+    export(path, "-o", file)
+    other = tmp_path / "other.db"
+    with Chron.open(other, low_water_bytes=0, signing=Signing(tmp_path / "other.pem")):
+        pass
+    code, out, _ = export("--verify", file, "--key", next(find(other, kind="key")).text("vkey"))
+    assert code == 1
+    assert out.startswith("not what was written: ")
+    export(path, "--format", "ocsf", "-o", tmp_path / "day.ocsf")
+    code, _, err = export("--verify", tmp_path / "day.ocsf", "--key", vkey)
+    assert (code, err) == (2, "a key proves nothing of ocsf: only jsonl holds what was signed\n")
+    code, _, err = export(path, "--key", vkey, "-o", tmp_path / "x")
+    assert (code, err) == (2, "--key is for --verify; leave it out\n")
