@@ -11,7 +11,7 @@ OF_ALL = {
     "id": "the record's id, chr_...",
     "ts": "when it was written down, UTC",
     "kind": "decision, outcome, segment, policy, agent, human, organisation, approval, exception, access, text, "
-    "lifecycle, checkpoint, key, removal, erasure, person, seal, archive, prune, emptied, "
+    "lifecycle, clock, checkpoint, key, removal, erasure, person, seal, archive, prune, emptied, "
     "predecessor",
     "session": "the run of the gate that wrote it",
     "event": "what happened, in records that are no decisions",
@@ -155,6 +155,12 @@ OF_OTHERS = {
     "guards_restored": "guards that somebody had dropped",
     "fault": "why the file had to be opened anew",
     "back_s": "how far the clock went back",
+    "synchronised": "whether somebody keeps the machine's clock right, as its kernel says",
+    "offset_us": "how far the clock is from what it is being moved to",
+    "max_error_us": "how far it may be from the right time, as the kernel says",
+    "uptime_us": "since the machine was started",
+    "boot": "which start of the machine that was",
+    "moved_us": "how far the clock was moved since the last look at it in this run",
     "reader": "operator, human or agent: who read the log",
     "filter": "what was asked for",
     "grouped": "the fields that were counted by",
@@ -202,6 +208,10 @@ NUMBERS = frozenset(
             "unresolved",
             "unacknowledged",
             "back_s",
+            "offset_us",
+            "max_error_us",
+            "uptime_us",
+            "moved_us",
             "records",
             "size",
             "first",

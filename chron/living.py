@@ -29,8 +29,8 @@ from chron.sources import Connection, Source
 from chron.times import time_text
 from chron.verification import verify
 
-_OWN_KINDS = (SEAL, "checkpoint", "archive", "emptied")
-"""What sealing and archiving leave in the log themselves: no reason to seal again."""
+_OWN_KINDS = (SEAL, "checkpoint", "archive", "emptied", "clock")
+"""What sealing, archiving and the mere passing of time leave in the log: no reason to seal again."""
 _NEW = f"SELECT 1 FROM chron WHERE seq >= ? AND (kind IS NULL OR kind NOT IN ({schema.listed(_OWN_KINDS)})) LIMIT 1"  # noqa: S608
 _EMPTIABLE = f"SELECT count(*) FROM chron WHERE kind IN ({schema.listed(schema.EMPTIABLE)})"  # noqa: S608 -- ours
 _BELONGING = "SELECT seq FROM chron WHERE ref = ? AND kind IN ('outcome', 'segment')"

@@ -63,6 +63,7 @@ from proxy.restoring import restore, uses_of
 from proxy.rulebooks import Rulebooks
 from proxy.secretfiles import read_token
 from proxy.statefolder import make_state, write_operator_token, write_roots
+from proxy.timekeeping import Timekeeping
 from proxy.timers import Later, loop_later
 from proxy.verdicts import Book
 from proxy.webhooks import Webhook, read_secret
@@ -151,6 +152,9 @@ class Service:
             # After the listeners: a start that fails on a busy port must not replace the token of the gate
             # that is there. A private gate keeps its token to itself.
             write_operator_token(config.operator_token, operator_token)
+        timekeeping = Timekeeping(self._chron, self.session, later=self._later)
+        stack.callback(timekeeping.stop)
+        timekeeping.start()
 
     async def _open_chron(self, stack: contextlib.AsyncExitStack) -> Chron:
         """The Chron, written by this process, or by the one that writes it for several gates."""
