@@ -6,8 +6,10 @@ FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
 # The dependencies first: they change less often than the code.
-COPY requirements.txt .
-RUN python -m venv /opt/claiim && /opt/claiim/bin/pip install --requirement requirements.txt
+COPY requirements.txt requirements-dev.txt ./
+# The driver for a Chron in PostgreSQL is no dependency of everybody's; its version is the tested one.
+RUN python -m venv /opt/claiim \
+ && /opt/claiim/bin/pip install --requirement requirements.txt --constraint requirements-dev.txt "psycopg[binary]"
 COPY . .
 RUN pip wheel --no-deps --wheel-dir /wheels . ./sdk \
  && /opt/claiim/bin/pip install --no-deps /wheels/claiim_gate-*.whl

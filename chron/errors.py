@@ -10,3 +10,8 @@ class ChronError(Exception):
 
 class FilterError(ChronError):
     """A question to the Chron cannot be understood or takes too much; whoever asked has to ask another one."""
+
+
+def too_slow(most_s: float) -> FilterError:
+    """An answer was given up after so many seconds."""
+    return FilterError(f"the answer takes longer than {most_s:g} s; ask for less, by since= or agent=")

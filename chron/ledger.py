@@ -18,18 +18,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from chron import schema
-from chron.chain import HASH_BYTES, follow, genesis
 from chron.damaged import Careful
-from chron.emptied import GONE, Holes, add_holes, reasons, unexplained
+from chron.ending import verified_end
 from chron.errors import ChronError
 from chron.reserve import Reserve
-
-TAIL_RECORDS = 1000
-"""How many records the opening verifies: what a crash or a bad disk can have hurt is at the end."""
 
 MIN_SQLITE = (3, 38, 0)  # the ->> operator: https://www.sqlite.org/releaselog/3_38_0.html
 BUSY_TIMEOUT_MS = 2000
@@ -113,7 +109,7 @@ class Ledger:
         try:
             ledger = cls(path, connection)
             ledger._prepare()
-            ledger._verify_tail(origin)
+            ledger.seq, ledger.hash = verified_end(connection, path, origin)
         except BaseException as error:
             connection.close()
             if isinstance(error, sqlite3.Error):
@@ -149,34 +145,6 @@ class Ledger:
                 f'chron "{self.path}" stopped in the middle and is being read by a long transaction; '
                 "close that reader and start again"
             )
-
-    def _verify_tail(self, origin: str) -> None:
-        with closing(self.connection.execute("SELECT max(seq) FROM chron")) as cursor:
-            last = cursor.fetchone()[0] or 0
-        start = max(0, last - TAIL_RECORDS)
-        before = genesis(origin)
-        if start:
-            row = self.connection.execute("SELECT hash FROM chron WHERE seq = ?", (start,)).fetchone()
-            before = row[0] if row else bytes(HASH_BYTES)
-        statement = "SELECT seq, id, CAST(body AS BLOB), leaf, hash FROM chron WHERE seq > ? ORDER BY seq"
-        rows = self.connection.execute(statement, (start,)).fetchall()
-        self.seq, self.hash, fault = follow(rows, start, before)
-        holes: Holes = []
-        add_holes(holes, rows)
-        if not fault and holes and (gone := unexplained(holes, reasons(self.connection))):
-            self.seq, fault = gone - 1, GONE
-        named = self._origin()
-        if named not in ("", origin):
-            raise ChronError(f'chron "{self.path}" belongs to origin "{named}", not "{origin}"; give another path')
-        if fault:
-            raise ChronError(
-                f'chron "{self.path}" does not verify at record {self.seq + 1}: {fault}; '
-                f'run "claiim chron verify {self.path}", keep the file as evidence and start a new one'
-            )
-
-    def _origin(self) -> str:
-        row = self.connection.execute("SELECT body->>'$.origin' FROM chron WHERE seq = 1").fetchone()
-        return str(row[0] or "") if row else ""
 
     def hash_at(self, seq: int) -> bytes:
         """The hash of a record, b"" when there is none."""

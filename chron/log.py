@@ -32,7 +32,7 @@ from chron.errors import ChronError
 from chron.filestore import FileStore
 from chron.persons import PERSON, forgotten
 from chron.recovery import Left, left_behind
-from chron.sources import Connection, Lock, OpenLog, Source, Store, file_of
+from chron.sources import Connection, Lock, OpenLog, Source, Store, file_of, on_server
 from chron.writer import FORGET, Writer
 
 LOW_WATER_BYTES = 64 * 1024 * 1024
@@ -120,7 +120,7 @@ class Chron:
 
         With `signing` it gets checkpoints, and is refused when it is not the log that was signed before.
         """
-        store = _store(path)
+        store = store_of(path)
         lock = store.take()
         try:
             return cls._opened(store, lock, origin, session, clock_ns, low_water_bytes, signing)
@@ -333,8 +333,13 @@ class Chron:
         return future.result()
 
 
-def _store(source: Source) -> Store:
-    return FileStore(file_of(source, "only files are written so far"))
+def store_of(source: Source) -> Store:
+    """The place where a log is, to write it."""
+    if isinstance(source, str) and on_server(source):
+        from chron.postgres.ledger import ServerStore  # needs the driver
+
+        return ServerStore(source)
+    return FileStore(file_of(source, ""))
 
 
 def _parts(texts: Iterable[KeptText]) -> Iterator[tuple[KeptText, ...]]:

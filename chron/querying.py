@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from chron.conditions import condition, text_of
-from chron.errors import ChronError, FilterError
+from chron.errors import ChronError, FilterError, too_slow
 from chron.filtering import Filter
 from chron.reading import Record, connect, record_of
 from chron.sources import Connection, Source
@@ -122,6 +122,5 @@ def reading(path: Source, most_s: float = 0) -> Iterator[Connection]:
             yield connection
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorname", "") == "SQLITE_INTERRUPT":
-                remedy = "ask for less, by since= or agent="
-                raise FilterError(f"the answer takes longer than {most_s:g} s; {remedy}") from error
+                raise too_slow(most_s) from error
             raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error

@@ -22,7 +22,7 @@ from chron import schema
 from chron.conditions import glob
 from chron.damaged import Careful
 from chron.errors import ChronError
-from chron.sources import Connection, Source, file_of
+from chron.sources import Connection, Source, file_of, on_server
 from chron.times import time_text
 
 if TYPE_CHECKING:
@@ -84,7 +84,11 @@ class Shown:
 
 def connect(path: Source, most_s: float = 0) -> Connection:
     """Open a Chron read-only, for statements of at most so many seconds if there is a number; raises ChronError."""
-    connection = connect_file(path, "only files are read so far")
+    if isinstance(path, str) and on_server(path):
+        from chron.postgres.connection import connect_chain  # needs the driver
+
+        return connect_chain(path, most_s)
+    connection = connect_file(path, "")
     if most_s:
         end_s = time.monotonic() + most_s
         connection.set_progress_handler(lambda: time.monotonic() > end_s, _STEPS_PER_LOOK)
@@ -93,8 +97,12 @@ def connect(path: Source, most_s: float = 0) -> Connection:
 
 def is_there(path: Source) -> bool:
     """Say whether there is a Chron; one that cannot be seen is not none, or the highest versions would be in force."""
+    if isinstance(path, str) and on_server(path):
+        from chron.postgres.connection import is_there as on_server_is_there  # needs the driver
+
+        return on_server_is_there(path)
     try:
-        file_of(path, "only files are read so far").stat()
+        file_of(path, "").stat()
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
@@ -188,7 +196,7 @@ def find(
 def _before_newest(connection: Connection, where: str, values: list[str | int], newest: int) -> int:
     # The texts in `where` are our own; all values are bound.
     inner = f"SELECT seq FROM chron WHERE {where} ORDER BY seq DESC LIMIT ?"  # noqa: S608
-    row = connection.execute(f"SELECT min(seq) FROM ({inner})", [*values, newest]).fetchone()  # noqa: S608
+    row = connection.execute(f"SELECT min(seq) FROM ({inner}) AS found", [*values, newest]).fetchone()  # noqa: S608
     return (row[0] or 1) - 1
 
 

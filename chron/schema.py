@@ -23,9 +23,9 @@ EMPTYING = ("erasure", "archive", "prune")
 EMPTIABLE = ("decision", "outcome", "segment", "approval", "access")
 """Kinds whose bodies may go. The others are what the log itself, its proofs and the next start of a gate stand on."""
 
-_COMPUTED = ["ts", "kind", "channel", "outcome", "mode", "agent", "anchor", "org", "action", "target"]
-_COMPUTED += ["environment", "method", "host", "path", "code", "reason", "ref", "result", "status"]
-_COMPUTED += ["policy", "policy_digest", "skill", "skill_digest", "session", "request"]
+COMPUTED = ["ts", "kind", "channel", "outcome", "mode", "agent", "anchor", "org", "action", "target"]
+COMPUTED += ["environment", "method", "host", "path", "code", "reason", "ref", "result", "status"]
+COMPUTED += ["policy", "policy_digest", "skill", "skill_digest", "session", "request"]
 
 _TABLE = """CREATE TABLE chron(
   seq  INTEGER PRIMARY KEY,
@@ -35,7 +35,7 @@ _TABLE = """CREATE TABLE chron(
   hash BLOB NOT NULL CHECK(length(hash)=32),
 {}
 ) STRICT""".format(
-    ",\n".join(f"  {name} {'ANY' if name == 'status' else 'TEXT'} AS (body->>'$.{name}') VIRTUAL" for name in _COMPUTED)
+    ",\n".join(f"  {name} {'ANY' if name == 'status' else 'TEXT'} AS (body->>'$.{name}') VIRTUAL" for name in COMPUTED)
 )
 
 _ARTEFACT = """CREATE TABLE artefact(

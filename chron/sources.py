@@ -1,9 +1,11 @@
 """Where a log is: a file, or one chain in a PostgreSQL database; and what readers ask of either.
 
-state/chron.db, sqlite:///var/lib/claiim/chron.db          a file
-postgresql://db.internal/claiim?chain=gate-1               the chain "gate-1"
+    state/chron.db, sqlite:///var/lib/claiim/chron.db      a file; its path follows "sqlite://"
+    postgresql://db.internal/claiim?chain=gate-1           the chain "gate-1" in the database "claiim"
 
-ChronError: chron "postgresql://db/claiim?chain=a" is in PostgreSQL, and segments are of files; give a file
+What only files have says so:
+
+    ChronError: chron "postgresql://db/claiim?chain=a" is in PostgreSQL, and segments are of files; give a log that is a file
 """
 
 from collections.abc import Iterator, Mapping, Sequence

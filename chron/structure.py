@@ -24,7 +24,7 @@ from functools import partial
 
 from chron import schema
 from chron.reading import connect_file
-from chron.sources import Source
+from chron.sources import Source, on_server
 
 _WHAT = "pages and indexes of files are looked at here"
 _RECORDS_PER_LOOK = 20_000
@@ -105,6 +105,12 @@ def fault(path: Source, *, whole: bool, lint: bool, jobs: int) -> str:
 
     Without `whole` only tables and guards are looked at; `lint` has SQLite's own check look at everything as well.
     """
+    if isinstance(path, str) and on_server(path):
+        from chron.postgres.connection import connect_chain  # needs the driver
+        from chron.postgres.structure import fault as fault_on_server
+
+        with closing(connect_chain(path)) as chain:
+            return fault_on_server(chain, whole=whole)
     with closing(connect_file(path, _WHAT)) as connection:
         try:
             if wrong := schema.faults(connection):

@@ -16,7 +16,8 @@ from chron.errors import FilterError
 from chron.fieldnames import FIELDS, NUMBERS
 from chron.filtering import MAX_CHARS, MAX_DEPTH, All, Compare, Filter, Not, Some, Word, check_field, parse_filter
 from chron.querying import counts, page, reading
-from chron.schema import _COMPUTED
+from chron.schema import COMPUTED
+from support.filters import filters, numbers, records, texts
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 REMEDY = 'write "24h", "7d" or "2026-01-31T12:00:00Z"'
@@ -112,7 +113,7 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 def test_the_list_of_fields_knows_the_columns() -> None:
     """What the tables compute is in the list, and the pseudo fields are not."""
-    assert set(_COMPUTED) <= set(FIELDS)
+    assert set(COMPUTED) <= set(FIELDS)
     assert set(FIELDS) >= NUMBERS
     assert not {"since", "until", "v"} & set(FIELDS)
 
@@ -165,57 +166,6 @@ def holds(asked: Filter, fields: dict[str, object]) -> bool:
             if asked.as_numbers:
                 return type(value) is int and ORDER[asked.sign](value, int(asked.values[0]))
             return ORDER[asked.sign](text, asked.values[0])
-
-
-WORDS = [
-    "deploy-bot",
-    "Deploy",
-    "k8s:pods",
-    "k8s:*",
-    "*",
-    "a[b]?",
-    'say "x"',
-    "\\",
-    "é",
-    "É",
-    "DENY",
-    "",
-    "403",
-    "true",
-]
-TIMES = [f"2026-03-01T00:{minute:02}:00.000000Z" for minute in range(12)]
-values = st.sampled_from(WORDS) | st.text('ab:*?["\\{},é\n', max_size=4)
-texts = st.sampled_from(["agent", "action", "target", "host", "outcome", "reason", "ref", "error"])
-numbers = st.sampled_from(["status", "port", "custom"])
-records = st.fixed_dictionaries(
-    {},
-    optional={
-        **dict.fromkeys(("agent", "action", "target", "host", "reason", "ref", "error"), values),
-        "outcome": st.sampled_from(["ALLOW", "DENY", "HOLD"]),
-        "status": st.sampled_from([0, 7, 200, 403, 500]),
-        "port": st.sampled_from([40, 403, 4030, -1]),
-        "custom": values | st.booleans() | st.integers(-5, 5),
-    },
-)
-leaves = (
-    st.builds(Word, values.filter(bool))
-    | st.builds(Compare, texts | numbers, st.sampled_from(["=", "~"]), st.tuples(values))
-    | st.builds(Compare, texts, st.just("="), st.lists(values, min_size=1, max_size=3).map(tuple))
-    | st.builds(Compare, texts, st.sampled_from(list(ORDER)), st.tuples(values))
-    | st.builds(Compare, numbers, st.sampled_from(list(ORDER)), st.tuples(st.sampled_from(["-1", "0", "403", "5"])))
-    | st.builds(Compare, st.just("seq"), st.sampled_from(["=", *ORDER]), st.tuples(st.sampled_from(["1", "3", "-4"])))
-    | st.builds(Compare, st.just("ts"), st.sampled_from(list(ORDER)), st.tuples(st.sampled_from(TIMES)))
-    | st.builds(Compare, st.just("kind"), st.just("="), st.tuples(st.sampled_from(["decision", "lifecycle", "x"])))
-)
-filters = st.recursive(
-    leaves,
-    lambda inner: (
-        st.builds(Not, inner)
-        | st.builds(All, st.lists(inner, max_size=3).map(tuple))
-        | st.builds(Some, st.lists(inner, max_size=3).map(tuple))
-    ),
-    max_leaves=6,
-)
 
 
 def written(path: Path, bodies: list[dict[str, object]]) -> Path:

@@ -1,0 +1,67 @@
+"""Whether the guards and computed columns in a database are as they were written, so that no query misses a record.
+
+Looked at: that each guard is there and switched on, that the functions behind guards and columns have their text, that
+each column of each record says what the body says. Indexes are the server's own: `pg_amcheck` looks at those.
+"""
+
+import re
+from functools import cache
+from importlib import resources
+
+from chron.postgres.connection import ServerConnection
+from chron.schema import COMPUTED
+from chron.sources import Connection
+
+_TRIGGERS = """
+SELECT t.tgname, p.proname, t.tgenabled FROM pg_trigger AS t
+JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid
+WHERE c.relnamespace = 'claiim'::regnamespace AND NOT t.tgisinternal"""
+_FUNCTIONS = "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'claiim'::regnamespace"
+_WANTED = re.compile(r"CREATE OR REPLACE TRIGGER (\w+) .* EXECUTE FUNCTION (\w+)\(\);")
+_WRITTEN = re.compile(r"CREATE OR REPLACE FUNCTION (\w+)\([^$]*AS \$\$(.*?)\$\$;", re.DOTALL)
+_ROWS_PER_LOOK = 20_000
+
+
+@cache
+def script() -> str:
+    """The text that makes the tables."""
+    return resources.files("chron.postgres").joinpath("schema.sql").read_text("utf-8")
+
+
+def guard_fault(connection: Connection) -> str:
+    """What is wrong with the guards, "" when nothing is."""
+    on = {name: function for name, function, state in connection.execute(_TRIGGERS) if _text(state) in "OA"}
+    for name, function in _WANTED.findall(script()):
+        if on.pop(name, "") != function:
+            return f'guard "{name}" is missing, off or another'
+    if on:
+        return f'trigger "{min(on)}" is not ours'
+    found = dict(connection.execute(_FUNCTIONS).fetchall())
+    for name, text in _WRITTEN.findall(script()):
+        if found.get(name) != text:
+            return f'function "{name}" was altered'
+    return ""
+
+
+def fault(connection: ServerConnection, *, whole: bool) -> str:
+    """What is wrong with what stands around the records, "" when nothing is."""
+    if wrong := guard_fault(connection):
+        return f"{wrong}: the tables or their guards are not as they were written"
+    return _column_fault(connection) if whole else ""
+
+
+def _column_fault(connection: ServerConnection) -> str:
+    # Computed here by the server's own function, and not by ours that the columns use.
+    pairs = ((f"(r.{name})", f"(r.body::json ->> '{name}')") for name in COMPUTED)
+    differs = " OR ".join(f"{column} IS DISTINCT FROM {told}" for column, told in pairs)
+    statement = f"SELECT min(seq) FROM chron AS r WHERE seq > ? AND seq <= ? AND ({differs})"  # noqa: S608 -- ours
+    last = connection.execute("SELECT max(seq) FROM chron").fetchone()[0] or 0
+    for start in range(0, last, _ROWS_PER_LOOK):
+        (seq,) = connection.execute(statement, (start, start + _ROWS_PER_LOOK)).fetchone()
+        if seq is not None:
+            return f"a column of record {seq} does not say what its body says"
+    return ""
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
