@@ -5,7 +5,7 @@
 
 What only files have says so:
 
-    ChronError: chron "postgresql://db/claiim?chain=a" is in PostgreSQL, and segments are of files; give a log that is a file
+    ChronError: chron "postgresql://db/c?chain=a" is in PostgreSQL, and segments are of files; give a log that is a file
 """
 
 from collections.abc import Iterator, Mapping, Sequence
