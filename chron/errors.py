@@ -8,6 +8,10 @@ class ChronError(Exception):
     """
 
 
+class Away(ChronError):
+    """Where the log is cannot be reached or has no room: what only finishes something can be written later."""
+
+
 class FilterError(ChronError):
     """A question to the Chron cannot be understood or takes too much; whoever asked has to ask another one."""
 
