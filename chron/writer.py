@@ -226,7 +226,7 @@ class Writer:
 
     def _build(self, ledger: OpenLog, entries: Sequence[Entry]) -> Batch:
         batch = Batch(ledger.seq, ledger.hash)
-        self._add_checkpoint(batch, entries)
+        self._add_checkpoint(ledger, batch, entries)
         if ledger.seq - self._marked_seq >= MARK_EVERY_RECORDS:
             self._marked_seq = ledger.seq
             batch.add(Entry([self._own("mark", self._bound())]))
@@ -248,14 +248,14 @@ class Writer:
             batch.add(entry)
         return batch
 
-    def _add_checkpoint(self, batch: Batch, entries: Sequence[Entry]) -> None:
+    def _add_checkpoint(self, ledger: OpenLog, batch: Batch, entries: Sequence[Entry]) -> None:
         """First in its batch, because it is over exactly the records before it."""
         asked = [entry for entry in entries if entry.checkpoint]
         if self._checkpoints is None or not (asked or self._checkpoints.due()):
             return
         entry = asked[0] if asked else Entry(())
         if fields := self._checkpoints.fields(self._clock_ns() // 1_000_000_000):
-            entry.drafts = (self.draft(CHECKPOINT, fields),)
+            entry.drafts = (self.draft(CHECKPOINT, {**fields, **ledger.beside()}),)
             batch.add(entry)
         else:
             batch.refuse(entry, "this log has no key yet; try again")

@@ -29,7 +29,7 @@ _PARAMETERS = {
 }
 _SETTINGS = "SELECT set_config('search_path', 'claiim', false), set_config('claiim.chain', %s, false)"
 _THERE = "SELECT 1 FROM chron LIMIT 1"
-_CHAINS = "SELECT chain FROM chains ORDER BY chain"
+_CHAINS = "SELECT chain FROM chains WHERE chain <> 'directory' ORDER BY chain"
 
 
 class ServerConnection:
