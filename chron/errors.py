@@ -8,6 +8,10 @@ class ChronError(Exception):
     """
 
 
+class ServerAwayError(ChronError):
+    """A server cannot be reached, or went away in the middle."""
+
+
 class FilterError(ChronError):
     """A question to the Chron cannot be understood or takes too much; whoever asked has to ask another one."""
 

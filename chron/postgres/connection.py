@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from chron.errors import ChronError, too_slow
+from chron.errors import ChronError, ServerAwayError, too_slow
 from chron.postgres.place import Place
 from chron.sources import Cursor
 
@@ -142,4 +142,5 @@ def explained(source: str, error: Exception, most_s: float = 0) -> ChronError:
         return ChronError(f'the server refused a record of "{source}": {detail}; see the log of the gate')
     if isinstance(error, errors.DiskFull):
         return ChronError(f'cannot record in "{source}": disk full ({detail}); free some space on the server')
-    return ChronError(f'cannot use chron "{source}": {detail}; see that the server runs and lets this role in')
+    kind = ServerAwayError if isinstance(error, errors.OperationalError) else ChronError
+    return kind(f'cannot use chron "{source}": {detail}; see that the server runs and lets this role in')
