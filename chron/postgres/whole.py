@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from chron.postgres.connection import chains, connected, driver, explained
+from chron.postgres.connection import connected, driver, explained
 from chron.postgres.directory import DIRECTORY, Told, compare
 from chron.postgres.place import Place
 from chron.verification import Verification, verify
@@ -38,8 +38,8 @@ def verify_whole(source: str, now_ns: int, *, lint: bool = False) -> Whole:
             told = compare(connection.raw, now_ns)
         except driver().Error as error:
             raise explained(source, error) from error
-    # Those of the snapshot before: what was begun since then has nothing to hide yet.
-    names = [name for name in (DIRECTORY, *chains(source)) if name in told.chains]
+    # Those that have records, whatever the list of chains says; what was begun since then comes next time.
+    names = sorted(told.chains, key=lambda name: (name != DIRECTORY, name))
     found = {name: verify(place.with_chain(name), lint=lint) for name in names}
     return Whole(found, _fault(told), told.notices)
 
