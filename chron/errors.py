@@ -19,3 +19,9 @@ class FilterError(ChronError):
 def too_slow(most_s: float) -> FilterError:
     """An answer was given up after so many seconds."""
     return FilterError(f"the answer takes longer than {most_s:g} s; ask for less, by since= or agent=")
+
+
+def refused(error: Exception) -> FilterError:
+    """A statement of somebody's own is none that is run."""
+    allowed = "the statement may only read chron, artefact, decisions and person"
+    return FilterError(f'{allowed}: "{str(error).splitlines()[0]}"; write one SELECT')

@@ -2,15 +2,17 @@
 
 SQLite itself is asked what the statement would do, before it runs: reading our tables and calling plain functions is
 allowed, everything else is not (no ATTACH, no PRAGMA, no writing, no recursion, no second statement). Time, rows and
-the size of a value are bounded. The connection is read-only besides.
+the size of a value are bounded. The connection is read-only besides. A log in PostgreSQL is asked in a transaction that
+only reads (`chron.postgres.freesql`), and a value there may be as large as the server makes it.
 
     FilterError: the statement may only read chron, artefact, decisions and person: "not authorized"; write one SELECT
 """
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from chron.errors import FilterError
+from chron.errors import refused
 from chron.querying import reading
 from chron.sources import Source
 
@@ -38,23 +40,30 @@ class Answer:
 def ask_sql(path: Source, statement: str, *, limit: int, most_s: float) -> Answer:
     """The first rows of a SELECT; bytes are given in hexadecimal. Raises FilterError for anything else."""
     with reading(path, most_s) as connection:
-        if not isinstance(connection, sqlite3.Connection):
-            raise FilterError("SQL of your own is for logs in files so far; use a filter")
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
-        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
-        # Their first use declares a table inside of SQLite, which the authorizer would not let pass.
-        connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
-        connection.set_authorizer(_authorize)
-        try:
-            cursor = connection.execute(statement)
-            rows = cursor.fetchmany(limit + 1)
-        except (sqlite3.Error, UnicodeEncodeError) as error:
-            if getattr(error, "sqlite_errorname", "") in ("SQLITE_INTERRUPT", "SQLITE_CORRUPT", "SQLITE_NOTADB"):
-                raise
-            allowed = "the statement may only read chron, artefact, decisions and person"
-            raise FilterError(f'{allowed}: "{error}"; write one SELECT') from error
-    columns = _once([name for name, *_ in cursor.description or ()])
-    return Answer(columns, tuple(tuple(map(_cell, row)) for row in rows[:limit]), len(rows) > limit)
+        if isinstance(connection, sqlite3.Connection):
+            columns, rows = _ask_file(connection, statement, limit + 1)
+        else:
+            from chron.postgres.freesql import ask  # needs the driver
+
+            columns, rows = ask(connection, statement, limit + 1, most_s)
+    return Answer(_once(columns), tuple(tuple(map(_cell, row)) for row in rows[:limit]), len(rows) > limit)
+
+
+def _ask_file(
+    connection: sqlite3.Connection, statement: str, most: int
+) -> tuple[Sequence[str], Sequence[tuple[object, ...]]]:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    # Their first use declares a table inside of SQLite, which the authorizer would not let pass.
+    connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
+    connection.set_authorizer(_authorize)
+    try:
+        cursor = connection.execute(statement)
+        return [name for name, *_ in cursor.description or ()], cursor.fetchmany(most)
+    except (sqlite3.Error, UnicodeEncodeError) as error:
+        if getattr(error, "sqlite_errorname", "") in ("SQLITE_INTERRUPT", "SQLITE_CORRUPT", "SQLITE_NOTADB"):
+            raise
+        raise refused(error) from error
 
 
 def _authorize(action: int, first: str | None, second: str | None, *_: str | None) -> int:
@@ -65,7 +74,7 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
     return sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
 
 
-def _once(names: list[str]) -> tuple[str, ...]:
+def _once(names: Sequence[str]) -> tuple[str, ...]:
     seen: dict[str, None] = {}
     for name in names:
         free, number = name, 1

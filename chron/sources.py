@@ -147,6 +147,11 @@ def on_server(source: Source) -> bool:
     return isinstance(source, str) and source.startswith(_SERVER)
 
 
+def is_url(text: str) -> bool:
+    """Whether a text can mean nothing but the place of a log."""
+    return text.startswith((*_SERVER, _FILE))
+
+
 def source_of(text: str, folder: Path = Path()) -> Source:
     """Where a text says the log is, a file from this folder on."""
     return text if text.startswith(_SERVER) else folder / text.removeprefix(_FILE)

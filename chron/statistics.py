@@ -9,13 +9,13 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from chron.filtering import Filter
-from chron.querying import head, stored
-from chron.sources import Source
+from chron.querying import head, reading, stored
+from chron.sources import Source, file_of, on_server
 
 _MOST_SILENCES = 5
+_TABLES = "SELECT pg_total_relation_size('records') + pg_total_relation_size('artefacts')"
 
 # A body is canonical and flat, and quotes inside of texts are escaped: these can only be the fields themselves.
 _TOLD = re.compile(
@@ -53,7 +53,7 @@ class Statistics:
     """The longest ones, the longest first."""
     body_bytes: int
     file_bytes: int
-    """The whole file with its write-ahead log."""
+    """The whole file with its write-ahead log; in PostgreSQL, the tables of all chains with their indexes."""
 
 
 def statistics(path: Source, asked: Filter) -> Statistics:
@@ -90,7 +90,7 @@ def statistics(path: Source, asked: Filter) -> Statistics:
         clock_back=clock_back,
         silences=tuple(Silence(int(seconds), since, until) for seconds, since, until in sorted(silences, reverse=True)),
         body_bytes=body_bytes,
-        file_bytes=_file_bytes(Path(path)),
+        file_bytes=_file_bytes(path),
     )
 
 
@@ -110,6 +110,10 @@ def _keep(silences: list[tuple[float, str, str]], since: str, until: str) -> Non
         heapq.heappushpop(silences, (seconds, since, until))
 
 
-def _file_bytes(path: Path) -> int:
+def _file_bytes(source: Source) -> int:
+    if on_server(source):
+        with reading(source) as connection:
+            return int(connection.execute(_TABLES).fetchone()[0])
+    path = file_of(source, "")
     files = (path, path.with_name(f"{path.name}-wal"))
     return sum(file.stat().st_size for file in files if file.exists())

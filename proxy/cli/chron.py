@@ -8,7 +8,7 @@
     claiim chron verify state/chron.db                    (`proxy.cli.chronevidence`)
     claiim chron replay --since 7d
 
-Which Chron: the path given, else `--chron`, else the configuration's. JSON is one object per line. Exit codes:
+Which Chron: the path or URL given, else `--chron`, else the configuration's. JSON is one object per line. Exit codes:
 0 ok, 1 tampered or not found, 2 usage or no readable Chron, 78 bad configuration.
 """
 
@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 import click
 
 from chron import ChronError, Record, Shown, TextLine, follow, people, printable, show, tail, why_gone
+from chron.chains import ends_of, follow_all, logs_of, tail_all
 from chron.sources import Source
 from chron.times import TIMES, past
 from proxy.cli.lazy import LazyGroup
@@ -61,11 +62,11 @@ def log_options(command: Callable[..., None]) -> Callable[..., None]:
     return config_option(option(located_errors(wrapper)))
 
 
-def configured(config_path: Path | None) -> Path:
+def configured(config_path: Path | None) -> Source:
     """The Chron that the configuration names."""
     from proxy.configloading import load_config  # needs the YAML reader and pydantic: not for a look at a file
 
-    return Path(load_config(config_path).chron)
+    return load_config(config_path).chron
 
 
 path_argument = click.argument("path", required=False, type=LOG)
@@ -101,6 +102,8 @@ class _Commands(LazyGroup):
         "stats": ("proxy.cli.chronstats:stats_command", "The log in numbers: counts, room, pace, silences."),
         "replay": ("proxy.cli.chronreplay:replay", "Decide the recorded past again, from the log alone."),
         "indoubt": ("proxy.cli.chronindoubt:indoubt", "List the requests of which nobody knows what came."),
+        "init-db": ("proxy.cli.chronplaces:init_db", "Make the tables for logs in a PostgreSQL database."),
+        "copy": ("proxy.cli.chronplaces:copy_command", "Take a log to another place: a file, or PostgreSQL."),
         "backup": ("proxy.cli.chronbackup:backup_command", "Copy the log while it is written, and verify the copy."),
         "follows": ("proxy.cli.chronbackup:follows", "Write into a new log which older one it follows."),
         "export": ("proxy.cli.chronexport:export_command", "Write records to a file for other systems, or verify one."),
@@ -135,26 +138,31 @@ def chron() -> None:
 def tail_command(
     path: Source, following: bool, count: int, agent: str, outcome: str | None, kind: str, as_json: bool
 ) -> None:
-    """Show the newest decisions; -f waits for more."""
+    """Show the newest decisions; -f waits for more. A URL that names no chain means all of its chains."""
     filters = {"agent": agent, "outcome": outcome or "", "kind": "" if kind == "all" else kind}
-    head = tail(path, 1)
-    last_seq = head[0].seq if head else 0
-    records = tail(path, count, **filters)
+    logs = logs_of(path)
+    ends = ends_of(logs or {"": path})
+    records = tail_all(logs, count, **filters) if logs else tail(path, count, **filters)
     if not records and not following:
         click.echo("no record matches; --kind all shows every kind", err=True)
     for record in records:
         print_record(record, as_json)
+        chain = record.text("chain") if logs else ""
+        ends[chain] = max(ends[chain], record.seq)
     if following:
-        _follow(path, max(last_seq, records[-1].seq if records else 0), filters, as_json)
+        _print_as_they_come(
+            follow_all(logs, ends, _wait, **filters) if logs else follow(path, ends[""], _wait, **filters), as_json
+        )
 
 
-def _follow(path: Source, after_seq: int, filters: dict[str, str], as_json: bool) -> None:
-    def wait() -> bool:
-        time.sleep(_LOOK_EVERY_S)
-        return True
+def _wait() -> bool:
+    time.sleep(_LOOK_EVERY_S)
+    return True
 
+
+def _print_as_they_come(records: Iterator[Record], as_json: bool) -> None:
     try:
-        for record in follow(path, after_seq, wait, **filters):
+        for record in records:
             print_record(record, as_json)
             sys.stdout.flush()
     except KeyboardInterrupt:
@@ -194,9 +202,10 @@ def print_record(record: Record, as_json: bool) -> None:
 
 
 def _line(record: Record) -> str:
-    names = (*COLUMNS, "ref", "result", "event", "mode", "human", "organisation")
+    names = (*COLUMNS, "ref", "result", "event", "mode", "human", "organisation", "chain")
     text = {name: printable(record.text(name)) for name in names}
-    at = text["ts"][:19].replace("T", " ") + "Z"
+    whose = f"{text['chain']}  " if text["chain"] else ""
+    at = whose + text["ts"][:19].replace("T", " ") + "Z"
     if record.kind != "decision":
         whom = text["agent"] or text["human"] or text["organisation"]
         told = f"{text['event']} {whom}" if text["event"] else f"{text['result']} {text['ref']}"

@@ -5,7 +5,7 @@ claiim chron follows /mnt/evidence/chron.db --reason "disk lost; newest copy is 
 """
 
 import asyncio
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import click
 
@@ -14,7 +14,7 @@ from chron import Chron
 from chron.backup import backup
 from chron.sources import Source
 from proxy.cli.chron import log_options
-from proxy.cli.options import config_option, located_errors, refuse_gated_caller
+from proxy.cli.options import LOG, config_option, located_errors, refuse_gated_caller
 from proxy.configloading import load_config
 
 _file = click.Path(dir_okay=False, path_type=Path)
@@ -32,11 +32,11 @@ def backup_command(path: Source, target: Path) -> None:
 
 
 @click.command("follows")
-@click.argument("old", type=_file, metavar="OLD")
+@click.argument("old", type=LOG, metavar="OLD")
 @click.option("--reason", required=True, help="Why the old log is not continued; recorded.")
 @config_option
 @located_errors
-def follows(old: Path, reason: str, config_path: Path | None) -> None:
+def follows(old: Source, reason: str, config_path: Path | None) -> None:
     """Write into the log of a gate that does not run which older log it follows, and how that one ends."""
     refuse_gated_caller("claiim chron follows")
     from proxy.cli.chronsigning import opened
@@ -48,7 +48,7 @@ def follows(old: Path, reason: str, config_path: Path | None) -> None:
         return log.write(
             "predecessor",
             {
-                "log": found.name or str(old.name),
+                "log": found.name or PurePath(str(old)).name,
                 "records": found.records,
                 "head": found.head_hash,
                 "fault": found.fault or None,

@@ -20,8 +20,8 @@ from chron import Chron
 from chron.living import archive as archive_now
 from chron.living import compact as compact_now
 from chron.living import seal as seal_now
-from chron.segments import find_segment, sealed
-from chron.sources import Source
+from chron.segments import find_segment, folders_beside, sealed
+from chron.sources import Source, file_of
 from proxy.cli.asking import PATIENT_S
 from proxy.cli.chron import log_options, when
 from proxy.cli.chronsigning import asked_or_done
@@ -100,7 +100,7 @@ def archive(before: datetime, as_json: bool, config_path: Path | None) -> None:
 def compact(path: Source, as_json: bool) -> None:
     """Give back the room that archived bodies left; with the gate stopped, and room for a second log."""
     refuse_gated_caller("chron compact")
-    before, after = compact_now(Path(path).resolve())
+    before, after = compact_now(file_of(path, "a server gives room back by itself").resolve())
     if as_json:
         print_json({"path": str(path), "before_bytes": before, "after_bytes": after})
     else:
@@ -113,7 +113,7 @@ def compact(path: Source, as_json: bool) -> None:
 def segments(path: Source, as_json: bool) -> None:
     """List the sealed segments of a log: which records, since when, and where their bodies are."""
     folders = [load_config(click.get_current_context().params["config_path"]).retention.folder]
-    folders.append(Path(path).resolve().parent / "segments")
+    folders += folders_beside(path)
     rows = []
     for each in sealed(path):
         file = find_segment(each.file, folders)

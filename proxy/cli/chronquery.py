@@ -15,10 +15,11 @@ from typing import Any
 import click
 
 from chron import Record, printable
+from chron.chains import Logs, counted, every, logs_of, newest
 from chron.filtering import SYNTAX, All, Compare, Filter, check_field, decisions_unless_named, parse_filter
 from chron.freesql import Answer, ask_sql
 from chron.querying import Count, counts, each, page
-from chron.sources import Source
+from chron.sources import Source, is_url, source_of
 from chron.times import time_text
 from proxy.cli.chron import COLOURS, COLUMNS, colour, for_people, log_options, outcome_option, print_record, when
 from proxy.cli.options import EXIT_USAGE, fail, json_option
@@ -34,7 +35,7 @@ _OPERATORS = frozenset('=~<>!()" ')
 
 
 class Words(click.Command):
-    """A command whose arguments may begin with the path of a Chron, then a filter in one or several words."""
+    """A command whose arguments may begin with the path or URL of a Chron, then a filter in one or several words."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Print how a filter is written."""
@@ -44,15 +45,19 @@ class Words(click.Command):
 
 
 def path_and_filter(ctx: click.Context, _: click.Parameter, words: tuple[str, ...]) -> str:
-    """Tell the path of a Chron, if one is named first, from the filter behind it, which is returned."""
-    if words:
-        first, plain = words[0], not _OPERATORS.intersection(words[0])
-        named = first.endswith(".db")
-        there = len(first) <= _MOST_NAME_BYTES and Path(first).is_file()
-        if (plain and (named or there or "/" in first)) or (named and there):
-            ctx.params["path"] = Path(first)
-            words = words[1:]
+    """Tell the place of a Chron, if one is named first, from the filter behind it, which is returned."""
+    if words and _is_place(words[0]):
+        ctx.params["path"] = source_of(words[0])
+        words = words[1:]
     return " ".join(words)
+
+
+def _is_place(word: str) -> bool:
+    if is_url(word):
+        return True
+    plain, named = not _OPERATORS.intersection(word), word.endswith(".db")
+    there = len(word) <= _MOST_NAME_BYTES and Path(word).is_file()
+    return (plain and (named or there or "/" in word)) or (named and there)
 
 
 filter_argument = click.argument("text", nargs=-1, metavar="[CHRON] [FILTER]...", callback=path_and_filter)
@@ -119,7 +124,10 @@ def query_command(
     as_csv: bool,
     **options: Any,
 ) -> None:
-    """Find records: decisions, unless the filter or --kind names another kind."""
+    """Find records: decisions, unless the filter or --kind names another kind.
+
+    The URL of a database that names no chain means all of its chains.
+    """
     form = form or ("jsonl" if as_json else "csv" if as_csv else "table" if for_people() else "lines")
     if statement is not None:
         if text or grouped or cursor:
@@ -128,11 +136,29 @@ def query_command(
         return
     times = {name: options.pop(name) for name in ("since", "until")}
     asked = selection(text, kind=options.pop("kind"), same=options, **times)
+    logs = logs_of(path)
     if grouped:
         names = [name.strip() for name in grouped.split(",")]
         fields = [check_field(name) for name in names]
-        _print_counts(names, counts(path, asked, fields, limit=limit or _ALL, most_s=most_s), form)
-        return
+        how: dict[str, Any] = {"limit": limit or _ALL, "most_s": most_s}
+        found = counted(logs, asked, fields, **how) if logs else counts(path, asked, fields, **how)
+        _print_counts(names, found, form)
+    elif logs:
+        _query_all(logs, asked, limit, cursor, most_s, form)
+    else:
+        _query_one(path, asked, limit, cursor, most_s, form)
+
+
+def _query_all(logs: Logs, asked: Filter, limit: int, cursor: int | None, most_s: float, form: str) -> None:
+    if cursor:
+        fail(f'--cursor is a place in one chain; add "?chain=NAME", one of {", ".join(logs)}', EXIT_USAGE)
+    records, more = newest(logs, asked, limit=limit, most_s=most_s) if limit else (every(logs, asked), False)
+    _print_records(records, form, ("chain",))
+    if more:
+        click.echo(f"these are the newest {limit}; --limit 0 shows all", err=True)
+
+
+def _query_one(path: Source, asked: Filter, limit: int, cursor: int | None, most_s: float, form: str) -> None:
     if not limit:
         before = (Compare("seq", "<", (str(cursor),)),) if cursor else ()
         _print_records(each(path, All((asked, *before))), form)
@@ -143,13 +169,14 @@ def query_command(
         click.echo(f"these are the newest {limit}; --limit 0 shows all, --cursor {found.cursor} those before", err=True)
 
 
-def _print_records(records: Iterable[Record], form: str) -> None:
+def _print_records(records: Iterable[Record], form: str, more: tuple[str, ...] = ()) -> None:
     match form:
         case "csv":
-            rows = ((record.seq, record.kind, *(record.text(name) for name in COLUMNS)) for record in records)
-            _print_csv(("seq", "kind", *COLUMNS), rows)
+            columns = (*COLUMNS, *more)
+            rows = ((record.seq, record.kind, *(record.text(name) for name in columns)) for record in records)
+            _print_csv(("seq", "kind", *columns), rows)
         case "table":
-            _print_table(records)
+            _print_table(records, more)
         case "json":
             click.echo(json.dumps([dict(record.fields) for record in records], indent=2, ensure_ascii=False))
         case _:
@@ -188,15 +215,15 @@ def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         click.echo(csv_row(row))
 
 
-def _print_table(records: Iterable[Record]) -> None:
+def _print_table(records: Iterable[Record], more: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("time", "outcome", "agent", "anchor", "action", "target", "reason", "id", box=None)
+    table = Table("time", "outcome", "agent", "anchor", "action", "target", "reason", "id", *more, box=None)
     for record in records:
-        text = {name: printable(record.text(name)) for name in COLUMNS}
+        text = {name: printable(record.text(name)) for name in (*COLUMNS, *more)}
         outcome = Text(text["outcome"] or printable(record.kind), style=COLOURS.get(text["outcome"], ""))
         cells = [Text(text[name]) for name in ("agent", "anchor", "action", "target", "reason")]
-        table.add_row(text["ts"][:19] + "Z", outcome, *cells, Text(text["id"], no_wrap=True))
+        table.add_row(text["ts"][:19] + "Z", outcome, *cells, Text(text["id"], no_wrap=True), *map(text.get, more))
     Console(color_system="auto" if colour() else None).print(table)

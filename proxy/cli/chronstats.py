@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import click
 
 from chron import printable
-from chron.sources import Source
+from chron.sources import Source, on_server
 from chron.statistics import Statistics, statistics
 from proxy.cli.chron import log_options, when
 from proxy.cli.chronquery import Words, filter_argument, selection
@@ -33,13 +33,13 @@ def stats_command(path: Source, text: str, since: datetime | None, until: dateti
     if as_json:
         click.echo(json.dumps({"path": str(path), **asdict(found)}, indent=2))
     else:
-        _print(found)
+        _print(found, "the tables of all chains have" if on_server(path) else "the file has")
 
 
-def _print(found: Statistics) -> None:
+def _print(found: Statistics, room: str) -> None:
     size = f"{found.file_bytes / 1_000_000:.1f} MB in all"
     each = f", {found.body_bytes // found.records} bytes each" if found.records else ""
-    click.echo(f"{found.records} records{each}; the file has {size}")
+    click.echo(f"{found.records} records{each}; {room} {size}")
     if not found.records:
         return
     click.echo(f"from {found.first} to {found.last}")

@@ -42,6 +42,12 @@ class Database:
             cursor = connection.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
+    def make_roles(self) -> None:
+        """Make the roles that log in, of which a server has each once."""
+        for role, group in (("gate", "claiim_writer"), ("other", "claiim_writer"), ("auditor", "claiim_reader")):
+            if not self.run("SELECT 1 FROM pg_roles WHERE rolname = %s", role):
+                self.run(f"CREATE ROLE {role} LOGIN; GRANT {group} TO {role}")
+
     def harm(self, *statements: str) -> None:
         """Run statements with the guards down, and put them up again."""
         off, on = (f"ALTER TABLE {{}} {word} TRIGGER USER" for word in ("DISABLE", "ENABLE"))
@@ -93,13 +99,16 @@ class PostgresServer:
 
     def database(self) -> Database:
         """A new database with the Chron's tables and three roles that may log in."""
+        made = self.empty_database()
+        made.run(script())
+        made.make_roles()
+        return made
+
+    def empty_database(self) -> Database:
+        """A new database with nothing in it."""
         made = Database(self.folder, f"d{next(self._numbers)}")
         with driver().connect(Database(self.folder, "postgres").url(role="admin"), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {made.name}")
-        made.run(script())
-        for role, group in (("gate", "claiim_writer"), ("other", "claiim_writer"), ("auditor", "claiim_reader")):
-            if not made.run("SELECT 1 FROM pg_roles WHERE rolname = %s", role):
-                made.run(f"CREATE ROLE {role} LOGIN; GRANT {group} TO {role}")
         return made
 
     def _call(self, *command: object, check: bool = True) -> int:
