@@ -87,20 +87,19 @@ def _pages(log: Connection) -> Iterator[tuple[Rows, Rows]]:
 
 
 def _to_server(log: Connection, target: Source, origin: str, people: dict[str, str]) -> None:
-    store = store_of(target)
-    lock = store.take()
+    from chron.postgres.ledger import ServerLedger  # needs the driver
+
+    store_of(target)  # it names a chain that a gate may have
+    ledger = ServerLedger.open(str(target), origin)
+    ledger.event = "copied"
     try:
-        ledger = store.open(origin)
-        try:
-            if ledger.seq:
-                raise ChronError(f'there is a Chron at "{target}" already; give another place')
-            for rows, texts in _pages(log):
-                ledger.commit(rows, texts)
-            ledger.name_people(people)
-        finally:
-            ledger.abandon()
+        if ledger.seq:
+            raise ChronError(f'there is a Chron at "{target}" already; give another place')
+        for rows, texts in _pages(log):
+            ledger.commit(rows, texts)
+        ledger.name_people(people)
     finally:
-        lock.release()
+        ledger.abandon()
 
 
 def _to_file(log: Connection, target: Path, people: dict[str, str]) -> None:

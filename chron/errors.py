@@ -8,8 +8,8 @@ class ChronError(Exception):
     """
 
 
-class Away(ChronError):
-    """Where the log is cannot be reached or has no room: what only finishes something can be written later."""
+class ServerAwayError(ChronError):
+    """A server cannot be reached, or went away in the middle."""
 
 
 class FilterError(ChronError):

@@ -11,7 +11,7 @@ OF_ALL = {
     "id": "the record's id, chr_...",
     "ts": "when it was written down, UTC",
     "kind": "decision, outcome, segment, policy, agent, human, organisation, approval, exception, access, text, "
-    "lifecycle, clock, checkpoint, key, removal, erasure, person, seal, archive, prune, emptied, "
+    "directory, lifecycle, clock, checkpoint, key, removal, erasure, person, seal, archive, prune, emptied, "
     "predecessor",
     "session": "the run of the gate that wrote it",
     "event": "what happened, in records that are no decisions",
@@ -180,6 +180,10 @@ OF_OTHERS = {
     "wal_cleared": "whether the plain text left the write-ahead log at once",
     "size": "how many records a checkpoint covers",
     "note": "the signed text of a checkpoint or of a change of keys",
+    "chain": "the chain that an entry of the directory is about",
+    "directory": "the first record of the directory that a checkpoint saw",
+    "directory_size": "how many records it had",
+    "directory_head": "the hash at its end",
     "frontier": "what a Merkle tree is continued from, base64",
     "vkey": "the public key that signs from here on",
     "vkey_second": "the ML-DSA-44 key beside it",
@@ -214,6 +218,7 @@ NUMBERS = frozenset(
             "moved_us",
             "records",
             "size",
+            "directory_size",
             "first",
             "last",
         ),

@@ -161,6 +161,10 @@ class Ledger:
         connection.execute("COMMIT")
         self.seq, self.hash = rows[-1][0], rows[-1][4]
 
+    def beside(self) -> Mapping[str, str | int]:
+        """Nothing: a file has no log beside it."""
+        return {}
+
     def empty(self, first: int, last: int) -> int:
         """Let the bodies [first, last] go that may, under a record that is there already; how many went.
 

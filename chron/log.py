@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, Protocol, Self, cast
 
 from chron import schema
@@ -33,6 +34,7 @@ from chron.filestore import FileStore
 from chron.persons import PERSON, forgotten
 from chron.recovery import Left, left_behind
 from chron.sources import Connection, Lock, OpenLog, Source, Store, file_of, on_server
+from chron.spool import Spool
 from chron.writer import FORGET, Writer
 
 LOW_WATER_BYTES = 64 * 1024 * 1024
@@ -115,15 +117,18 @@ class Chron:
         clock_ns: Callable[[], int] = time.time_ns,
         low_water_bytes: int = LOW_WATER_BYTES,
         signing: Signing | None = None,
+        spool: Path | None = None,
     ) -> Self:
         """Open or create the Chron, verify its end, and write down what the last run left; blocks.
 
-        With `signing` it gets checkpoints, and is refused when it is not the log that was signed before.
+        With `signing` it gets checkpoints, and is refused when it is not the log that was signed before. With `spool`,
+        a folder, records of a log on a server are set aside there while the server is away.
         """
         store = store_of(path)
+        aside = _spool_of(path, spool, clock_ns, low_water_bytes) if spool else None
         lock = store.take()
         try:
-            return cls._opened(store, lock, origin, session, clock_ns, low_water_bytes, signing)
+            return cls._opened(store, lock, origin, session, clock_ns, low_water_bytes, signing, aside)
         except BaseException:
             lock.release()
             raise
@@ -138,10 +143,13 @@ class Chron:
         clock_ns: Callable[[], int],
         low_water_bytes: int,
         signing: Signing | None,
+        spool: Spool | None,
     ) -> Self:
         ledger = store.open(origin)
         checkpoints = Checkpoints(signing, origin) if signing else None
         try:
+            if spool is not None:
+                spool.drain(ledger)
             texts, left, last_ns = kept(ledger.connection), left_behind(ledger.connection, ledger.seq), _last_ns(ledger)
             unfinished = ledger.connection.execute(_UNFINISHED).fetchall()
             if not left.clean:
@@ -153,7 +161,7 @@ class Chron:
             raise error if isinstance(error, ChronError) else ChronError(store.explained(error)) from error
         opening = _opening(ledger, origin, session, left)
         storage = store.watch(low_water_bytes)
-        writer = Writer(store, origin, ledger, storage, clock_ns, last_ns, checkpoints)
+        writer = Writer(store, origin, ledger, storage, clock_ns, last_ns, checkpoints, spool)
         chron = cls(store.source, writer, lock, texts, checkpoints)
         try:
             chron._begin(opening, left.in_doubt)
@@ -340,6 +348,19 @@ def store_of(source: Source) -> Store:
 
         return ServerStore(source)
     return FileStore(file_of(source, ""))
+
+
+def _spool_of(source: Source, folder: Path, clock_ns: Callable[[], int], low_water_bytes: int) -> Spool:
+    if not isinstance(source, str) or not on_server(source):
+        raise ChronError(f'chron "{source}" is a file, and a spool is for a log on a server; leave it out')
+    from chron.postgres.connection import connected  # needs the driver
+    from chron.postgres.place import Place
+
+    def look() -> None:
+        connected(source).close()
+
+    chain = Place.read(source).chain
+    return Spool(folder, chain, look, clock_ns=clock_ns, low_water_bytes=low_water_bytes)
 
 
 def _parts(texts: Iterable[KeptText]) -> Iterator[tuple[KeptText, ...]]:

@@ -74,6 +74,9 @@ class OpenLog(Protocol):
     def commit(self, rows: Sequence[Any], texts: Sequence[Any] = (), /) -> None:
         """Append the rows durably, all or none; blocks. After an error: `abandon`."""
 
+    def beside(self) -> Mapping[str, Any]:
+        """What each checkpoint says of the logs beside this one."""
+
     def empty(self, first: int, last: int) -> int:
         """Let the bodies [first, last] go that may, under a record that is there already; how many went."""
 

@@ -26,10 +26,11 @@ from chron.batch import Batch, Draft, Entry, KeptText, tell
 from chron.body import Fields
 from chron.checkpoints import Checkpoints
 from chron.drafting import Drafting
-from chron.errors import Away, ChronError
+from chron.errors import ChronError, ServerAwayError
 from chron.recovery import MARK_EVERY_RECORDS, Unresolved, decisions_without_outcome
 from chron.signed import CHECKPOINT
 from chron.sources import OpenLog, Storage, Store
+from chron.spool import Return, Spool
 
 MOST_WAITING = 10_000
 """Records that may wait; beyond it the disk cannot keep up and waiting would only grow memory."""
@@ -67,8 +68,12 @@ class Writer:
         clock_ns: Callable[[], int],
         last_ns: int,
         checkpoints: Checkpoints | None = None,
+        spool: Spool | None = None,
     ) -> None:
         self._checkpoints = checkpoints
+        self._spool = spool
+        self._return: Return | None = None
+        """Looks for a server that is away while records are set aside."""
         self._store, self._origin = store, origin
         self._ledger: OpenLog | None = ledger
         self._storage = storage
@@ -119,10 +124,12 @@ class Writer:
 
     def fault(self) -> str:
         """Why a decision could not be recorded now; "" when it could."""
-        return self._stopped or self._fault or self._storage.moved() or self._storage.low()
+        return self._stopped or ("" if self._return else self._fault) or self._storage.moved() or self._storage.low()
 
     def warning(self) -> str:
         """What somebody should look at before decisions can no longer be recorded; "" when nothing."""
+        if self._return:
+            return f"records are set aside on this host: {self._fault}"
         return self._storage.scarce()
 
     def stop(self, timeout_s: float) -> None:
@@ -134,7 +141,7 @@ class Writer:
         self._thread.join(timeout_s)
         if self._thread.is_alive():
             raise ChronError(f"the Chron did not close within {timeout_s} s; its last records may be missing")
-        if self._fault:
+        if self._fault and not self._return:
             raise ChronError(self._fault)
 
     def finished(self) -> bool:
@@ -164,6 +171,10 @@ class Writer:
             tell((entry, ChronError(self._stopped)) for entry in in_hand + self._drain())
             if self._ledger is not None:
                 self._ledger.abandon()
+            if self._return is not None:
+                self._return.end()
+            if self._spool is not None:
+                self._spool.close()
             self._storage.close()
 
     def _gather(self) -> tuple[list[Entry], bool]:
@@ -188,7 +199,7 @@ class Writer:
 
     def _patience_s(self) -> float | None:
         if self._ledger is None:
-            return REOPEN_EVERY_S
+            return None if self._return else REOPEN_EVERY_S
         return self._checkpoints.wait_s() if self._checkpoints is not None else None
 
     def _drain(self) -> list[Entry]:
@@ -211,6 +222,8 @@ class Writer:
             ledger = self._ready()
             batch = self._build(ledger, entries)
             self._commit(ledger, batch)
+        except ServerAwayError as error:
+            self._set_aside(entries, error)
         except Exception as error:  # noqa: BLE001 -- a bug must refuse requests, not leave them waiting
             self._fail(entries + self._drain(), error)
         else:
@@ -220,12 +233,34 @@ class Writer:
         """Do what an entry asks of the file and what is no record."""
         try:
             changed = _changed(self._ready(), entry)
+        except ServerAwayError as error:
+            self._set_aside([entry], error)
         except Exception as error:  # noqa: BLE001 -- as in _write
             self._fail([entry, *self._drain()], error)
         else:
             tell([(entry, changed)])
 
+    def _set_aside(self, entries: list[Entry], error: ServerAwayError) -> None:
+        """Keep entries on this host until the server is back, where that is allowed; refuse what cannot wait."""
+        if self._spool is None:
+            self._fail(entries + self._drain(), error)
+            return
+        waits = [entry for entry in entries if entry.drafts and not entry.texts and not entry.checkpoint]
+        try:
+            results = self._spool.keep([entry.drafts for entry in waits]) if waits else []
+        except ChronError as failure:
+            self._fail(entries + self._drain(), failure)
+            return
+        if self._return is None or self._return.there:
+            self._fail([entry for entry in entries if entry not in waits], error)
+            self._return = Return(self._spool.look, lambda: self._queue.put(_NOTHING))
+        else:
+            tell((entry, ChronError(self._fault)) for entry in entries if entry not in waits)
+        tell(zip(waits, results, strict=True))
+
     def _ready(self) -> OpenLog:
+        if self._return is not None and not self._return.there:
+            raise ServerAwayError(self._fault)
         if self._ledger is not None:
             if moved := self._storage.moved():
                 raise ChronError(moved)
@@ -234,7 +269,7 @@ class Writer:
 
     def _build(self, ledger: OpenLog, entries: Sequence[Entry]) -> Batch:
         batch = Batch(ledger.seq, ledger.hash)
-        self._add_checkpoint(batch, entries)
+        self._add_checkpoint(ledger, batch, entries)
         if ledger.seq - self._marked_seq >= MARK_EVERY_RECORDS:
             self._marked_seq = ledger.seq
             batch.add(Entry([self._own("mark", self._bound())]))
@@ -260,14 +295,14 @@ class Writer:
             batch.add(entry)
         return batch
 
-    def _add_checkpoint(self, batch: Batch, entries: Sequence[Entry]) -> None:
+    def _add_checkpoint(self, ledger: OpenLog, batch: Batch, entries: Sequence[Entry]) -> None:
         """First in its batch, because it is over exactly the records before it."""
         asked = [entry for entry in entries if entry.checkpoint]
         if self._checkpoints is None or not (asked or self._checkpoints.due()):
             return
         entry = asked[0] if asked else Entry(())
         if fields := self._checkpoints.fields(self._clock_ns() // 1_000_000_000):
-            entry.drafts = (self.draft(CHECKPOINT, fields),)
+            entry.drafts = (self.draft(CHECKPOINT, {**fields, **ledger.beside()}),)
             batch.add(entry)
         else:
             batch.refuse(entry, "this log has no key yet; try again")
@@ -289,13 +324,16 @@ class Writer:
             expected = isinstance(error, ChronError | sqlite3.Error)  # anything else is a bug: keep its trace
             _log.error("%s", message, exc_info=None if expected else error)
         self._fault = message
+        if self._return is not None:
+            self._return.end()
+            self._return = None
         if self._ledger is not None:
             self._ledger.abandon()
             self._ledger = None
             self._storage.release()
         if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL") and self._storage.give_back():
             entries = self._again(entries)
-        self._away = self._away or isinstance(error, Away)
+        self._away = self._away or isinstance(error, ServerAwayError)
         if self._away:
             entries = self._keep(entries)
         tell((entry, ChronError(message)) for entry in entries)
@@ -346,17 +384,22 @@ class Writer:
             raise ChronError(
                 f'chron "{self._store.source}" lost record {seq}, which was on disk; keep the file and restart'
             )
+        taken = self._spool.drain(ledger) if self._spool else []
+        for place, (id_, _, kind, fields) in taken:
+            self._unresolved.note(place, id_, kind, fields)
+        self._acknowledged = (ledger.seq, ledger.hash) if taken else self._acknowledged
         if self._checkpoints is not None:
             self._checkpoints.restore(ledger)
         self._storage.adopt()
-        surfaced = [id_ for _, id_ in decisions_without_outcome(ledger.connection, seq)]
+        acknowledged = {draft[0] for _, draft in taken}
+        surfaced = [id_ for _, id_ in decisions_without_outcome(ledger.connection, seq) if id_ not in acknowledged]
         note = self._own("reopen", {"fault": self._fault, "unacknowledged": ledger.seq - seq})
         reason = "its record was not acknowledged, so nothing was forwarded"
         outcomes = [self.draft("outcome", {"ref": id_, "result": "blocked", "error": reason}) for id_ in surfaced]
         batch = Batch(ledger.seq, ledger.hash)
         batch.add(Entry([note, *outcomes]))
         self._commit(ledger, batch)
-        self._fault, self._away = "", False
+        self._fault, self._away, self._return = "", False, None
         return ledger
 
     def _bound(self) -> Fields:

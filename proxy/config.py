@@ -258,6 +258,8 @@ class Config:
     pdp: PdpConfig | None = None
     chron_writer: Path | None = None
     """The socket of the process that writes the Chron for several gates; None where this gate writes its own."""
+    chron_spool: Path | None = None
+    """Where records are set aside while the server of the Chron is away; None where nothing is forwarded meanwhile."""
     forward_auth_token: Path | None = None
     """The file of the token by which a fleet proxy may ask about requests that it forwards; without it none may."""
 

@@ -240,6 +240,7 @@ class File(_Section):
     state: str = "state"
     chron: str | None = None
     chron_writer: str | None = None
+    chron_spool: str | None = None
     agents: str = "agents.yaml"
     policies: list[str] = ["policies"]
     mappings: list[str] = ["mappings"]

@@ -117,6 +117,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
         state=state,
         chron=log,
+        chron_spool=folder / spool if (spool := environ.get("CLAIIM_CHRON_SPOOL") or file.chron_spool) else None,
         chron_writer=folder / writer if (writer := environ.get("CLAIIM_CHRON_WRITER") or file.chron_writer) else None,
         agents=folder / file.agents,
         policies=tuple(folder / name for name in file.policies),

@@ -165,7 +165,8 @@ class Service:
             shared = await asyncio.to_thread(join)
             stack.push_async_callback(asyncio.to_thread, shared.close)
             return shared
-        chron = Chron.open(config.chron, session=self.session, signing=await self._anchoring.signing())
+        signing = await self._anchoring.signing()
+        chron = Chron.open(config.chron, session=self.session, signing=signing, spool=config.chron_spool)
         stack.callback(chron.close)
         self._anchoring.start(chron.newest_checkpoint)
         self._housekeeping = Housekeeping(chron, config.retention, now=self._now, later=self._later)

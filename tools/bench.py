@@ -309,6 +309,13 @@ def _workers() -> None:
     together()
 
 
+def _postgres() -> None:
+    from bench_postgres import main as on_a_server
+
+    print("\nChron, in PostgreSQL")
+    on_a_server()
+
+
 def main() -> None:
     """Run everything, or be one of the helper processes."""
     arguments = sys.argv[1:]
@@ -346,6 +353,7 @@ def main() -> None:
         _chron()
         _durable()
         _workers()
+        _postgres()
     finally:
         shutil.rmtree(folder)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from chron.errors import Away, ChronError, too_slow
+from chron.errors import ChronError, ServerAwayError, too_slow
 from chron.postgres.place import Place
 from chron.sources import Cursor
 
@@ -29,7 +29,7 @@ _PARAMETERS = {
 }
 _SETTINGS = "SELECT set_config('search_path', 'claiim', false), set_config('claiim.chain', %s, false)"
 _THERE = "SELECT 1 FROM chron LIMIT 1"
-_CHAINS = "SELECT chain FROM chains ORDER BY chain"
+_CHAINS = "SELECT chain FROM chains WHERE chain <> 'directory' ORDER BY chain"
 
 
 class ServerConnection:
@@ -141,7 +141,6 @@ def explained(source: str, error: Exception, most_s: float = 0) -> ChronError:
     if isinstance(error, errors.RaiseException):
         return ChronError(f'the server refused a record of "{source}": {detail}; see the log of the gate')
     if isinstance(error, errors.DiskFull):
-        return Away(f'cannot record in "{source}": disk full ({detail}); free some space on the server')
-    # Of the connection or the server, and not of what was asked.
-    kind = Away if isinstance(error, errors.OperationalError | errors.InterfaceError) else ChronError
+        return ChronError(f'cannot record in "{source}": disk full ({detail}); free some space on the server')
+    kind = ServerAwayError if isinstance(error, errors.OperationalError) else ChronError
     return kind(f'cannot use chron "{source}": {detail}; see that the server runs and lets this role in')

@@ -10,13 +10,22 @@ with `fsync` and `full_page_writes`, which somebody may turn off while the serve
 """
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from typing import Any
 
+from chron.body import Fields
 from chron.ending import verified_end
 from chron.errors import ChronError
 from chron.ledger import NewRow, NewText
 from chron.postgres.connection import ServerConnection, connected, driver, explained
+from chron.postgres.directory import (
+    DIRECTORY,
+    directory_head,
+    entry,
+    last_seen,
+    lock_number,
+    require_same,
+    worth_telling,
+)
 from chron.postgres.place import Place
 from chron.postgres.structure import guard_fault
 
@@ -35,6 +44,7 @@ _BEGIN = (
 _WHO = "SELECT pg_backend_pid(), pg_is_in_recovery()"
 _WAIT = "SET lock_timeout = '2s'"
 """For the lock of the chain: a session that has just ended may still have it."""
+_NO_LONGER = "RESET lock_timeout"
 _LOCK = "SELECT pg_advisory_lock(%s)"
 _HOLDER = """
 SELECT a.application_name, a.usename, a.client_addr FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
@@ -64,6 +74,10 @@ class ServerLedger:
         self.seq, self.hash = 0, b""
         self._chain = Place.read(source).chain
         self._warned = ""
+        self._seen: Fields = {}
+        """The last that was seen of the directory."""
+        self.event = ""
+        """What the directory is told has happened, where the records do not say it."""
         connection.raw.add_notice_handler(self._notice)
 
     @classmethod
@@ -78,6 +92,8 @@ class ServerLedger:
             if wrong := guard_fault(connection):
                 raise ChronError(f'chron "{source}" is not guarded: {wrong}; run "claiim chron init-db URL" again')
             ledger.seq, ledger.hash = verified_end(connection, source, origin)
+            ledger._seen = last_seen(connection.raw, ledger._chain)
+            ledger.beside()
         except BaseException as error:
             connection.close()
             if isinstance(error, driver().Error):
@@ -96,6 +112,7 @@ class ServerLedger:
         try:
             self.connection.raw.execute(_WAIT)
             self.connection.raw.execute(_LOCK, (number,))
+            self.connection.raw.execute(_NO_LONGER)
         except driver().errors.LockNotAvailable:
             holder = self.connection.raw.execute(_HOLDER, (number,)).fetchone()
             by = f"by {holder[0] or 'a program'} as {holder[1]} from {holder[2] or 'its own host'}" if holder else ""
@@ -117,17 +134,29 @@ class ServerLedger:
         raw = self.connection.raw
         self._warned = ""
         try:
-            if not texts:
+            if not texts and not worth_telling(rows):
                 raw.execute(_INSERT, (self._chain, *_columns(rows)))  # a transaction of its own, in one exchange
             else:
-                with raw.pipeline(), raw.transaction():
+                with raw.transaction():
                     raw.execute(_INSERT, (self._chain, *_columns(rows)))
-                    raw.execute(_INSERT_TEXT, (self._chain, *_columns(texts)))
+                    if texts:
+                        raw.execute(_INSERT_TEXT, (self._chain, *_columns(texts)))
+                    if worth_telling(rows):
+                        raw.execute(_INSERT, (DIRECTORY, *_columns(entry(raw, self._chain, rows, self.event))))
         except driver().Error as error:
             raise explained(self.path, error) from error
         if self._warned:
             raise ChronError(f'a standby of "{self.path}" did not get the records: {self._warned}; look at it')
         self.seq, self.hash = rows[-1][0], rows[-1][4]
+
+    def beside(self) -> Fields:
+        """Where the directory stands, which knows all chains; raises ChronError when it is another than before."""
+        try:
+            require_same(self.connection.raw, self._chain, self._seen)
+            self._seen = directory_head(self.connection.raw)
+            return self._seen
+        except driver().Error as error:
+            raise explained(self.path, error) from error
 
     def empty(self, first: int, last: int) -> int:
         """Let the bodies [first, last] go that may, under a record that is there already; how many went."""
@@ -166,8 +195,8 @@ class ServerStore:
 
     def __init__(self, source: str) -> None:
         self.source = source
-        if not Place.read(source).chain:
-            raise ChronError(f'"{source}" names no chain; add "?chain=NAME", a name of its own for each gate')
+        if Place.read(source).chain in ("", DIRECTORY):
+            raise ChronError(f'"{source}" names no chain of a gate; add "?chain=NAME", a name of its own for each')
 
     def take(self) -> "ServerStore":
         """The lock is the session's: `open` takes it, and the end of the session gives it up."""
@@ -213,11 +242,6 @@ class Elsewhere:
     def moved(self, *, fresh: bool = False) -> str:  # noqa: ARG002
         """The connection itself shows that."""
         return ""
-
-
-def lock_number(chain: str) -> int:
-    """The number of the chain's lock: a digest, as a signed number of 64 bits."""
-    return int.from_bytes(sha256(b"claiim/chain\n" + chain.encode()).digest()[:8], "big", signed=True)
 
 
 def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:

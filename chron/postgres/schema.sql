@@ -164,11 +164,21 @@ DECLARE last bigint; before bytea; owner name;
 BEGIN
   SELECT seq, hash INTO last, before FROM claiim.records WHERE chain = NEW.chain ORDER BY seq DESC LIMIT 1;
   IF last IS NULL THEN
-    INSERT INTO claiim.chains(chain, writer) VALUES (NEW.chain, session_user) ON CONFLICT DO NOTHING;
+    INSERT INTO claiim.chains(chain, writer)
+    VALUES (NEW.chain, CASE NEW.chain WHEN 'directory' THEN 'claiim_writer' ELSE session_user END)
+    ON CONFLICT DO NOTHING;
     before := sha256(convert_to(E'chron/v1\n' || coalesce(claiim.field(NEW.body, 'origin'), ''), 'UTF8'));
   END IF;
   SELECT writer INTO owner FROM claiim.chains WHERE chain = NEW.chain;
-  IF owner <> session_user THEN
+  IF NEW.chain = 'directory' THEN
+    -- Each role tells of its own chains alone, and only what is so.
+    IF last IS NOT NULL AND NOT EXISTS (
+      SELECT FROM claiim.chains AS c JOIN claiim.records AS r USING (chain)
+      WHERE c.chain = claiim.field(NEW.body, 'chain') AND c.writer = session_user
+      AND r.seq = claiim.field(NEW.body, 'size')::bigint AND encode(r.hash, 'hex') = claiim.field(NEW.body, 'head')) THEN
+      RAISE EXCEPTION 'chron: the directory takes from a role what is so of its own chains';
+    END IF;
+  ELSIF owner <> session_user THEN
     RAISE EXCEPTION 'chron: chain "%" is appended to by role "%" alone', NEW.chain, owner;
   END IF;
   -- Of a body that went in another log, and is copied here, its leaf is all there is; verifying asks why it went.

@@ -1,6 +1,7 @@
 """`claiim chron verify, checkpoint, prove, check, key, anchor, verifier`: what the log proves, and to whom.
 
     claiim chron verify --key VKEY --head head.note
+    claiim chron verify postgresql://db/claiim              every chain there, and that none is hidden
     claiim chron checkpoint > head.note
     claiim chron prove chr_01k... -o decision.tlog-proof
     claiim chron check decision.tlog-proof --key VKEY
@@ -11,13 +12,16 @@ nothing that counts, 10 a segment that holds archived bodies is not where it was
 
 import json
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 import chron
 from chron import ChronError, find, printable
+from chron.postgres.place import Place
 from chron.sources import Source
 from proxy.cli.chron import log_options, path_argument
 from proxy.cli.options import (
@@ -82,6 +86,10 @@ def verify(
 
     10 when a segment with archived bodies is missing, 11 when the end of the log is not covered.
     """
+    if isinstance(path, str) and chron.on_server(path) and not Place.read(path).chain:
+        if key or head or old or segments:
+            fail('a key, a head and segments are of one chain; name it in the URL, "?chain=NAME"', EXIT_USAGE)
+        _verify_whole(path, lint, as_json)
     pinned = chron.parse_vkey(read_vkey(key)) if key else None
     known = chron.Known(pinned, read_note(head), read_note(old), incremental)
     found = chron.verify(path, lint=lint, known=known, segments=segments or None, jobs=jobs or 0)
@@ -96,6 +104,27 @@ def verify(
     # Without a key or a head nobody has said what counts, and a running gate always has records not signed yet.
     loose = found.loose and (pinned or head)
     sys.exit(EXIT_DENY if not found.ok else EXIT_MISSING if found.missing else EXIT_LOOSE if loose else 0)
+
+
+def _verify_whole(url: str, lint: bool, as_json: bool) -> NoReturn:
+    from chron.postgres.whole import verify_whole
+
+    whole = verify_whole(url, time.time_ns(), lint=lint)
+    if as_json:
+        told = {"ok": whole.ok, "fault": whole.fault, "notices": whole.notices}
+        print_json({"path": url, **told, "chains": {name: asdict(found) for name, found in whole.chains.items()}})
+    else:
+        for name, found in whole.chains.items():
+            place = f"record {found.first_bad_seq}: " if found.first_bad_seq else ""
+            good = f"{found.records} records verify, {found.covered} of them signed for, head {found.head_hash}"
+            click.echo(f"{name}: {good}" if found.ok else f"{name}: tampered: {place}{printable(found.fault)}")
+        for notice in whole.notices:
+            click.echo(f"note: {printable(notice)}")
+        if whole.fault:
+            click.echo(f"tampered: {printable(whole.fault)}")
+        elif whole.ok:
+            click.echo("ok: every chain is in the directory")
+    sys.exit(0 if whole.ok else EXIT_DENY)
 
 
 def _print_good(found: "chron.Verification", *, compared: bool) -> None:

@@ -28,12 +28,13 @@ from chron import (
 )
 from chron.copying import copy
 from chron.doubt import doubts
-from chron.errors import Away
+from chron.errors import ServerAwayError
 from chron.filtering import All
 from chron.manifest import origin_and_hash_before
 from chron.postgres.connection import connect_chain, connected, translated
 from chron.postgres.ledger import ServerLedger
 from chron.postgres.place import Place
+from chron.postgres.structure import _view_as_written
 from chron.querying import counts, head, page, stored
 from chron.scanning import erased, scan
 from chron.statistics import statistics
@@ -135,7 +136,7 @@ def test_what_came_of_a_request_is_kept_until_the_server_is_back(
         monkeypatch.setattr(ServerLedger, "commit", commit)
         if got_there:
             commit(ledger, *batch)
-        raise Away("the connection is lost")
+        raise ServerAwayError("the connection is lost")
 
     async def meets_it() -> None:
         monkeypatch.setattr(ServerLedger, "commit", loses)
@@ -590,3 +591,9 @@ def test_a_server_that_is_killed_loses_nothing(mortal: PostgresServer) -> None:
     blocked = {record.text("ref") for record in find(source, kind="outcome") if record.text("result") == "blocked"}
     assert set(surfaced) <= blocked
     assert verify(source).ok
+
+
+def test_the_view_is_known_as_it_was_written(database: Database, opens: Callable[..., Chron]) -> None:
+    """So that verifying need not compute every column of every record."""
+    with opens(), closing(connect_chain(database.url("a"))) as chain:
+        assert _view_as_written(chain)

@@ -285,7 +285,7 @@ def test_a_database_is_watched_as_a_whole(database: Database) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["verify"], ["query", "--sql", "SELECT 1"], ["query", "--cursor", "3"], ["stats"], ["indoubt"]],
+    [["query", "--sql", "SELECT 1"], ["query", "--cursor", "3"], ["stats"], ["indoubt"]],
     ids=lambda words: words[-1] if words[-1].isalpha() else words[1],
 )
 def test_what_is_of_one_chain_names_those_there_are(two: str, arguments: list[str]) -> None:

@@ -140,10 +140,15 @@ def _user(name: str) -> pwd.struct_passwd | None:
         return None
 
 
-def _tool(name: str) -> str:
-    """Where one of the server's programs is; without it the test ends here, and fails where nothing may be missing."""
+def installed(name: str = "initdb") -> str | None:
+    """Where one of the server's programs is."""
     found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    tool = shutil.which(name) or (str(found[-1]) if found else None)
+    return shutil.which(name) or (str(found[-1]) if found else None)
+
+
+def _tool(name: str) -> str:
+    """Where a program is; without it the test ends here, and fails where nothing may be missing."""
+    tool = installed(name)
     if tool is None:
         say = pytest.fail if os.environ.get("CLAIIM_CI") else pytest.skip
         say(f"{name} is not installed; this test runs a PostgreSQL server")
