@@ -38,6 +38,7 @@ from chron.postgres.structure import _view_as_written
 from chron.querying import counts, head, page, stored
 from chron.scanning import erased, scan
 from chron.statistics import statistics
+from support.daemon import Daemon, joined, until_connected_again, wire
 from support.filters import WORDS, filters, numbers, texts
 from support.postgres import Database, PostgresServer, database, postgres
 
@@ -491,6 +492,22 @@ def test_a_slow_question_is_given_up(answering: tuple[Path, str]) -> None:
 
     with pytest.raises(FilterError, match=re.escape("the answer takes longer than 0.001 s; ask for less")):
         ask()
+
+
+def test_several_gates_write_one_chain_through_their_writer(database: Database, tmp_path: Path) -> None:
+    """The writer of a host has a chain as it has a file; both its connections are made anew when they are lost."""
+    with Daemon(tmp_path, path=database.url("shared")) as daemon, joined(daemon, "one") as gate:
+
+        async def decides() -> str:
+            return (await gate.append("decision", wire())).id
+
+        id_ = asyncio.run(decides())
+        database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'gate'")
+        daemon.cut()
+        until_connected_again(gate, daemon)
+        assert daemon.server._has("SELECT 1 FROM chron WHERE id = ?", id_)
+    found = verify(database.url("shared"))
+    assert (found.ok, found.fault) == (True, "")
 
 
 # --- places -----------------------------------------------------------------------------------------------------------
