@@ -45,6 +45,8 @@ class Entry:
     """One for each draft, when the drafts are texts to keep."""
     patient: bool = False
     """Nobody waits for it: it goes to disk with the next record that somebody waits for, or soon."""
+    kept: bool = False
+    """It was kept when the log could not be reached, and may have got there all the same."""
     checkpoint: bool = False
     """Asks for a checkpoint over all that was handed in before it; the writer makes the draft."""
     emptied: tuple[int, int] | None = None

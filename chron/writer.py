@@ -10,6 +10,9 @@ Whatever goes wrong is told to everybody who waits, as ChronError; the connectio
 the next record is taken the file is opened and verified again. Nothing is ever retried as if it had been
 clean: a wire decision whose producer was told "failed" and that is found in the file after all (the error
 came after the write) gets an outcome `blocked`, because its producer forwarded nothing.
+
+Only outcomes are kept while a log on another machine cannot be reached, because restarting a server is no accident;
+those that turn out to have got there are not written again.
 """
 
 import logging
@@ -32,6 +35,8 @@ from chron.spool import Return, Spool
 MOST_WAITING = 10_000
 """Records that may wait; beyond it the disk cannot keep up and waiting would only grow memory."""
 MOST_PER_BATCH = 512
+MOST_KEPT = 20_000
+"""Outcomes that are kept while the log cannot be reached: those of what was forwarded before."""
 REOPEN_EVERY_S = 1.0
 CLOCK_STEP_NS = 5_000_000_000
 """A clock that goes back further than this gets a note; less is NTP at work."""
@@ -42,6 +47,7 @@ _FINISHING = frozenset({"outcome", "lifecycle"})
 FORGET = (0, 0)
 """As what is to be emptied: the plain text that is left in the write-ahead log; resolves with 1 when it is gone."""
 
+_THERE = "SELECT 1 FROM chron WHERE id = ?"
 _KEPT = "SELECT 1 FROM artefact WHERE kind = ? AND id = ? AND version = ? AND digest = ?"
 
 _NOTHING = Entry(())
@@ -84,6 +90,8 @@ class Writer:
         self._offered = self._taken = 0
         self._stopped = ""
         self._fault = ""
+        self._away = False
+        """The log could not be reached, and has not been since."""
         self._thread = threading.Thread(target=self._run, name="chron-writer", daemon=True)
         self._thread.start()
 
@@ -267,6 +275,10 @@ class Writer:
             batch.add(Entry([self._own("mark", self._bound())]))
         low = self._storage.low()
         for entry in (entry for entry in entries if not entry.checkpoint):
+            if entry.kept:
+                if self._got_there(ledger, entry):
+                    continue
+                entry.drafts = [(id_, self._clock_ns(), kind, fields) for id_, _, kind, fields in entry.drafts]
             if low and not _finishes(entry):
                 batch.refuse(entry, low)
                 continue
@@ -321,6 +333,9 @@ class Writer:
             self._storage.release()
         if getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL") and self._storage.give_back():
             entries = self._again(entries)
+        self._away = self._away or isinstance(error, ServerAwayError)
+        if self._away:
+            entries = self._keep(entries)
         tell((entry, ChronError(message)) for entry in entries)
 
     def _again(self, entries: list[Entry]) -> list[Entry]:
@@ -334,6 +349,28 @@ class Writer:
             self._patient += finishing
         self._queue.put(_NOTHING)
         return [entry for entry in entries if not _finishes(entry)]
+
+    def _keep(self, entries: list[Entry]) -> list[Entry]:
+        """Keep outcomes that nobody waits for until the log can be reached; the others."""
+        others = list[Entry]()
+        with self._gate:
+            for entry in entries:
+                outcome = entry.patient and all(draft[2] == "outcome" for draft in entry.drafts)
+                if not outcome or self._stopped or len(self._patient) >= MOST_KEPT:
+                    others.append(entry)
+                    continue
+                entry.kept = True
+                self._offered += len(entry.drafts)
+                self._patient.append(entry)
+        return others
+
+    def _got_there(self, ledger: OpenLog, entry: Entry) -> bool:
+        """Whether a record that was kept is in the log, because only the answer to its commit was lost."""
+        if ledger.connection.execute(_THERE, (entry.drafts[0][0],)).fetchone() is None:
+            return False
+        for id_, _, kind, fields in entry.drafts:
+            self._unresolved.note(ledger.seq, id_, kind, fields)
+        return True
 
     def _reopen(self) -> OpenLog:
         """Open the file anew, make sure nothing acknowledged is lost, and write down what happened."""
@@ -362,7 +399,7 @@ class Writer:
         batch = Batch(ledger.seq, ledger.hash)
         batch.add(Entry([note, *outcomes]))
         self._commit(ledger, batch)
-        self._fault, self._return = "", None
+        self._fault, self._away, self._return = "", False, None
         return ledger
 
     def _bound(self) -> Fields:

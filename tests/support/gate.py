@@ -1,11 +1,9 @@
 """A real gate for tests: its own folder, its own ports, its own thread; real clients talk to it."""
 
 import asyncio
-import json
-import sqlite3
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +11,7 @@ import yaml
 
 import chron
 from chron.fieldnames import FIELDS
+from chron.sources import Source
 from policies import credential
 from proxy.configloading import load_config
 from proxy.replaying import Replay
@@ -189,9 +188,7 @@ class LiveGate:
         """The records of one kind, oldest first, whose fields are as wanted."""
         if self._thread.is_alive():
             self.settle()
-        with closing(sqlite3.connect(f"file:{self.config.chron}?mode=ro", uri=True)) as database:
-            rows = database.execute("SELECT body FROM chron WHERE kind = ? ORDER BY seq", (kind,)).fetchall()
-        bodies = [json.loads(body) for (body,) in rows]
+        bodies = [dict(record.fields) for record in chron.find(self.config.chron, kind=kind)]
         return [body for body in bodies if all(body.get(name) == value for name, value in wanted.items())]
 
     def outcome_of(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -212,7 +209,7 @@ def running(gate: LiveGate) -> Iterator[LiveGate]:
     assert unlisted(gate.config.chron) == set()
 
 
-def unlisted(chron_path: Path) -> set[str]:
+def unlisted(chron_path: Source) -> set[str]:
     """The names of fields that records have and the list of fields does not."""
     names = {name for record in chron.find(chron_path) for name in record.fields}
     return names - set(FIELDS) - NOT_ASKED_FOR
