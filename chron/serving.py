@@ -19,7 +19,7 @@ from pathlib import Path
 
 from chron.batch import Draft, Entry
 from chron.body import Fields
-from chron.errors import ChronError
+from chron.errors import ChronError, ServerAwayError
 from chron.frames import Frame, to_entry
 from chron.log import PATIENCE_S, Writing
 from chron.peer import Absent, Peer
@@ -154,7 +154,12 @@ class WriterServer:
         if self._log is None:
             raise ChronError("the writer of this Chron stops")
         try:
-            return self._log.execute(statement, (id_,)).fetchone() is not None
+            try:
+                return self._log.execute(statement, (id_,)).fetchone() is not None
+            except ServerAwayError:  # it may be back
+                self._log.close()
+                self._log = connect(self._path)
+                return self._log.execute(statement, (id_,)).fetchone() is not None
         except sqlite3.Error as error:
             raise ChronError(f'cannot read chron "{self._path}": {error}; look at its disk') from error
 

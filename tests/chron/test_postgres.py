@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -27,14 +28,17 @@ from chron import (
 )
 from chron.copying import copy
 from chron.doubt import doubts
+from chron.errors import ServerAwayError
 from chron.filtering import All
 from chron.manifest import origin_and_hash_before
 from chron.postgres.connection import connect_chain, connected, translated
+from chron.postgres.ledger import ServerLedger
 from chron.postgres.place import Place
 from chron.postgres.structure import _view_as_written
 from chron.querying import counts, head, page, stored
 from chron.scanning import erased, scan
 from chron.statistics import statistics
+from support.daemon import Daemon, joined, until_connected_again, wire
 from support.filters import WORDS, filters, numbers, texts
 from support.postgres import Database, PostgresServer, database, postgres
 
@@ -116,6 +120,41 @@ def test_what_a_crash_left_is_written_down(database: Database, opens: Callable[.
     assert [(each.state, each.id) for each in doubts(source)] == [("in doubt", id_) for id_ in ids[1:]]
     opened = [record for record in find(source, kind="lifecycle") if record.text("event") == "open"][-1]
     assert (opened.fields["clean"], opened.fields["in_doubt"]) == (False, 2)
+    assert verify(source).ok
+
+
+@pytest.mark.parametrize("got_there", [False, True], ids=["the commit is lost", "its answer is lost"])
+def test_what_came_of_a_request_is_kept_until_the_server_is_back(
+    database: Database, opens: Callable[..., Chron], monkeypatch: pytest.MonkeyPatch, got_there: bool
+) -> None:
+    """An outcome that meets a lost connection is written when there is one again, and only where it is not yet."""
+    now = [1_700_000_000_000_000_000]
+    chron = opens(clock_ns=lambda: now[0])
+    ids = fill(chron)
+    commit = ServerLedger.commit
+
+    def loses(ledger: ServerLedger, *batch: Any) -> None:
+        monkeypatch.setattr(ServerLedger, "commit", commit)
+        if got_there:
+            commit(ledger, *batch)
+        raise ServerAwayError("the connection is lost")
+
+    async def meets_it() -> None:
+        monkeypatch.setattr(ServerLedger, "commit", loses)
+        chron.note("outcome", {"ref": ids[1], "result": "sent", "status": 201})
+        with pytest.raises(ChronError, match="the connection is lost"):
+            await chron.append("decision", DENIED)
+        now[0] += 60_000_000_000
+        await chron.append("decision", DENIED)
+
+    asyncio.run(meets_it())
+    chron.close()
+    source = database.url("a")
+    told = [record for record in find(source, kind="outcome") if record.text("ref") == ids[1]]
+    assert [(record.text("result"), record.text("ts")[14:19]) for record in told] == [
+        ("sent", "13:20" if got_there else "14:20")
+    ]
+    assert [record.text("event") for record in find(source, kind="lifecycle")] == ["open", "reopen", "close"]
     assert verify(source).ok
 
 
@@ -453,6 +492,22 @@ def test_a_slow_question_is_given_up(answering: tuple[Path, str]) -> None:
 
     with pytest.raises(FilterError, match=re.escape("the answer takes longer than 0.001 s; ask for less")):
         ask()
+
+
+def test_several_gates_write_one_chain_through_their_writer(database: Database, tmp_path: Path) -> None:
+    """The writer of a host has a chain as it has a file; both its connections are made anew when they are lost."""
+    with Daemon(tmp_path, path=database.url("shared")) as daemon, joined(daemon, "one") as gate:
+
+        async def decides() -> str:
+            return (await gate.append("decision", wire())).id
+
+        id_ = asyncio.run(decides())
+        database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'gate'")
+        daemon.cut()
+        until_connected_again(gate, daemon)
+        assert daemon.server._has("SELECT 1 FROM chron WHERE id = ?", id_)
+    found = verify(database.url("shared"))
+    assert (found.ok, found.fault) == (True, "")
 
 
 # --- places -----------------------------------------------------------------------------------------------------------

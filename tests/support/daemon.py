@@ -10,14 +10,15 @@ from typing import Self
 from chron import Chron, ChronError, Record, Signing, find
 from chron.remote import RemoteChron
 from chron.serving import WriterServer
+from chron.sources import Source
 from support.until import until
 
 
 class Daemon:
     """A writer in a thread of its own; the log and the socket stay when it is stopped or cut off."""
 
-    def __init__(self, folder: Path, *, grace_s: float = 0.0) -> None:
-        self.path, self.place, self.grace_s = folder / "chron.db", folder / "chron.sock", grace_s
+    def __init__(self, folder: Path, *, path: Source = "", grace_s: float = 0.0) -> None:
+        self.path, self.place, self.grace_s = path or folder / "chron.db", folder / "chron.sock", grace_s
         self.beside: dict[str, str] = {}
         """What is wrong beside the writer."""
 
@@ -30,7 +31,7 @@ class Daemon:
 
     async def _run(self, up: threading.Event) -> None:
         self.loop, self.ending = asyncio.get_running_loop(), asyncio.Event()
-        signing = Signing(self.path.with_name("key.pem"))
+        signing = Signing(self.place.with_name("key.pem"))
         with Chron.open(self.path, low_water_bytes=0, signing=signing) as self.chron:
             beside = lambda: self.beside  # noqa: E731
             self.server = WriterServer(self.place, self.path, self.chron.writing, beside=beside, grace_s=self.grace_s)
@@ -66,7 +67,7 @@ def wire(number: int = 0) -> dict[str, object]:
     return {"channel": "wire", "agent": "bot", "outcome": "ALLOW", "n": number}
 
 
-def awaited(path: Path, kind: str) -> list[Record]:
+def awaited(path: Source, kind: str) -> list[Record]:
     """The records of a kind, once there are some."""
     return until(lambda: list(find(path, kind=kind)))
 
