@@ -90,10 +90,14 @@ def why_needed(path: Source, first: int, last: int, before: datetime) -> str:
 
 
 def why_gone(path: Source, seq: int) -> dict[str, str | int]:
-    """The newest record under which the body of another went; nothing when there is none."""
+    """The record under which the body of another went; nothing when there is none.
+
+    Of several it is the newest, and never one that leads to a segment when another says that the body is gone for good.
+    """
     with closing(connect(path)) as connection:
         said = [json.loads(body) for (body,) in connection.execute(_REASONS)]
-    return next((each for each in reversed(said) if unexplained([(seq, seq)], [_read(each)]) is None), {})
+    found = [each for each in said if unexplained([(seq, seq)], [_read(each)]) is None]
+    return max(found, key=lambda each: (each["kind"] != "archive", each["seq"]), default={})
 
 
 def reasons(connection: Connection) -> list[Span]:

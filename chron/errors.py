@@ -9,7 +9,7 @@ class ChronError(Exception):
 
 
 class ServerAwayError(ChronError):
-    """A server cannot be reached, or went away in the middle."""
+    """A server cannot be reached, went away in the middle, or has no room: what only finishes something can wait."""
 
 
 class FilterError(ChronError):

@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from chron.beginning import read_beginning
 from chron.chain import genesis
 from chron.covering import Cover
 from chron.errors import ChronError
 from chron.querying import Row, hash_at, reading
+from chron.signed import origin_of
 from chron.sources import Source
 
 VERSION = 1
@@ -152,12 +154,19 @@ def stored_line(row: Row) -> bytes:
 
 
 def origin_and_hash_before(path: Source, seq: int) -> tuple[str, str]:
-    """Whose log it is, and the hash in hexadecimal that the record at this place follows."""
+    """Whose log it is, and the hash in hexadecimal that the record at this place follows; also in a segment of it."""
     with reading(path) as connection:
-        row = connection.execute("SELECT body->>'$.origin' FROM chron WHERE seq = 1").fetchone()
-    origin = str(row[0] or "") if row else ""
-    before = genesis(origin) if seq <= 1 else hash_at(path, seq - 1)
-    return origin, before.hex()
+        beginning = read_beginning(connection)
+        if beginning is not None:
+            origin = origin_of(beginning.name)
+        else:
+            row = connection.execute("SELECT body->>'$.origin' FROM chron WHERE seq = 1").fetchone()
+            origin = str(row[0] or "") if row else ""
+    if seq <= 1:
+        return origin, genesis(origin).hex()
+    if beginning is not None and seq == beginning.first:
+        return origin, beginning.hash.hex()
+    return origin, hash_at(path, seq - 1).hex()
 
 
 def manifest_of(file: Path) -> Path:

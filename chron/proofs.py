@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from chron.body import Fields, read_body
 from chron.chain import HASH_BYTES, leaf_hash
+from chron.emptied import why_gone
 from chron.errors import ChronError
 from chron.merkle import included, inclusion_proof, subtrees
 from chron.notes import Checkpoint, decoded, parse_vkey, verified
@@ -63,10 +64,17 @@ def prove(path: Source, id_: str, *, newest: bool = False) -> str | None:
                 return None
             seq, body = row
             if body is None:
-                raise ChronError(f'record "{id_}" was erased; nothing is left to prove')
+                raise ChronError(f'record "{id_}" {_why(path, seq)}')
             return _proof(SignedLog(connection), seq, body, newest=newest)
         except sqlite3.Error as error:
             raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
+
+
+def _why(path: Source, seq: int) -> str:
+    gone = why_gone(path, seq)
+    if gone.get("kind") == "archive":
+        return f"is in segment {gone['segment']} alone; prove it from that file"
+    return "was erased; nothing is left to prove"
 
 
 def _proof(log: SignedLog, seq: int, body: bytes, *, newest: bool) -> str:

@@ -51,6 +51,11 @@ def log_name(origin: str, first_id: str) -> str:
     return f"{origin}/{first_id}"
 
 
+def origin_of(name: str) -> str:
+    """The origin in the name of a log."""
+    return name.rpartition("/")[0]
+
+
 def checkpoint_fields(note: str, tree: Frontier) -> Fields:
     """The record of a checkpoint over this tree."""
     return {"size": tree.size, "note": note, "frontier": base64.b64encode(b"".join(tree.nodes)).decode()}

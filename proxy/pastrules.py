@@ -3,7 +3,7 @@
 No file, no configuration and no activation of today has a say, so a copy of the log will do, anywhere and later.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import chron
@@ -34,6 +34,7 @@ class RulesOfThen:
         self._path = path
         self._loads: dict[tuple[str, str], list[tuple[int, str]]] = {}
         """Session and digest of rules -> the loads of these rules in it, oldest first: seq and manifest."""
+        self._begins = next((record.seq for record in chron.find(path)), 1)
         for record in chron.find(path, kind="policy"):
             if record.fields.get("event") == "loaded":
                 key = record.text("session"), record.text("rules_digest")
@@ -41,14 +42,32 @@ class RulesOfThen:
         self._made: dict[tuple[str, str], PastRules | str] = {}
         self._mappings: dict[str, KeptRules | str] = {}
 
-    def manifest(self, fields: Fields) -> str:
-        """Return which manifest a decision was made by, by digest; "" when no record says."""
-        seq = int(fields["seq"])
-        loads = self._loads.get((str(fields.get("session", "")), str(fields.get("rules_digest", ""))), [])
-        return next((manifest for at, manifest in reversed(loads) if at < seq), "")
+    def of(self, fields: Fields) -> Iterator[PastRules | str | None]:
+        """Yield the rules that a decision was made by, what is wrong with what the log keeps of them, or None when no
+        record says; likelier ones first, where it cannot be told which of several that are the same but in the names
+        of their files.
+        """
+        seq, digest = int(fields["seq"]), str(fields.get("rules_digest", ""))
+        loads = self._loads.get((str(fields.get("session", "")), digest), [])
+        if manifest := next((manifest for at, manifest in reversed(loads) if at < seq), ""):
+            yield self._made_of(manifest, digest)
+            return
+        found = False
+        for rules in self._kept_before(digest):
+            if isinstance(rules, PastRules):
+                found = True
+                yield rules
+        if not found:
+            yield None
 
-    def made(self, manifest: str, rules_digest: str) -> PastRules | str:
-        """Return the rules of a manifest, or what is wrong with what the log keeps of them."""
+    def _kept_before(self, rules_digest: str) -> Iterator[PastRules | str]:
+        # A segment has the texts that were kept before it, but not the records of the loads before it. Which rules a
+        # manifest makes is told by their digest, so no such record has to be believed.
+        if self._begins > 1:
+            for manifest in reversed(chron.kept_texts(self._path, manifests.KIND)):
+                yield self._made_of(manifest, rules_digest)
+
+    def _made_of(self, manifest: str, rules_digest: str) -> PastRules | str:
         key = manifest, rules_digest
         if key not in self._made:
             try:

@@ -79,7 +79,11 @@ class Replay:
 
     def decision(self, fields: Fields) -> Replayed:
         """Return what comes of one decision when it is made again."""
-        rules = self._rules_of(fields)
+        every = (self._decided(fields, rules) for rules in self._rules.of(fields))
+        found = next(every)
+        return next((each for each in (found, *every) if not each.differing), found) if found.differing else found
+
+    def _decided(self, fields: Fields, rules: PastRules | str | None) -> Replayed:
         misnamed = tuple(self._misnamed(fields, rules)) if "mapping_digest" in fields else ()
         named = "mapping_digest" in fields and not misnamed
         question = self._question(fields)
@@ -91,11 +95,6 @@ class Replay:
             return Replayed(fields, differing=(unmade, *misnamed), rule_found=named)
         again = decision_fields(rules.policies.decide_again(question))
         return Replayed(fields, "", again, (*_differing(fields, again), *misnamed), named)
-
-    def _rules_of(self, fields: Fields) -> PastRules | str | None:
-        """Return the rules of a decision, what is wrong with what is kept of them, or None when no record says."""
-        manifest = self._rules.manifest(fields)
-        return self._rules.made(manifest, str(fields["rules_digest"])) if manifest else None
 
     def _question(self, fields: Fields) -> Question | str:
         if _FAULT.items() <= fields.items():

@@ -141,6 +141,7 @@ def explained(source: str, error: Exception, most_s: float = 0) -> ChronError:
     if isinstance(error, errors.RaiseException):
         return ChronError(f'the server refused a record of "{source}": {detail}; see the log of the gate')
     if isinstance(error, errors.DiskFull):
-        return ChronError(f'cannot record in "{source}": disk full ({detail}); free some space on the server')
-    kind = ServerAwayError if isinstance(error, errors.OperationalError) else ChronError
+        return ServerAwayError(f'cannot record in "{source}": disk full ({detail}); free some space on the server')
+    # Of the connection or the server, and not of what was asked.
+    kind = ServerAwayError if isinstance(error, errors.OperationalError | errors.InterfaceError) else ChronError
     return kind(f'cannot use chron "{source}": {detail}; see that the server runs and lets this role in')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from chron import Chron, ChronError, Known, Signing, check, find, parse_vkey, prove, show, verify
+from chron import Chron, ChronError, Known, Signing, check, find, parse_vkey, prove, show, verify, why_gone
 from chron.living import archive, compact, erase, prune, seal, written_from
 from chron.log import EMPTIED_AT_ONCE
 from chron.segments import default_folder, erase_copies, make_segment, sealed
@@ -315,6 +315,20 @@ async def test_what_is_erased_goes_from_its_segment_too(log, tmp_path):
     assert erase_copies(chron.path, folders) == 1
     assert b"old-8" not in first.read_bytes()
     assert verify(first).emptied == 2
+
+
+async def test_what_was_erased_is_not_said_to_be_in_a_segment(log):
+    """A body that was erased before its segment was archived is gone for good, whatever record came last."""
+    chron, files = await _two_segments(log)
+    folders = [default_folder(chron.path)]
+    erased, moved = (next(find(chron.path, agent=f"old-{number}")) for number in (7, 8))
+    erase(chron, folders, [(erased.seq, erased.seq)], {"basis": "GDPR Art. 17"})
+    archive(chron, folders, LATER)
+    assert [why_gone(chron.path, each.seq)["kind"] for each in (erased, moved)] == ["erasure", "archive"]
+    with pytest.raises(ChronError, match="was erased; nothing is left to prove"):
+        prove(chron.path, erased.id)
+    with pytest.raises(ChronError, match=f"is in segment {files[0].name} alone; prove it from that file"):
+        prove(chron.path, moved.id)
 
 
 async def test_a_segment_lost_after_an_erasure_is_written_again(log):
