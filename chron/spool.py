@@ -73,7 +73,8 @@ class Spool:
         for drafts in entries:
             batch.add(Entry(drafts))
         try:
-            ledger.commit(batch.rows)
+            if batch.rows:
+                ledger.commit(batch.rows)
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise ChronError(explained(ledger.path, error)) from error

@@ -247,8 +247,10 @@ class Writer:
             return
         waits = [entry for entry in entries if entry.drafts and not entry.texts and not entry.checkpoint]
         try:
-            results = self._spool.keep([entry.drafts for entry in waits]) if waits else []
+            # Also with nothing to set aside yet: whoever asks whether the gate is well hears whether there is a place.
+            results = self._spool.keep([entry.drafts for entry in waits])
         except ChronError as failure:
+            self._away = True
             self._fail(entries + self._drain(), failure)
             return
         if self._return is None or self._return.there:

@@ -8,7 +8,7 @@ import pytest
 
 from chron import Chron, ChronError, Signing, find, prove, verify
 from chron.doubt import doubts
-from chron.postgres.ledger import ServerLedger
+from chron.postgres.ledger import ServerLedger, ServerStore
 from chron.spool import MOST_SPOOLED
 from support.postgres import PostgresServer
 from support.until import until
@@ -147,15 +147,27 @@ def test_nothing_is_set_aside_unless_it_is_allowed(mortal: PostgresServer, tmp_p
     assert ids(source) == []
 
 
-def test_a_spool_that_cannot_be_written_refuses(mortal: PostgresServer, tmp_path: Path) -> None:
-    """A folder that is a file: the server is away, there is nowhere to record, so nothing is decided as recorded."""
+def test_a_spool_that_cannot_be_written_refuses(
+    mortal: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that is a file: the server is away, there is nowhere to record, and the gate says so all the time."""
+    monkeypatch.setattr("chron.writer.REOPEN_EVERY_S", 0.01)
+    tries, opens = [0], ServerStore.open
+
+    def counted(store: ServerStore, origin: str) -> ServerLedger:
+        tries[0] += 1
+        return opens(store, origin)
+
+    monkeypatch.setattr(ServerStore, "open", counted)
     (tmp_path / "spool").write_text("")
     source = mortal.database().url("a")
     with opened(source, tmp_path) as chron:
         mortal.kill()
         with pytest.raises(ChronError, match="spool"):
             decided(chron)
-        assert chron.faults()
+        before = tries[0]
+        until(lambda: tries[0] > before + 3)
+        assert "spool" in str(chron.faults())
         mortal.start()
         until(lambda: not chron.faults())
         decided(chron)
