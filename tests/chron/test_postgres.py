@@ -26,6 +26,8 @@ from chron import (
     tail,
     verify,
 )
+from chron.body import VERSION, canonical, stamp
+from chron.chain import chain_hash, leaf_hash
 from chron.copying import copy
 from chron.doubt import doubts
 from chron.errors import ServerAwayError
@@ -492,6 +494,29 @@ def test_a_slow_question_is_given_up(answering: tuple[Path, str]) -> None:
 
     with pytest.raises(FilterError, match=re.escape("the answer takes longer than 0.001 s; ask for less")):
         ask()
+
+
+def test_a_record_in_the_gates_name_collides_with_its_next(database: Database, opens: Callable[..., Chron]) -> None:
+    """Whoever may act as the gate's role can append one; the gate's next record is refused, and then it tells of it."""
+    chron = opens()
+    fill(chron)
+    source = database.url("a")
+    last, before = head(source)
+    said = {"v": VERSION, "seq": last + 1, "id": "chr_forged", "ts": stamp(1_700_000_000_000_000_000), "kind": "access"}
+    body, data = canonical(said)
+    leaf = leaf_hash(data)
+    with closing(connected(source, reads=False)) as forger:
+        values = ("a", last + 1, "chr_forged", body, leaf, chain_hash(before, leaf))
+        forger.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?)", values)
+
+    async def decide() -> None:
+        with pytest.raises(ChronError, match="the server refused a record"):
+            await chron.append("decision", DENIED)
+        await chron.append("decision", DENIED)
+
+    asyncio.run(decide())
+    (told,) = [record for record in find(source, kind="lifecycle") if record.text("event") == "reopen"]
+    assert told.fields["unacknowledged"] == 1
 
 
 def test_several_gates_write_one_chain_through_their_writer(database: Database, tmp_path: Path) -> None:
