@@ -59,7 +59,7 @@ class Spool:
     def keep(self, entries: Sequence[Sequence[Draft]]) -> list[tuple[Receipt, ...] | ChronError]:
         """Set records aside, durably, each entry whole or not at all; blocks for an fsync.
 
-        Raises ChronError when nothing can be.
+        Raises ChronError when nothing can be, also when there is nothing yet.
         """
         ledger, storage = self._opened()
         if ledger.seq > MOST_SPOOLED:
@@ -73,7 +73,8 @@ class Spool:
         for drafts in entries:
             batch.add(Entry(drafts))
         try:
-            ledger.commit(batch.rows)
+            if batch.rows:
+                ledger.commit(batch.rows)
         except (OSError, sqlite3.Error) as error:
             self.close()
             raise ChronError(explained(ledger.path, error)) from error

@@ -247,7 +247,7 @@ class Writer:
             return
         waits = [entry for entry in entries if entry.drafts and not entry.texts and not entry.checkpoint]
         try:
-            results = self._spool.keep([entry.drafts for entry in waits]) if waits else []
+            results = self._spool.keep([entry.drafts for entry in waits])
         except ChronError as failure:
             self._fail(entries + self._drain(), failure)
             return
