@@ -120,6 +120,11 @@ class PostgresServer:
         return done.returncode
 
 
+def tools() -> Path:
+    """The folder of the programs that come with a server."""
+    return Path(_tool("pg_dump")).parent
+
+
 def _children(parent: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
 
