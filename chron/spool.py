@@ -59,7 +59,7 @@ class Spool:
     def keep(self, entries: Sequence[Sequence[Draft]]) -> list[tuple[Receipt, ...] | ChronError]:
         """Set records aside, durably, each entry whole or not at all; blocks for an fsync.
 
-        Raises ChronError when nothing can be.
+        Raises ChronError when nothing can be, also when there is nothing yet.
         """
         ledger, storage = self._opened()
         if ledger.seq > MOST_SPOOLED:

@@ -88,31 +88,26 @@ def _together(work: Callable[[Path, str, int, int, Told], None], folder: Path, u
 
 def main() -> None:
     """Print a line for each way; say so where there is no server to run."""
-    from support.postgres import PostgresServer, installed
+    from support.postgres import installed, served
 
     if not installed():
         print("  PostgreSQL is not installed; left out")
         return
-    with tempfile.TemporaryDirectory(prefix="postgres-bench-", dir=Path.cwd()) as temporary:
-        server = PostgresServer()
-        try:
-            server.start()
-            database = server.database()
-            database.run("CREATE TABLE public.plain(id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text)")
-            url = database.url("{chain}", "{role}")
-            print(f"{PROCESSES} processes")
-            for under_way in (1, 16, 64):
-                for name, work in (("chains", _as_chains), ("a plain table", _as_a_table), ("files", _in_files)):
-                    told = _together(work, Path(temporary), url, under_way)
-                    print(f"  {name + ',':<14} {under_way:>2} under way  {told}")
-            start_s = time.perf_counter()
-            found = verify_whole(database.url(), time.time_ns())
-            if not found.ok:
-                raise SystemExit(f"what was written does not verify: {found.fault or found.chains}")
-            records, took_s = sum(each.records for each in found.chains.values()), time.perf_counter() - start_s
-            print(f"  verified: {records:,} records of {len(found.chains)} chains, {records / took_s:,.0f}/s")
-        finally:
-            server.stop()
+    with tempfile.TemporaryDirectory(prefix="postgres-bench-", dir=Path.cwd()) as temporary, served() as server:
+        database = server.database()
+        database.run("CREATE TABLE public.plain(id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, body text)")
+        url = database.url("{chain}", "{role}")
+        print(f"{PROCESSES} processes")
+        for under_way in (1, 16, 64):
+            for name, work in (("chains", _as_chains), ("a plain table", _as_a_table), ("files", _in_files)):
+                told = _together(work, Path(temporary), url, under_way)
+                print(f"  {name + ',':<14} {under_way:>2} under way  {told}")
+        start_s = time.perf_counter()
+        found = verify_whole(database.url(), time.time_ns())
+        if not found.ok:
+            raise SystemExit(f"what was written does not verify: {found.fault or found.chains}")
+        records, took_s = sum(each.records for each in found.chains.values()), time.perf_counter() - start_s
+        print(f"  verified: {records:,} records of {len(found.chains)} chains, {records / took_s:,.0f}/s")
 
 
 if __name__ == "__main__":

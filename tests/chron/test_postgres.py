@@ -42,9 +42,9 @@ from chron.scanning import erased, scan
 from chron.statistics import statistics
 from support.daemon import Daemon, joined, until_connected_again, wire
 from support.filters import WORDS, filters, numbers, texts
-from support.postgres import Database, PostgresServer, database, postgres
+from support.postgres import Database, PostgresServer, database, mortal, postgres
 
-__all__ = ["database", "postgres"]
+__all__ = ["database", "mortal", "postgres"]
 
 DECISION = {"agent": "bot", "action": "deploy:staging", "outcome": "ALLOW", "channel": "wire"}
 DENIED = {"agent": "bot", "action": "deploy:production", "outcome": "DENY", "channel": "api"}
@@ -578,17 +578,6 @@ def test_statements_are_translated_and_nothing_else() -> None:
 
 
 # --- the server dies --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def mortal() -> Iterator[PostgresServer]:
-    """A server of one's own: the one that all share would take long to recover."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 def test_a_server_that_is_killed_loses_nothing(mortal: PostgresServer) -> None:

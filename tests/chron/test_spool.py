@@ -1,7 +1,6 @@
 """What is set aside on this host while the server is away: nothing is lost, nor twice, and nothing unless allowed."""
 
 import asyncio
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,22 +9,13 @@ from chron import Chron, ChronError, Signing, find, prove, verify
 from chron.doubt import doubts
 from chron.postgres.ledger import ServerLedger, ServerStore
 from chron.spool import MOST_SPOOLED
-from support.postgres import PostgresServer
+from support.postgres import PostgresServer, mortal
 from support.until import until
+
+__all__ = ["mortal"]
 
 WIRE = {"agent": "bot", "action": "deploy:staging", "outcome": "ALLOW", "channel": "wire"}
 SENT = {"result": "sent", "status": 200}
-
-
-@pytest.fixture(scope="module")
-def mortal() -> Iterator[PostgresServer]:
-    """A server that may be killed; each test leaves it running."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
 
 
 def opened(source: str, folder: Path, spool: str = "spool") -> Chron:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
@@ -18,10 +18,12 @@ from proxy.cli.main import main
 from proxy.cli.options import operator_headers
 from support.clients import client_of
 from support.gate import LiveGate, running
-from support.postgres import Database, PostgresServer
+from support.postgres import Database, PostgresServer, mortal
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
 from support.until import until
+
+__all__ = ["mortal"]
 
 
 def claiim(*arguments: object) -> Result:
@@ -30,20 +32,9 @@ def claiim(*arguments: object) -> Result:
     return result
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[PostgresServer]:
-    """A server of this module's own, which is killed in it."""
-    server = PostgresServer()
-    try:
-        server.start()
-        yield server
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def database(server: PostgresServer) -> Database:
-    return server.database()
+def database(mortal: PostgresServer) -> Database:
+    return mortal.database()
 
 
 @pytest.fixture
@@ -146,7 +137,7 @@ def test_a_gate_does_not_start_without_its_server(gates: Callable[[str, str], Li
 
 
 def test_a_server_that_is_killed_stops_everything_until_it_is_back(
-    server: PostgresServer,
+    mortal: PostgresServer,
     database: Database,
     gates: Callable[[str, str], LiveGate],
     origin: Origin,
@@ -171,7 +162,7 @@ def test_a_server_that_is_killed_stops_everything_until_it_is_back(
         with ThreadPoolExecutor(4) as pool:
             loads = [pool.submit(load, number) for number in range(4)]
             until(lambda: len(answered) >= 40)
-            server.kill()
+            mortal.kill()
             refused = [each.result() for each in loads]
         assert [(each.status_code, each.json()["code"]) for each in refused] == [(503, "gate.audit-unavailable")] * 4
         ready = httpx.get(f"{gate.api}/readyz", headers=operator_headers(gate.config))
@@ -184,7 +175,7 @@ def test_a_server_that_is_killed_stops_everything_until_it_is_back(
         before = len(origin.seen)
         assert load(5).status_code == 503
         assert len(origin.seen) == before
-        server.start()
+        mortal.start()
         until(lambda: not gate.service.faults())
         with client_of(gate) as client:
             assert client.get("https://origin.test/things/back").status_code == 200

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -160,15 +161,29 @@ def _tool(name: str) -> str:
     return tool
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
-    """A server for all tests of a worker."""
+@contextmanager
+def served() -> Iterator[PostgresServer]:
+    """A server, from start to stop."""
     server = PostgresServer()
     try:
         server.start()
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for all tests of a worker."""
+    with served() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def mortal() -> Iterator[PostgresServer]:
+    """A server for the tests of a module that kill it; each leaves it running."""
+    with served() as server:
+        yield server
 
 
 @pytest.fixture

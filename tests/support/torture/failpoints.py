@@ -71,10 +71,32 @@ KEEPING = {
 }
 """On the way of a log that is sealed, gets another key, and is archived."""
 
+REMOVING = {
+    "before-removal": Place("chron.log:Chron", "empty"),
+    "removal-recorded": Place("chron.log:Chron", "_finish"),
+    "before-emptying": Place("chron.ledger:Ledger", "empty"),
+    "emptied": Place("chron.ledger:Ledger", "empty", after=True),
+    "before-forgetting": Place("chron.ledger:Ledger", "forget"),
+    "forgotten": Place("chron.ledger:Ledger", "forget", after=True),
+    "removal-finished": Place("chron.log:Chron", "_finish", after=True),
+}
+"""On the way of bodies that go for good."""
+
+ERASING = REMOVING | {
+    "copies": Place("chron.living", "erase_copies"),
+    "copy-emptied": Place("chron.segments", "_erase", after=True),
+    "copy-synced": Place("chron.segments", "sync_folder"),
+    "copy-named": Place("chron.segments", "_make_safe", after=True),
+}
+PRUNING = REMOVING | {
+    "before-removing-files": Place("chron.living", "remove_pruned"),
+    "files-removed": Place("chron.living", "remove_pruned", after=True),
+}
+
 
 def plant(name: str, action: str, hit: int = 1) -> None:
     """Make the gate of this process do it when it comes to the place for the `hit`-th time."""
-    place = (PLACES | KEEPING)[name]
+    place = (PLACES | KEEPING | ERASING | PRUNING)[name]
     module, _, owner_name = place.owner.partition(":")
     owner = importlib.import_module(module)
     owner = getattr(owner, owner_name) if owner_name else owner
