@@ -67,7 +67,7 @@ def read_vkey(given: str) -> str:
     "--segments",
     multiple=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="A folder with sealed segments [default: segments/ beside the log].",
+    help="A folder with sealed segments [default: segments/ beside the log, or as configured].",
 )
 @json_option
 @log_options
@@ -92,7 +92,8 @@ def verify(
         _verify_whole(path, lint, as_json)
     pinned = chron.parse_vkey(read_vkey(key)) if key else None
     known = chron.Known(pinned, read_note(head), read_note(old), incremental)
-    found = chron.verify(path, lint=lint, known=known, segments=segments or None, jobs=jobs or 0)
+    folders = segments or _own_folder(path)
+    found = chron.verify(path, lint=lint, known=known, segments=folders or None, jobs=jobs or 0)
     if as_json:
         print_json({"path": str(path), **asdict(found)})
     elif found.ok:
@@ -104,6 +105,20 @@ def verify(
     # Without a key or a head nobody has said what counts, and a running gate always has records not signed yet.
     loose = found.loose and (pinned or head)
     sys.exit(EXIT_DENY if not found.ok else EXIT_MISSING if found.missing else EXIT_LOOSE if loose else 0)
+
+
+def _own_folder(path: Source) -> list[Path]:
+    """Where the segments are of a log on a server that is the configuration's own: nothing is beside it."""
+    if not chron.on_server(path):
+        return []
+    from proxy.config import ConfigError
+    from proxy.configloading import load_config
+
+    try:
+        config = load_config(click.get_current_context().params["config_path"])
+    except ConfigError:
+        return []
+    return [config.retention.folder] if config.chron == path else []
 
 
 def _verify_whole(url: str, lint: bool, as_json: bool) -> NoReturn:

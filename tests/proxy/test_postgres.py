@@ -89,6 +89,41 @@ def test_a_gate_records_in_postgresql(
     assert [request.path for request in origin.seen] == ["/things/1"]
 
 
+ELSEWHERE = {
+    "check": "warning: ",
+    "mappings coverage": "2 decisions, 2 with",
+    "policy versions": "deploy-v2",
+    "policy lint --chron": "untested-skill",
+    "policy learn --agent deploy-bot": "1 allowed",
+    "policy simulate": "2 decided again: 0 flip",
+    "chron replay": "2 made again, 0 differ",
+    "chron seal": "chron-1-",
+    "chron archive --older-than 0h": "chron-1-",
+    "chron segments": "archived",
+    "chron verify": "1 segments verify",
+}
+"""Commands, and what each says about a log with one ALLOW and one DENY."""
+
+
+def test_other_commands_read_the_log_where_the_configuration_says(
+    database: Database, gates: Callable[[str, str], LiveGate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What looks at the past finds it in PostgreSQL as in a file, and so does the control API."""
+    gate = gates("one", database.url("one"))
+    with running(gate):
+        denied = allow_and_deny(gate)
+        headers = operator_headers(gate.config)
+        found = httpx.get(f"{gate.api}/v1/chron", params={"filter": "outcome=DENY"}, headers=headers).json()
+        assert [record["id"] for record in found["records"]] == [denied]
+        assert denied in httpx.get(f"{gate.api}/v1/chron/{denied}", headers=headers).text
+    monkeypatch.chdir(gate.folder)
+    for command, said in ELSEWHERE.items():
+        done = claiim(*command.split())
+        assert (done.exit_code, said in done.output) == (0, True), (command, done.output)
+    elsewhere = claiim("chron", "verify", database.url("one", "auditor"))
+    assert (elsewhere.exit_code, 'give its folder with "--segments"' in elsewhere.output) == (10, True)
+
+
 def test_a_gate_that_starts_again_goes_on_with_its_chain(
     database: Database, gates: Callable[[str, str], LiveGate], monkeypatch: pytest.MonkeyPatch
 ) -> None:
