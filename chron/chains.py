@@ -1,4 +1,4 @@
-"""All chains of a database looked at as one, merged by time; each record says in `chain` whose it is.
+"""All chains of a database looked at as one, merged by time; each record says in `of_chain` whose it is.
 
     logs = logs_of("postgresql://db.internal/claiim")          {"gate-1": "postgresql://...?chain=gate-1", ...}
     newest(logs, asked, limit=100)
@@ -17,6 +17,8 @@ from chron.querying import Count, counts, each, head, page
 from chron.reading import Record, find, tail
 from chron.sources import Source, on_server
 
+OF_CHAIN = "of_chain"
+"""No field of a record: what stands beside its own where records of several chains are told."""
 _ALL = 2**31
 
 type Logs = Mapping[str, Source]
@@ -93,7 +95,7 @@ def follow_all(logs: Logs, ends: dict[str, int], wait: Callable[[], bool], **fil
 
 
 def _named(chain: str, records: Sequence[Record] | Iterator[Record]) -> Iterator[Record]:
-    return (replace(record, fields={**record.fields, "chain": chain}) for record in records)
+    return (replace(record, fields={**record.fields, OF_CHAIN: chain}) for record in records)
 
 
 def _time(record: Record) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 import click
 
 from chron import ChronError, Record, Shown, TextLine, follow, people, printable, show, tail, why_gone
-from chron.chains import ends_of, follow_all, logs_of, tail_all
+from chron.chains import OF_CHAIN, ends_of, follow_all, logs_of, tail_all
 from chron.sources import Source
 from chron.times import TIMES, past
 from proxy.cli.lazy import LazyGroup
@@ -147,7 +147,7 @@ def tail_command(
         click.echo("no record matches; --kind all shows every kind", err=True)
     for record in records:
         print_record(record, as_json)
-        chain = record.text("chain") if logs else ""
+        chain = record.text(OF_CHAIN) if logs else ""
         ends[chain] = max(ends[chain], record.seq)
     if following:
         _print_as_they_come(
@@ -202,9 +202,9 @@ def print_record(record: Record, as_json: bool) -> None:
 
 
 def _line(record: Record) -> str:
-    names = (*COLUMNS, "ref", "result", "event", "mode", "human", "organisation", "chain")
+    names = (*COLUMNS, "ref", "result", "event", "mode", "human", "organisation", OF_CHAIN)
     text = {name: printable(record.text(name)) for name in names}
-    whose = f"{text['chain']}  " if text["chain"] else ""
+    whose = f"{text[OF_CHAIN]}  " if text[OF_CHAIN] else ""
     at = whose + text["ts"][:19].replace("T", " ") + "Z"
     if record.kind != "decision":
         whom = text["agent"] or text["human"] or text["organisation"]

@@ -4,7 +4,8 @@
     claiim chron init-db --print > claiim.sql                      for whoever may make tables there
     claiim chron copy state/chron.db "postgresql://gate-1@db.internal/claiim?chain=gate-1"
 
-Exit codes: 0 done, 2 it could not be done, with one line that says why; then nothing is there that was not before.
+Exit codes: 0 done, 2 it could not be done, with one line that says why. A copy into PostgreSQL that is broken off
+leaves its beginning there, because nothing is ever taken out of a chain.
 """
 
 import json

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from chron import Record, printable
-from chron.chains import Logs, counted, every, logs_of, newest
+from chron.chains import OF_CHAIN, Logs, counted, every, logs_of, newest
 from chron.filtering import SYNTAX, All, Compare, Filter, check_field, decisions_unless_named, parse_filter
 from chron.freesql import Answer, ask_sql
 from chron.querying import Count, counts, each, page
@@ -153,7 +153,7 @@ def _query_all(logs: Logs, asked: Filter, limit: int, cursor: int | None, most_s
     if cursor:
         fail(f'--cursor is a place in one chain; add "?chain=NAME", one of {", ".join(logs)}', EXIT_USAGE)
     records, more = newest(logs, asked, limit=limit, most_s=most_s) if limit else (every(logs, asked), False)
-    _print_records(records, form, ("chain",))
+    _print_records(records, form, (OF_CHAIN,))
     if more:
         click.echo(f"these are the newest {limit}; --limit 0 shows all", err=True)
 
@@ -220,7 +220,18 @@ def _print_table(records: Iterable[Record], more: tuple[str, ...]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("time", "outcome", "agent", "anchor", "action", "target", "reason", "id", *more, box=None)
+    table = Table(
+        "time",
+        "outcome",
+        "agent",
+        "anchor",
+        "action",
+        "target",
+        "reason",
+        "id",
+        *(name.removeprefix("of_") for name in more),
+        box=None,
+    )
     for record in records:
         text = {name: printable(record.text(name)) for name in (*COLUMNS, *more)}
         outcome = Text(text["outcome"] or printable(record.kind), style=COLOURS.get(text["outcome"], ""))

@@ -246,11 +246,11 @@ def test_a_database_is_queried_as_a_whole(two: str) -> None:
     """A URL without a chain means all of them, by time, each record with the name of its chain."""
     found = [json.loads(line) for line in claiim("query", two, "--json").stdout.splitlines()]
     chains = ["gate-1"] * 3 + ["gate-2"] * 3
-    assert [(each["chain"], each["agent"]) for each in found] == [(chain, f"bot-of-{chain}") for chain in chains]
+    assert [(each["of_chain"], each["agent"]) for each in found] == [(chain, f"bot-of-{chain}") for chain in chains]
     assert [each["ts"] for each in found] == sorted(each["ts"] for each in found)
     assert claiim("query", two, "--json", "--limit", "0").stdout == claiim("query", two, "--json").stdout
     newest = claiim("query", two, "--limit", "4", "--csv")
-    assert [row.rpartition(",")[2] for row in newest.stdout.splitlines()] == ["chain", *chains[2:]]
+    assert [row.rpartition(",")[2] for row in newest.stdout.splitlines()] == ["of_chain", *chains[2:]]
     assert "these are the newest 4; --limit 0 shows all" in newest.stderr
     table = claiim("query", two, "outcome=DENY", "--format", "table").stdout.splitlines()
     assert [line.split()[-1] for line in table] == ["chain", "gate-1", "gate-2"]
@@ -278,7 +278,7 @@ def test_a_database_is_watched_as_a_whole(database: Database) -> None:
         return True
 
     followed = follow_all(logs, ends, writes, kind="decision")
-    assert [(record.text("chain"), record.text("agent")) for record, _ in zip(followed, range(3), strict=False)] == [
+    assert [(record.text("of_chain"), record.text("agent")) for record, _ in zip(followed, range(3), strict=False)] == [
         ("gate-1", "later")
     ] * 3
 

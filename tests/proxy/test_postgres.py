@@ -157,7 +157,7 @@ def test_two_gates_have_a_chain_each(database: Database, gates: Callable[[str, s
         ):
             pass
     found = claiim("chron", "query", database.url(role="auditor"), "outcome=DENY", "--json").stdout.splitlines()
-    assert [(each["chain"], each["id"]) for each in map(json.loads, found)] == list(zip(names, denied, strict=True))
+    assert [(each["of_chain"], each["id"]) for each in map(json.loads, found)] == list(zip(names, denied, strict=True))
     assert [claiim("chron", "verify", database.url(name, "auditor")).exit_code for name in names] == [0, 0]
     assert len(origin.seen) == 2
 
