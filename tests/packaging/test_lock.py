@@ -49,10 +49,11 @@ def locked_shape(entry: dict[str, object]) -> tuple[str, tuple[str, ...], str]:
 
 
 def test_the_lock_answers_pyproject() -> None:
-    """uv.lock was resolved from the dependencies that pyproject.toml names today."""
+    """uv.lock was resolved from the dependencies that pyproject.toml names today, those of its extras too."""
     project = toml("pyproject.toml")
     [locked] = [p for p in toml("uv.lock")["package"] if p["name"] == "claiim-gate"]  # type: ignore[attr-defined]
-    asked = {shape(Requirement(text)) for text in project["project"]["dependencies"]}  # type: ignore[index]
+    groups = [project["project"]["dependencies"], *project["project"]["optional-dependencies"].values()]  # type: ignore[index]
+    asked = {shape(Requirement(text)) for group in groups for text in group}
     assert {locked_shape(entry) for entry in locked["metadata"]["requires-dist"]} == asked, STALE
     asked = {shape(Requirement(text)) for text in project["dependency-groups"]["dev"]}  # type: ignore[index]
     assert {locked_shape(entry) for entry in locked["metadata"]["requires-dev"]["dev"]} == asked, STALE
