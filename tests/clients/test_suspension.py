@@ -9,6 +9,9 @@ import pytest
 from clients.tools import Served
 from support.targets import Origin
 
+LIMITS = httpx.Limits(keepalive_expiry=None)
+"""How long an idle connection is used again may not depend on how busy the machine is."""
+
 
 @pytest.mark.parametrize("http2", [False, True], ids=["http/1.1", "h2"])
 def test_suspending_counts_from_the_next_request(served: Callable[..., Served], origin: Origin, http2: bool) -> None:
@@ -17,7 +20,7 @@ def test_suspending_counts_from_the_next_request(served: Callable[..., Served], 
     trusted = ssl.create_default_context(cafile=str(gate.ca))
     answers: list[httpx.Response] = []
     ports: set[int] = set()
-    with httpx.Client(proxy=gate.proxy(), verify=trusted, http2=http2, trust_env=False, timeout=30) as client:
+    with httpx.Client(proxy=gate.proxy(), verify=trusted, http2=http2, trust_env=False, timeout=30, limits=LIMITS) as client:
         for command in (None, "suspend", "resume"):
             if command is not None:
                 done = gate.claiim("agent", command, "deploy-bot")
@@ -42,7 +45,7 @@ def test_stopping_waits_for_no_policy(served: Callable[..., Served], origin: Ori
     trusted = ssl.create_default_context(cafile=str(gate.ca))
     broken = gate.live.folder / "policies" / "broken.yaml"
     answers: list[httpx.Response] = []
-    with httpx.Client(proxy=gate.proxy(), verify=trusted, trust_env=False, timeout=30) as client:
+    with httpx.Client(proxy=gate.proxy(), verify=trusted, trust_env=False, timeout=30, limits=LIMITS) as client:
         answers.append(client.get(f"{origin.url}/echo"))
         broken.write_text("policy: p\ndenny: [x]\n")
         suspended = gate.claiim("agent", "suspend", "deploy-bot")
