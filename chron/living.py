@@ -5,7 +5,7 @@
     prune(chron, folders, before, said)    and these segments are removed
 
 Each step is recorded before it is done, and done only when what it relies on was read back and verified. A record that
-stands and a step that does not is finished by doing the same again. One at a time: the rest waits (`Chron.keeping`).
+stands and a step that does not is finished by doing the same again. One at a time: the rest waits (`chron.keeping`).
 """
 
 import sqlite3
@@ -17,6 +17,7 @@ from pathlib import Path
 from chron import schema
 from chron.body import Fields
 from chron.errors import ChronError
+from chron.keeping import identity
 from chron.ledger import PRAGMAS, explained
 from chron.lock import WriterLock
 from chron.log import Chron
@@ -42,13 +43,13 @@ def seal(chron: Chron, folder: Path) -> Path | None:
         done = sealed(chron.path)
         for each in done:
             if each.state == "live":
-                _whole(chron.path, folder, each)  # what a crash kept from being written
+                _made(chron, folder, each)  # what a crash kept from being written
         first = done[-1].last + 1 if done else 1
         if not _anything_new(chron.path, first):
             return None
         last = parse_note(chron.checkpoint()).checkpoint().size
         chron.write(SEAL, {"first": first, "last": last})
-        return _whole(chron.path, folder, Sealed(first, last, "", "live"))
+        return _made(chron, folder, Sealed(first, last, "", "live"))
 
 
 def archive(chron: Chron, folders: Sequence[Path], before: datetime) -> list[Sealed]:
@@ -190,6 +191,15 @@ def _undecided(path: Source, each: Sealed) -> bool:
     """Whether a request in the span is still under way: what comes of it has to find its decision."""
     with closing(connect(path)) as connection:
         return undecided(connection, each.first, each.last)
+
+
+def _made(chron: Chron, folder: Path, each: Sealed) -> Path:
+    """The segment, whole; one that this process has verified as it is now is not read again."""
+    file = make_segment(chron.path, folder, each.first, each.last)
+    if (now := identity(file)) not in chron.keeping.verified:
+        _whole(chron.path, folder, each, file)
+        chron.keeping.verified.add(now)
+    return file
 
 
 def _whole(path: Source, folder: Path, each: Sealed, file: Path | None = None) -> Path:

@@ -66,6 +66,7 @@ class Housekeeping:
         """Do what is due; blocks. Raises ChronError."""
         folder = self._config.folder
         with self._chron.keeping:
+            self._chron.finish()  # what another gate of this log began and did not live to do
             if self._due():
                 seal(self._chron, folder)
             if (after := self._config.archive_after) is not None:
