@@ -170,6 +170,7 @@ OF_OTHERS = {
     "last": "and the last",
     "kept": "those in between whose bodies stay",
     "segment": "the file that has the bodies",
+    "folder": "where that file was moved to",
     "removal": "the request by which bodies or a name go, rmv_...",
     "what": "what is to be done: erase, forget or prune",
     "before": "the end of what is pruned",
