@@ -27,6 +27,7 @@ from proxy.cli.chron import log_options, when
 from proxy.cli.chronsigning import asked_or_done
 from proxy.cli.humans import Desk, desk_options, path_of, print_fields, print_table
 from proxy.cli.options import (
+    EXIT_HOLD,
     EXIT_USAGE,
     config_option,
     fail,
@@ -38,7 +39,6 @@ from proxy.cli.options import (
 from proxy.config import Config
 from proxy.configloading import load_config
 
-EXIT_WAITING = 8
 _SPAN = re.compile(r"([1-9][0-9]{0,14})-([1-9][0-9]{0,14})")
 
 _older = click.option(
@@ -173,7 +173,7 @@ def _ask(desk: Desk, body: Mapping[str, object]) -> None:
         print_json(found)
     else:
         click.echo(f'{found["id"]} waits for another human: "claiim chron approve {found["id"]}"')
-    raise SystemExit(EXIT_WAITING)
+    raise SystemExit(EXIT_HOLD)
 
 
 @click.command("removals")
