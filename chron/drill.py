@@ -18,7 +18,7 @@ from chron.attacks import ATTACKS, Attack
 from chron.copies import Copy, Stopped, copy_log
 from chron.errors import ChronError
 from chron.notes import VerifierKey
-from chron.segments import folders_beside
+from chron.segments import known_folders
 from chron.sources import Source
 from chron.verification import Known, verify
 
@@ -53,7 +53,7 @@ def drill(
     whole = folder / "log.db"
     copy_log(path, whole)
     known = Known(key, head)
-    segments = folders_beside(path)
+    segments = known_folders(path)
     found = verify(whole, known=known, segments=segments)
     if not found.ok:
         raise ChronError(f"the log does not verify as it is: {found.fault}; that is no drill")

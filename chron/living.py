@@ -2,10 +2,11 @@
 
     seal(chron, folder)                    a segment with all records since the last one
     archive(chron, folders, before)        bodies older than that are in their segments alone
+    archive(chron, folders, before, to)    and those are moved to another disk
     prune(chron, folders, before, said)    and these segments are removed
 
 Each step is recorded before it is done, and done only when what it relies on was read back and verified. A record that
-stands and a step that does not is finished by doing the same again. One at a time: the rest waits (`Chron.keeping`).
+stands and a step that does not is finished by doing the same again. One at a time: the rest waits (`chron.keeping`).
 """
 
 import sqlite3
@@ -17,13 +18,23 @@ from pathlib import Path
 from chron import schema
 from chron.body import Fields
 from chron.errors import ChronError
+from chron.keeping import identity
 from chron.ledger import PRAGMAS, explained
 from chron.lock import WriterLock
 from chron.log import Chron
 from chron.notes import parse_note
 from chron.reading import connect
 from chron.recovery import undecided
-from chron.segments import SEAL, Sealed, erase_copies, find_segment, make_segment, sealed
+from chron.segments import (
+    SEAL,
+    Sealed,
+    copy_segment,
+    erase_copies,
+    make_segment,
+    require_folder,
+    sealed,
+    sync_folder,
+)
 from chron.signed import SignedLog
 from chron.sources import Connection, Source
 from chron.times import time_text
@@ -42,26 +53,53 @@ def seal(chron: Chron, folder: Path) -> Path | None:
         done = sealed(chron.path)
         for each in done:
             if each.state == "live":
-                _whole(chron.path, folder, each)  # what a crash kept from being written
+                _made(chron, folder, each)  # what a crash kept from being written
         first = done[-1].last + 1 if done else 1
         if not _anything_new(chron.path, first):
             return None
         last = parse_note(chron.checkpoint()).checkpoint().size
         chron.write(SEAL, {"first": first, "last": last})
-        return _whole(chron.path, folder, Sealed(first, last, "", "live"))
+        return _made(chron, folder, Sealed(first, last, "", "live"))
 
 
-def archive(chron: Chron, folders: Sequence[Path], before: datetime) -> list[Sealed]:
-    """Let the bodies go that are older and in a segment which verifies; which segments these are. Blocks."""
+def archive(chron: Chron, folders: Sequence[Path], before: datetime, to: Path | None = None) -> list[Sealed]:
+    """Let the bodies go that are older and in a segment which verifies; which segments these are. Blocks.
+
+    With `to` the segments are moved into that folder, also those that were archived before; the log says where.
+    """
     moved = []
+    if to is not None:
+        require_folder(to := to.resolve())
     with chron.keeping:
-        for each in _older(chron.path, before, ("live",)):
-            if _undecided(chron.path, each):
+        for each in _older(chron.path, before, ("live", "archived") if to else ("live",)):
+            file = each.find(folders)
+            if each.state == "archived" and (file is None or each.folder == str(to)):
+                continue  # nobody knows where it is, or it is there
+            if each.state == "live" and _undecided(chron.path, each):
                 break
-            _whole(chron.path, folders[0], each, find_segment(each.file, folders))
-            chron.empty("archive", [(each.first, each.last)], {"segment": each.file})
+            _whole(chron.path, folders[0], each, file)
+            chron.empty("archive", [(each.first, each.last)], {"segment": each.file, "folder": str(to) if to else None})
             moved.append(each)
+        move(chron, folders)
     return moved
+
+
+def move(chron: Chron, folders: Sequence[Path]) -> None:
+    """Move segments to where the log says that they are; also those that a crash left. Blocks.
+
+    It is said first: of a copy that the log does not know nothing could be erased.
+    """
+    with chron.keeping:
+        for each in sealed(chron.path):
+            if each.state != "archived" or not each.folder:
+                continue
+            target = Path(each.folder) / each.file
+            if others := [file for file in each.copies(folders) if not (target.exists() and file.samefile(target))]:
+                # Anew, if there is one: the other may be older than an erasure.
+                copy_segment(others[0], target.parent)
+                _whole(chron.path, target.parent, each, target)
+                for file in others:
+                    _remove(file)
 
 
 def prune(chron: Chron, folders: Sequence[Path], before: datetime, said: Fields) -> int:
@@ -74,7 +112,7 @@ def prune(chron: Chron, folders: Sequence[Path], before: datetime, said: Fields)
         for each in _older(chron.path, before, ("live", "archived")):
             if _undecided(chron.path, each):
                 break
-            gone += _bodies(find_segment(each.file, folders)) if each.state == "archived" else 0
+            gone += _bodies(each.find(folders)) if each.state == "archived" else 0
             gone += chron.empty("prune", [(each.first, each.last)], {**said, "segment": each.file})
         remove_pruned(chron.path, folders)
     return gone
@@ -116,7 +154,7 @@ def locate(path: Source, folders: Sequence[Path], ids: Sequence[str]) -> list[in
             found.add(seq)
             found.update(seq for (seq,) in connection.execute(_BELONGING, (id_,)))
     for each in sealed(path):
-        file = find_segment(each.file, folders)
+        file = each.find(folders)
         if each.state == "archived" and file is not None:
             with closing(connect(file)) as connection:
                 for id_ in ids:
@@ -148,12 +186,16 @@ def spans_of(seqs: Sequence[int]) -> list[tuple[int, int]]:
 def remove_pruned(path: Source, folders: Sequence[Path]) -> None:
     """Remove the files of segments that were pruned; also those that a crash left."""
     for each in sealed(path):
-        file = find_segment(each.file, folders) if each.state == "pruned" else None
-        if file is not None:
-            try:
-                file.unlink()
-            except OSError as error:
-                raise ChronError(f'cannot remove segment "{file}": {error.strerror}; remove it by hand') from error
+        for file in each.copies(folders) if each.state == "pruned" else ():
+            _remove(file)
+
+
+def _remove(file: Path) -> None:
+    try:
+        file.unlink()
+        sync_folder(file.parent)
+    except OSError as error:
+        raise ChronError(f'cannot remove segment "{file}": {error.strerror}; remove it by hand') from error
 
 
 def _anything_new(path: Source, first: int) -> bool:
@@ -190,6 +232,15 @@ def _undecided(path: Source, each: Sealed) -> bool:
     """Whether a request in the span is still under way: what comes of it has to find its decision."""
     with closing(connect(path)) as connection:
         return undecided(connection, each.first, each.last)
+
+
+def _made(chron: Chron, folder: Path, each: Sealed) -> Path:
+    """The segment, whole; one that this process has verified as it is now is not read again."""
+    file = make_segment(chron.path, folder, each.first, each.last)
+    if (now := identity(file)) not in chron.keeping.verified:
+        _whole(chron.path, folder, each, file)
+        chron.keeping.verified.add(now)
+    return file
 
 
 def _whole(path: Source, folder: Path, each: Sealed, file: Path | None = None) -> Path:

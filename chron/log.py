@@ -31,7 +31,9 @@ from chron.checkpoints import Checkpoints, Signing
 from chron.emptied import plan
 from chron.errors import ChronError
 from chron.filestore import FileStore
+from chron.keeping import Keeping
 from chron.persons import PERSON, forgotten
+from chron.reading import connect
 from chron.recovery import Left, left_behind
 from chron.sources import Connection, Lock, OpenLog, Source, Store, file_of, on_server
 from chron.spool import Spool
@@ -104,8 +106,8 @@ class Chron:
         self._flushing = False
         self._checkpoints = checkpoints
         self._rotating = threading.Lock()
-        self.keeping = threading.RLock()
-        """Held by whoever seals, archives or lets records go: two at once would seal a span twice."""
+        self.keeping = Keeping(path)
+        """Held by whoever seals, archives or lets records go."""
 
     @classmethod
     def open(
@@ -269,6 +271,14 @@ class Chron:
         drafts = [self._writer.draft(kind, span.told(fields)) for span in planned]
         self._wait(Entry(drafts))
         return sum(self._finish(draft[0], span.first, span.last) for draft, span in zip(drafts, planned, strict=True))
+
+    def finish(self) -> None:
+        """Let those bodies go that a record names, where the process that wrote it did not live to do it. Blocks."""
+        with self.keeping:
+            with closing(connect(self.path)) as connection:
+                unfinished = connection.execute(_UNFINISHED).fetchall()
+            for id_, first, last in unfinished:
+                self._finish(id_, first, last)
 
     def _finish(self, id_: str, first: int, last: int) -> int:
         """Let the bodies go that a record names, a few at a time, and say that it is done."""

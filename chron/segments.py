@@ -56,11 +56,22 @@ class Sealed:
     """When it was sealed."""
     state: str
     """"live": the log has its bodies too; "archived": the segment alone; "pruned": nobody."""
+    folder: str = ""
+    """Where the log says that it was moved to; "" when it was not."""
 
     @property
     def file(self) -> str:
         """The name of its file."""
         return segment_name(self.first, self.last)
+
+    def copies(self, folders: Sequence[Path]) -> list[Path]:
+        """Its files in these folders and where the log says that it is; more than one while it is being moved."""
+        places = [*folders, Path(self.folder)] if self.folder else folders
+        return [folder / self.file for folder in dict.fromkeys(places) if (folder / self.file).is_file()]
+
+    def find(self, folders: Sequence[Path]) -> Path | None:
+        """One of them; None when there is none."""
+        return next(iter(self.copies(folders)), None)
 
 
 def segment_name(first: int, last: int) -> str:
@@ -79,9 +90,10 @@ def default_folder(path: Source) -> Path:
     return file_of(path, "its segments have no folder of their own").resolve().parent / "segments"
 
 
-def folders_beside(source: Source) -> list[Path]:
-    """Where the segments of any log are looked for unless somebody says otherwise."""
-    return [] if on_server(source) else [default_folder(source)]
+def known_folders(source: Source) -> list[Path]:
+    """Where the segments of any log are looked for unless somebody says otherwise: beside it, and where it says."""
+    beside = [] if on_server(source) else [default_folder(source)]
+    return beside + [Path(folder) for folder in dict.fromkeys(each.folder for each in sealed(source)) if folder]
 
 
 def find_segment(name: str, folders: Sequence[Path]) -> Path | None:
@@ -92,18 +104,22 @@ def find_segment(name: str, folders: Sequence[Path]) -> Path | None:
 def sealed(path: Source) -> list[Sealed]:
     """The spans that a log says were sealed, oldest first."""
     with closing(connect(path)) as connection:
-        moved = {state: _named(connection, kind) for kind, state in (("archive", "archived"), ("prune", "pruned"))}
+        moved = {state: _folders(connection, kind) for kind, state in (("archive", "archived"), ("prune", "pruned"))}
         found = [json.loads(body) for (body,) in connection.execute(_OF_KIND, (SEAL,))]
     spans = []
     for fields in found:
         first, last = int(fields["first"]), int(fields["last"])
-        states = [state for state, names in moved.items() if segment_name(first, last) in names]
-        spans.append(Sealed(first, last, str(fields["ts"]), states[-1] if states else "live"))
+        name = segment_name(first, last)
+        states = [state for state, names in moved.items() if name in names]
+        folder = moved["archived"].get(name, "")
+        spans.append(Sealed(first, last, str(fields["ts"]), states[-1] if states else "live", folder))
     return spans
 
 
-def _named(connection: Connection, kind: str) -> set[str]:
-    return {str(json.loads(body).get("segment")) for (body,) in connection.execute(_OF_KIND, (kind,))}
+def _folders(connection: Connection, kind: str) -> dict[str, str]:
+    """The segments that records of a kind name, each with the folder that the last of them says it is in."""
+    told = [json.loads(body) for (body,) in connection.execute(_OF_KIND, (kind,))]
+    return {str(fields.get("segment")): str(fields.get("folder", "")) for fields in told}
 
 
 def make_segment(path: Source, folder: Path, first: int, last: int) -> Path:
@@ -127,6 +143,26 @@ def make_segment(path: Source, folder: Path, first: int, last: int) -> Path:
     return target
 
 
+def require_folder(folder: Path) -> None:
+    """Raise ChronError unless it is there: one that is made where nothing is mounted would fill the wrong disk."""
+    if not folder.is_dir():
+        raise ChronError(f'there is no folder "{folder}" for segments; mount or make it, and try again')
+
+
+def copy_segment(file: Path, folder: Path) -> None:
+    """Copy a segment into a folder, perhaps on another disk, so that it stays there; blocks. Raises ChronError."""
+    require_folder(folder)
+    target = folder / file.name
+    making = target.with_name(target.name + ".making")
+    try:
+        making.unlink(missing_ok=True)
+        os.close(os.open(making, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        shutil.copyfile(file, making)
+        _make_safe(making, target)
+    except OSError as error:
+        raise ChronError(explained(target, error)) from error
+
+
 def erase_copies(path: Source, folders: Sequence[Path]) -> int:
     """Let those bodies go from segments that the log says were erased; how many that were there alone. Blocks.
 
@@ -137,11 +173,11 @@ def erase_copies(path: Source, folders: Sequence[Path]) -> int:
         erasures = _erasures(connection)
     gone = 0
     for each in sealed(path) if erasures else []:
-        file = find_segment(each.file, folders)
-        behind = _behind(erasures, each.first, each.last)
-        if file is not None and (new := _not_in(file, behind)):
-            erased = _write_without(file, new)
-            gone += erased if each.state == "archived" else 0
+        behind, erased = _behind(erasures, each.first, each.last), 0
+        for file in each.copies(folders):
+            if new := _not_in(file, behind):
+                erased = _write_without(file, new)
+        gone += erased if each.state == "archived" else 0
     return gone
 
 

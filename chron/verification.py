@@ -29,7 +29,7 @@ from chron.errors import ChronError
 from chron.evidence import Evidence
 from chron.notes import Checkpoint, VerifierKey, parse_note, verified
 from chron.reading import connect
-from chron.segments import find_segment, folders_beside, segment_span
+from chron.segments import find_segment, known_folders, segment_span
 from chron.signed import SignedLog, log_name
 from chron.sources import Connection, Source
 
@@ -113,11 +113,11 @@ def verify(
 
     `lint` also checks that every body is canonical JSON, and all pages of the file (half the speed): it finds bugs and
     damage, not tampering.
-    `segments` are the folders in which archived bodies are looked for, else the one beside the log.
+    `segments` are the folders in which archived bodies are looked for, else the one beside the log and those it names.
     `jobs` threads, by default one for each processor, look at the indexes meanwhile.
     """
     found = _verified_file(path, lint, known, (), jobs)
-    folders = folders_beside(path) if segments is None else list(segments)
+    folders = known_folders(path) if segments is None else list(segments)
     return _with_segments(found, path, folders, lint, jobs) if found.ok else found
 
 

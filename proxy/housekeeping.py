@@ -13,7 +13,7 @@ from pathlib import Path
 
 import chron
 from chron import Chron, ChronError
-from chron.living import archive, remove_pruned, seal, written_from
+from chron.living import archive, move, remove_pruned, seal, written_from
 from chron.segments import erase_copies, sealed
 from chron.sources import Source, on_server
 from proxy.retention import RetentionConfig
@@ -66,10 +66,12 @@ class Housekeeping:
         """Do what is due; blocks. Raises ChronError."""
         folder = self._config.folder
         with self._chron.keeping:
+            self._chron.finish()  # what another gate of this log began and did not live to do
             if self._due():
                 seal(self._chron, folder)
             if (after := self._config.archive_after) is not None:
-                archive(self._chron, [folder], self._now() - after)
+                archive(self._chron, [folder], self._now() - after, self._config.archive_folder)
+            move(self._chron, [folder])
             remove_pruned(self._chron.path, [folder])
             erase_copies(self._chron.path, [folder])
 

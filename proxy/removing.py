@@ -75,7 +75,7 @@ class Removal:
             "what": self.what,
             "requested_by": self.by,
             "basis": self.basis,
-            "records": " ".join(self.records) or None,
+            "ids": " ".join(self.records) or None,
             "first": self.span[0] or None,
             "last": self.span[1] or None,
             "human": self.human or None,
@@ -185,7 +185,8 @@ def _removal(record: chron.Record) -> Removal:
     return Removal(
         what,
         record.text("basis"),
-        tuple(record.text("records").split()),
+        # Logs written before had the ids in "records", which everywhere else is a number.
+        tuple((record.text("ids") or record.text("records")).split()),
         (int(record.fields.get("first", 0)), int(record.fields.get("last", 0))),
         record.text("human"),
         datetime.fromisoformat(before) if before else None,

@@ -5,6 +5,7 @@ retention:
   seal_days: 30               # a segment at least so often, when there is anything new
   seal_bytes: 1073741824      # and when so much was written since the last one
   archive_days: 90            # then a segment alone has the bodies; 0: the log keeps them
+  archive_folder: /mnt/log    # and is moved there, to another disk
   least_days: 365             # nothing younger is ever pruned
 """
 
@@ -25,6 +26,7 @@ class RetentionSection(BaseModel):
     seal_days: Annotated[int, Field(ge=1, le=3650)] = 30
     seal_bytes: Annotated[int, Field(ge=1 << 20)] = 1 << 30
     archive_days: Annotated[int, Field(ge=0, le=36_500)] = 0
+    archive_folder: str | None = None
     # PCI DSS 4.0.1, 10.5.1: audit logs are kept for at least 12 months, three of them at hand.
     least_days: Annotated[int, Field(ge=1, le=36_500)] = 365
 
@@ -38,6 +40,8 @@ class RetentionConfig:
     seal_bytes: int = 1 << 30
     archive_after: timedelta | None = None
     """None: the log keeps all bodies."""
+    archive_folder: Path | None = None
+    """Where segments are moved that are archived; None: they stay."""
     least: timedelta = timedelta(days=365)
 
 
@@ -48,5 +52,6 @@ def compile_retention(section: RetentionSection, folder: Path, state: Path) -> R
         seal_every=timedelta(days=section.seal_days),
         seal_bytes=section.seal_bytes,
         archive_after=timedelta(days=section.archive_days) if section.archive_days else None,
+        archive_folder=folder / section.archive_folder if section.archive_folder else None,
         least=timedelta(days=section.least_days),
     )

@@ -1,7 +1,8 @@
 """What keeps the log from growing for ever, asked of the running gate.
 
 POST /v1/segments                   the operator: seal what is there -> {"segment": "chron-1-1204.db"}
-POST /v1/archives  {"before": ...}  the operator: move older bodies into their segments alone
+POST /v1/archives  {"before": ...}  the operator: move older bodies into their segments alone; with "to", a folder,
+                                    the segments are moved there
 GET  /v1/removals                   what waits for a second human
 POST /v1/removals                   {"what": "erase", "records": ["chr_..."], "basis": "GDPR art. 17"}, by a human
                                     {"what": "erase", "first": 17, "last": 40, ...}
@@ -12,6 +13,7 @@ POST /v1/removals/{id}/refuse       {"reason": "..."}
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Literal
 
 import pydantic
@@ -33,6 +35,8 @@ class _Archive(_Body):
     """The body of `POST /v1/archives`."""
 
     before: pydantic.AwareDatetime
+    to: str = pydantic.Field(default="", max_length=4096, pattern=r"^(/[^\x00]*)?$")
+    """A folder of the gate's host, from its root on; "" for the one that is configured."""
 
 
 class _Asked(_Body):
@@ -90,7 +94,8 @@ class Removals:
     async def _archive(self, request: web.Request) -> web.Response:
         self._callers.require_operator(request)
         asked = await read_body(request, _Archive, "archive.body")
-        moved = await self._do(lambda: archive(self._chron, [self._config.folder], asked.before))
+        to = Path(asked.to) if asked.to else self._config.archive_folder
+        moved = await self._do(lambda: archive(self._chron, [self._config.folder], asked.before, to))
         return web.json_response({"archived": [each.file for each in moved]})
 
     async def _waiting(self, request: web.Request) -> web.Response:

@@ -20,13 +20,14 @@ from chron import Chron
 from chron.living import archive as archive_now
 from chron.living import compact as compact_now
 from chron.living import seal as seal_now
-from chron.segments import find_segment, folders_beside, sealed
+from chron.segments import folders_beside, sealed
 from chron.sources import Source, file_of
 from proxy.cli.asking import PATIENT_S
 from proxy.cli.chron import log_options, when
 from proxy.cli.chronsigning import asked_or_done
 from proxy.cli.humans import Desk, desk_options, path_of, print_fields, print_table
 from proxy.cli.options import (
+    EXIT_HOLD,
     EXIT_USAGE,
     config_option,
     fail,
@@ -38,7 +39,6 @@ from proxy.cli.options import (
 from proxy.config import Config
 from proxy.configloading import load_config
 
-EXIT_WAITING = 8
 _SPAN = re.compile(r"([1-9][0-9]{0,14})-([1-9][0-9]{0,14})")
 
 _older = click.option(
@@ -70,28 +70,32 @@ def _text(path: Path | None) -> str | None:
 
 @click.command("archive")
 @_older
+@click.option(
+    "--to",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Move the segments to this folder, on another disk; also those archived before.",
+)
 @json_option
 @config_option
 @located_errors
-def archive(before: datetime, as_json: bool, config_path: Path | None) -> None:
+def archive(before: datetime, to: Path | None, as_json: bool, config_path: Path | None) -> None:
     """Let the bodies of old records be in their segments alone; the log keeps what proves them."""
     refuse_gated_caller("chron archive")
     config = load_config(config_path)
-    folders = [config.retention.folder]
-    body = {"before": before.astimezone(UTC).isoformat()}
-    found = _asked(
-        config,
-        "/v1/archives",
-        body,
-        lambda log: {"archived": [each.file for each in archive_now(log, folders, before)]},
-    )
+    to = to.resolve() if to else config.retention.archive_folder
+    body = {"before": before.astimezone(UTC).isoformat(), **({"to": str(to)} if to else {})}
+
+    def act(log: Chron) -> dict[str, Any]:
+        return {"archived": [each.file for each in archive_now(log, [config.retention.folder], before, to)]}
+
+    found = _asked(config, "/v1/archives", body, act)
     if as_json:
         print_json(found)
         return
     for name in found["archived"]:
         click.echo(name)
     if not found["archived"]:
-        click.echo("no sealed segment is that old, or all of them are archived", err=True)
+        click.echo("no sealed segment is that old, or all of them are archived already", err=True)
 
 
 @click.command("compact")
@@ -116,7 +120,7 @@ def segments(path: Source, as_json: bool) -> None:
     folders += folders_beside(path)
     rows = []
     for each in sealed(path):
-        file = find_segment(each.file, folders)
+        file = each.find(folders)
         place = "removed" if each.state == "pruned" else str(file) if file else "not here"
         rows.append(
             {"segment": each.file, "first": each.first, "last": each.last, "sealed": each.at, "bodies": each.state}
@@ -169,7 +173,7 @@ def _ask(desk: Desk, body: Mapping[str, object]) -> None:
         print_json(found)
     else:
         click.echo(f'{found["id"]} waits for another human: "claiim chron approve {found["id"]}"')
-    raise SystemExit(EXIT_WAITING)
+    raise SystemExit(EXIT_HOLD)
 
 
 @click.command("removals")

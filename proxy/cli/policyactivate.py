@@ -16,6 +16,7 @@ from policies.choosing import Verb
 from proxy.cli.asking import ask_gate, gate_url, human_token, human_token_option
 from proxy.cli.options import (
     EXIT_DENY,
+    EXIT_HOLD,
     config_option,
     fail,
     json_option,
@@ -24,8 +25,6 @@ from proxy.cli.options import (
     refuse_gated_caller,
 )
 from proxy.configloading import load_config
-
-EXIT_WAITING = 8
 
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME[@VERSION]...")
 _id = click.argument("id_", metavar="ACT_ID")
@@ -158,7 +157,7 @@ def _tell(done: dict[str, Any], as_json: bool) -> None:
     for change in [] if as_json else done["changes"]:
         click.echo(_wanted(change) if waits else _now(change), err=True)
     if waits:
-        raise SystemExit(EXIT_WAITING)
+        raise SystemExit(EXIT_HOLD)
 
 
 def _wanted(change: dict[str, Any]) -> str:

@@ -20,7 +20,9 @@ def test_suspending_counts_from_the_next_request(served: Callable[..., Served], 
     trusted = ssl.create_default_context(cafile=str(gate.ca))
     answers: list[httpx.Response] = []
     ports: set[int] = set()
-    with httpx.Client(proxy=gate.proxy(), verify=trusted, http2=http2, trust_env=False, timeout=30, limits=LIMITS) as client:
+    with httpx.Client(
+        proxy=gate.proxy(), verify=trusted, http2=http2, trust_env=False, timeout=30, limits=LIMITS
+    ) as client:
         for command in (None, "suspend", "resume"):
             if command is not None:
                 done = gate.claiim("agent", command, "deploy-bot")

@@ -109,6 +109,7 @@ def test_two_humans_erase_a_record(gate: LiveGate, erase: Run) -> None:
         asked = erase(gate, "alice", record["id"], "--basis", "GDPR Art. 17, 2026-114")
         assert asked.exit_code == 8, asked.output
         id_ = asked.stdout.split()[0]
+        assert [each["ids"] for each in gate.records("removal")] == [record["id"]]
         assert plain(gate, SECRET)
         mine = erase(gate, "alice", "approve", id_)
         assert (mine.exit_code, mine.stderr) == (1, "you asked for this; another human has to agree\n")
@@ -132,6 +133,18 @@ def test_two_humans_erase_a_record(gate: LiveGate, erase: Run) -> None:
     assert "2 of them have no body any more, as the log says" in told.output
     shown = CliRunner().invoke(main, ["chron", "show", record["id"], "--chron", str(gate.config.chron)])
     assert f"erasure {said['id']}" in shown.output
+
+
+def test_a_request_of_an_older_version_is_done_too(gate: LiveGate, erase: Run) -> None:
+    """It has the ids in the field "records", and waits in a log that a newer gate has taken up."""
+    with gate:
+        record = read_once(gate)
+        id_ = "rmv_01kjkb4qqqqqqqqqqqqqqqqqqq"
+        asked = {"event": "removal-requested", "removal": id_, "what": "erase", "records": record["id"]}
+        gate.service._chron.write("removal", {**asked, "requested_by": "alice@acme.test", "basis": "b"})
+        done = erase(gate, "bob", "approve", id_)
+        assert (done.exit_code, done.stdout) == (0, "2 bodies are gone\n")
+        assert not plain(gate, SECRET)
 
 
 def test_the_name_of_a_person_is_erased_and_does_not_come_back(gate: LiveGate, erase: Run) -> None:

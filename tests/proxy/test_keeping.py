@@ -151,6 +151,31 @@ def test_the_operator_seals_and_archives(gate: WaitingGate, run: Run) -> None:
     assert (changed.exit_code, "its body was changed" in changed.output) == (1, True), changed.output
 
 
+def test_the_operator_moves_segments_to_another_disk(gate: WaitingGate, run: Run, tmp_path: Path) -> None:
+    """The gate does it, tells in the log where they are, and all commands find them there; without the disk nothing."""
+    decisions = read(gate)
+    run("seal")
+    disk = tmp_path / "disk"
+    absent = run("archive", "--older-than", NEVER_OLD, "--to", str(disk))
+    assert (absent.exit_code, f'there is no folder "{disk}"' in absent.stderr) == (1, True), absent.output
+    assert gate.records("archive") == []
+    disk.mkdir()
+    moved = run("archive", "--older-than", NEVER_OLD, "--to", str(disk))
+    assert moved.exit_code == 0, moved.output
+    (record,) = gate.records("archive")
+    file = disk / moved.stdout.strip()
+    assert (record["folder"], record["segment"], list(folder_of(gate).iterdir())) == (str(disk), file.name, [])
+    (listed,) = json.loads(run("segments", "--json").stdout)
+    assert (listed["bodies"], listed["file"]) == ("archived", str(file))
+    assert [each.id for each in find(file, kind="decision")] == [each["id"] for each in decisions]
+    whole = CliRunner().invoke(main, ["chron", "verify", str(gate.config.chron)])
+    assert (whole.exit_code, "1 segments verify" in whole.output) == (0, True), whole.output
+    operator = gate.config.operator_token.read_text().strip()
+    body = {"before": "2999-01-01T00:00:00Z", "to": "segments"}
+    answer = gate.ask("/v1/archives", operator, method="POST", body=body)
+    assert (answer.status_code, "archive.body" in answer.text) == (400, True), answer.text
+
+
 def test_only_the_operator_seals_and_archives(gate: WaitingGate) -> None:
     """Neither an agent's token, nor a human's, nor none."""
     read(gate)
