@@ -12,10 +12,10 @@ from contextlib import closing
 from pathlib import Path
 
 from chron.errors import ChronError
-from chron.ledger import explained
 from chron.reading import connect_file
 from chron.segments import sync_folder
 from chron.sources import Source
+from chron.storage import explained
 from chron.verification import Verification, verify
 
 

@@ -16,11 +16,12 @@ from typing import Any
 
 from chron import schema
 from chron.errors import ChronError
-from chron.ledger import PRAGMAS, explained
+from chron.ledger import PRAGMAS
 from chron.log import store_of
 from chron.reading import connect, is_there
 from chron.segments import sync_folder
 from chron.sources import Connection, Source, file_of, on_server
+from chron.storage import explained
 from chron.verification import Verification, verify
 
 _ROWS_PER_READ = 4000

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from chron.errors import ChronError
-from chron.ledger import Ledger, Storage, explained
+from chron.ledger import Ledger
 from chron.lock import WriterLock, lock_path
+from chron.storage import Storage, explained
 
 
 class FileStore:

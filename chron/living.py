@@ -19,7 +19,7 @@ from chron import schema
 from chron.body import Fields
 from chron.errors import ChronError
 from chron.keeping import identity
-from chron.ledger import PRAGMAS, explained
+from chron.ledger import PRAGMAS
 from chron.lock import WriterLock
 from chron.log import Chron
 from chron.notes import parse_note
@@ -37,6 +37,7 @@ from chron.segments import (
 )
 from chron.signed import SignedLog
 from chron.sources import Connection, Source
+from chron.storage import explained
 from chron.times import time_text
 from chron.verification import verify
 

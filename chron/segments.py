@@ -26,11 +26,11 @@ from chron.beginning import Beginning, write_beginning
 from chron.chain import genesis
 from chron.emptied import LATER
 from chron.errors import ChronError
-from chron.ledger import explained
 from chron.merkle import Frontier
 from chron.reading import connect
 from chron.signed import SignedLog
 from chron.sources import Connection, Source, file_of, on_server
+from chron.storage import explained
 
 SEAL, ERASURE = "seal", "erasure"
 _ROWS_PER_READ = 4000

@@ -211,7 +211,7 @@ async def test_another_program_holding_the_file_is_waited_for_and_named(open_chr
 @pytest.mark.parametrize("victim", ["chron.db", "chron.db-wal", "chron.db.lock"])
 async def test_a_file_removed_under_us_is_noticed(open_chron, path, victim, monkeypatch):
     """Records are not written into a file that has lost its name, where nobody would find them."""
-    monkeypatch.setattr("chron.ledger.LOOK_EVERY_S", 0)
+    monkeypatch.setattr("chron.storage.LOOK_EVERY_S", 0)
     chron = open_chron()
     kept = await chron.append("decision", {"target": "kept"})
     moved = path.with_name("moved")
@@ -229,7 +229,7 @@ async def test_a_file_removed_under_us_is_noticed(open_chron, path, victim, monk
 
 async def test_an_almost_full_disk_stops_decisions_first(open_chron, rows, monkeypatch):
     """Below the low-water mark no decision is begun, while outcomes of earlier ones are still written."""
-    monkeypatch.setattr("chron.ledger.LOOK_EVERY_S", 0)
+    monkeypatch.setattr("chron.storage.LOOK_EVERY_S", 0)
     chron = open_chron(low_water_bytes=1)
     decided = await chron.append("decision", {"channel": "wire"})
     monkeypatch.setattr(chron._writer._storage, "_low_water_bytes", 1 << 60)
@@ -250,12 +250,12 @@ async def test_free_space_is_looked_at_once_a_second(open_chron, monkeypatch):
     await chron.append("decision", {})
     looks = []
     statvfs = os.statvfs
-    monkeypatch.setattr("chron.ledger.os.statvfs", lambda path: looks.append(path) or statvfs(path))
-    monkeypatch.setattr("chron.ledger.time.monotonic", lambda: chron._writer._storage._looked_s + 0.9)
+    monkeypatch.setattr("chron.storage.os.statvfs", lambda path: looks.append(path) or statvfs(path))
+    monkeypatch.setattr("chron.storage.time.monotonic", lambda: chron._writer._storage._looked_s + 0.9)
     for _ in range(50):
         await chron.append("decision", {})
     assert looks == []
-    monkeypatch.setattr("chron.ledger.time.monotonic", lambda: chron._writer._storage._looked_s + 1.1)
+    monkeypatch.setattr("chron.storage.time.monotonic", lambda: chron._writer._storage._looked_s + 1.1)
     await chron.append("decision", {})
     assert looks
 

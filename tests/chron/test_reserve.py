@@ -55,12 +55,12 @@ async def test_nothing_is_left_beside_a_closed_log(open_chron, path):
 
 async def test_somebody_is_told_before_requests_are_refused(open_chron, monkeypatch, caplog):
     """At twice the low-water mark there is a warning, logged once, and everything is still recorded."""
-    monkeypatch.setattr("chron.ledger.LOOK_EVERY_S", 0)
+    monkeypatch.setattr("chron.storage.LOOK_EVERY_S", 0)
     chron = open_chron(low_water_bytes=1)
     assert chron.warning() is None
     free = os.statvfs(chron.path.parent)
     monkeypatch.setattr(chron._writer._storage, "_low_water_bytes", free.f_bavail * free.f_frsize * 2 // 3)
-    with caplog.at_level(logging.WARNING, "chron.ledger"):
+    with caplog.at_level(logging.WARNING, "chron.storage"):
         assert "disk is filling: " in (chron.warning() or "")
         await chron.append("decision", {})
     assert chron.faults() is None
@@ -71,8 +71,8 @@ SCRIPT = """
     import asyncio, json, os, sys
     from pathlib import Path
     from chron import Chron, ChronError, verify
-    import chron.ledger
-    chron.ledger.LOOK_EVERY_S = 0
+    import chron.storage
+    chron.storage.LOOK_EVERY_S = 0
     folder = Path(sys.argv[1])
     async def tried(future):
         try:

@@ -294,7 +294,7 @@ class World:
         replaced = {
             "chron.writer.queue": SimpleNamespace(SimpleQueue=self._new_queue, Empty=Empty),
             "chron.writer.threading": SimpleNamespace(Thread=threads, Lock=Lock),
-            "chron.ledger.time": SimpleNamespace(monotonic=lambda: self._now_s),
+            "chron.storage.time": SimpleNamespace(monotonic=lambda: self._now_s),
             "chron.ledger.Ledger.commit": lambda *each: self._commit(*each),
             "chron.log.Chron._wait": lambda *each, **more: self._wait(*each, **more),
             "proxy.pipeline.time": SimpleNamespace(perf_counter_ns=lambda: int(self._now_s * 1e9)),
