@@ -23,10 +23,11 @@ from chron.batch import Batch, Draft, Entry, Receipt, Result
 from chron.body import Fields, read_body, stamp_ns
 from chron.drafting import Drafting
 from chron.errors import ChronError
-from chron.ledger import Ledger, Storage, explained
+from chron.ledger import Ledger
 from chron.segments import sync_folder
 from chron.signed import log_name
 from chron.sources import OpenLog
+from chron.storage import Storage, explained
 
 MOST_SPOOLED = 100_000
 """Records of one absence: an hour of 28 in a second; longer ones are for people, not for a disk."""

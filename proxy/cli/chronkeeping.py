@@ -20,7 +20,7 @@ from chron import Chron
 from chron.living import archive as archive_now
 from chron.living import compact as compact_now
 from chron.living import seal as seal_now
-from chron.segments import folders_beside, sealed
+from chron.segments import known_folders, sealed
 from chron.sources import Source, file_of
 from proxy.cli.asking import PATIENT_S
 from proxy.cli.chron import log_options, when
@@ -117,7 +117,7 @@ def compact(path: Source, as_json: bool) -> None:
 def segments(path: Source, as_json: bool) -> None:
     """List the sealed segments of a log: which records, since when, and where their bodies are."""
     folders = [load_config(click.get_current_context().params["config_path"]).retention.folder]
-    folders += folders_beside(path)
+    folders += known_folders(path)
     rows = []
     for each in sealed(path):
         file = each.find(folders)
