@@ -43,6 +43,7 @@ from proxy.config import (
     parse_address,
     why,
 )
+from proxy.listenerconfig import compile_listeners
 from proxy.retention import compile_retention
 
 FILE_NAME = "claiim.yaml"
@@ -115,6 +116,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             tls=_tls(file.proxy.tls, folder),
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
+        listeners=compile_listeners(file.listeners),
         state=state,
         chron=log,
         chron_writer=folder / writer if (writer := environ.get("CLAIIM_CHRON_WRITER") or file.chron_writer) else None,

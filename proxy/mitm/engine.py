@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
@@ -13,10 +13,11 @@ from mitmproxy import options as mitmproxy_options
 from OpenSSL import SSL
 
 from proxy.ca import Authority
-from proxy.config import Address
+from proxy.config import Address, ListenerConfig
 from proxy.facts import Inbound
 from proxy.identity import NOBODY, Unproven
 from proxy.mitm import tls
+from proxy.mitm.arriving import Arrival, fixed_tunnel
 from proxy.mitm.connection import AgentConnection
 from proxy.mitm.flows import Exchange, serialise
 from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls, SecuredStream
@@ -48,6 +49,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 # that out itself under "python -O", and our tests run over real sockets.
 http.MessageData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 
+type _Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Open:
@@ -60,7 +63,7 @@ class _Open:
 
 
 class Engine:
-    """mitmproxy's layers behind one listening socket."""
+    """mitmproxy's layers behind the listening sockets."""
 
     def __init__(
         self,
@@ -93,7 +96,7 @@ class Engine:
         for name, (kind, value) in _OPTIONS.items():
             self.options.add_option(name, kind, value, "")
         self.options.update(rawtcp=False, http2=True, websocket=True)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._connections: dict[AgentConnection, asyncio.Task[None]] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
         self._sweeper = Sweeper(gate, self._connections.keys())
@@ -106,24 +109,44 @@ class Engine:
         # The engine runs each hook as a task; started eagerly, one that has nothing to wait for costs no
         # turn of the loop.
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
-        self._server = await asyncio.start_server(self._accept, listen.host, listen.port, backlog=1024)
+        bound = await self._listen(self._accept, listen)
         self._sweeper.sweep()
-        host, port = self._server.sockets[0].getsockname()[:2]
+        return bound
+
+    async def open(self, listener: ListenerConfig, address: Address) -> Address:
+        """Open a further way in, once the first is open; returns where it is. Raises OSError when it cannot."""
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._accept(reader, writer, listener)
+
+        return await self._listen(accept, address)
+
+    async def _listen(self, accept: "_Accept", address: Address) -> Address:
+        server = await asyncio.start_server(accept, address.host, address.port, backlog=1024)
+        self._servers.append(server)
+        host, port = server.sockets[0].getsockname()[:2]
         return Address(host, port)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener: ListenerConfig | None = None
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if self._listener is None:
-            await self._serve(AgentConnection(self, reader, writer), task)
+        arrival = Arrival(listener, tunnel=fixed_tunnel(listener) if listener else None)
+        context = self._listener if listener is None or listener.tls else None
+        if context is None:
+            if listener is not None and listener.tls:
+                writer.close()  # never in the clear because a certificate went missing
+                return
+            await self._serve(AgentConnection(self, reader, writer, arrival), task)
             return
-        stream = SecuredStream(self._listener, reader, writer)
+        stream = SecuredStream(context, reader, writer)
         self._handshakes.add(task)
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
                 certificate = await stream.handshake()
         except NoTls as failed:
-            await self._refuse_handshake(stream, failed)
+            await self._refuse_handshake(stream, failed, arrival)
             return
         except (OSError, TimeoutError, asyncio.CancelledError):
             stream.close()
@@ -136,15 +159,18 @@ class Engine:
             self._handshakes.discard(task)
         # One object is both to the engine, which only reads, writes, waits and closes.
         connection = AgentConnection(
-            self, cast(asyncio.StreamReader, stream), cast(asyncio.StreamWriter, stream), certificate
+            self,
+            cast(asyncio.StreamReader, stream),
+            cast(asyncio.StreamWriter, stream),
+            replace(arrival, certificate=certificate),
         )
         await self._serve(connection, task)
 
-    async def _refuse_handshake(self, stream: SecuredStream, failed: NoTls) -> None:
+    async def _refuse_handshake(self, stream: SecuredStream, failed: NoTls, arrival: Arrival) -> None:
         """Record a connection that came to nothing because of what the agent sent."""
         client = str(stream.get_extra_info("peername")[0])
         problem = Unproven("wire.tls", f"wire -- no TLS with the gate: {failed}")
-        inbound = Inbound(method="", scheme="http", target="", fields=(), client=client)
+        inbound = Inbound(method="", scheme="http", target="", fields=(), client=client, listener=arrival.name)
         try:
             verdict = await self.gate.judge(self.gate.malformed_head(inbound, NOBODY, problem), None)
             if failed.plain and verdict.answer is not None:
@@ -201,8 +227,8 @@ class Engine:
 
     async def stop(self, drain_timeout_s: float) -> None:
         """Accept nothing more, let open exchanges end up to a limit, then close what is left."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         self._sweeper.stop()
         try:
             await asyncio.wait_for(self.idle(), drain_timeout_s)
