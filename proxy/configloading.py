@@ -8,6 +8,7 @@ Nothing here opens a socket or creates a file.
 
     version: 1
     proxy: {listen: "127.0.0.1:8080", allowed_ports: [443, 80]}
+    listeners: {socks: {mode: socks5, listen: "127.0.0.1:1080"}}
     resolve: {api.k8s.test: {address: "127.0.0.1:6443", ca: k8s-ca.pem}}
 
     claiim.yaml:3:10: unknown key "listn"; did you mean "listen"?

@@ -5,8 +5,9 @@ fixed for it, the address that the connection came from.
 """
 
 from dataclasses import dataclass
+from typing import Never
 
-from mitmproxy.proxy import layer
+from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import HTTPMode
 
@@ -44,6 +45,13 @@ def fixed_tunnel(listener: ListenerConfig) -> Tunnel | None:
     return Tunnel(host, port, NOBODY, None, scheme)
 
 
+class _Ground(layer.Layer):
+    """What the layers of a connection stand on where no CONNECT is beneath them: the engine looks for one."""
+
+    def _handle_event(self, _: events.Event) -> Never:
+        raise RuntimeError("nothing is handled here")
+
+
 def first_layer(context: Context, arrival: Arrival) -> layer.Layer:
     """What reads the first byte: HTTP to a proxy, HTTP to a target, or whatever is found out."""
     tunnel = arrival.tunnel
@@ -54,4 +62,5 @@ def first_layer(context: Context, arrival: Arrival) -> layer.Layer:
     context.server.tls = tunnel.scheme == "https"
     if tunnel.scheme:
         return GateHttpLayer(context, HTTPMode.transparent)
+    _Ground(context)
     return layer.NextLayer(context)

@@ -12,6 +12,7 @@ Order of hooks for one intercepted request:
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -22,7 +23,7 @@ from mitmproxy import http, tls
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events, layer, mode_specs, server, server_hooks
 
-from mappings import Problem
+from mappings import CanonicalError, Problem, canonical_host
 from policies import Credential, Decision
 from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import Route
@@ -219,7 +220,13 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_tls_start_client(self, start: tls.TlsData) -> None:
         assert self._tunnel is not None
-        start.ssl_conn = agent_side(self._engine.authority, self._tunnel.host, self._engine.now())
+        host = self._tunnel.host
+        if self._sni:
+            # Where it asks for another name than it came for, each request is refused for that. Shown a
+            # certificate for the name it came for, it would hang up, and neither it nor the record had a reason.
+            with contextlib.suppress(CanonicalError):
+                host = canonical_host(self._sni)
+        start.ssl_conn = agent_side(self._engine.authority, host, self._engine.now())
 
     def _on_tls_start_server(self, start: tls.TlsData) -> None:
         assert isinstance(start.conn, Server)

@@ -3,10 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mitmproxy import http, version
 from mitmproxy import options as mitmproxy_options
@@ -14,14 +14,14 @@ from OpenSSL import SSL
 
 from proxy.ca import Authority
 from proxy.config import Address, ListenerConfig
-from proxy.facts import Inbound
-from proxy.identity import NOBODY, Unproven
 from proxy.mitm import tls
-from proxy.mitm.arriving import Arrival, fixed_tunnel
+from proxy.mitm.arriving import Arrival
 from proxy.mitm.connection import AgentConnection
-from proxy.mitm.flows import Exchange, serialise
-from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls, SecuredStream
+from proxy.mitm.entering import Entrance
+from proxy.mitm.flows import Exchange
+from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls
 from proxy.mitm.segments import Segments
+from proxy.mitm.socks import NoSocks
 from proxy.mitm.sweeping import Sweeper
 from proxy.pipeline import Gate
 from proxy.timers import Handle, Later, loop_later
@@ -132,51 +132,32 @@ class Engine:
     ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        arrival = Arrival(listener, tunnel=fixed_tunnel(listener) if listener else None)
         context = self._listener if listener is None or listener.tls else None
-        if context is None:
-            if listener is not None and listener.tls:
-                writer.close()  # never in the clear because a certificate went missing
-                return
-            await self._serve(AgentConnection(self, reader, writer, arrival), task)
+        if listener is not None and listener.tls and context is None:
+            writer.close()  # never in the clear because a certificate went missing
             return
-        stream = SecuredStream(context, reader, writer)
+        entrance = Entrance(self.gate, listener, context, reader, writer)
+        arrival = await self._enter(entrance, task)
+        if arrival is not None:
+            await self._serve(AgentConnection(self, entrance.reader, entrance.writer, arrival), task)
+
+    async def _enter(self, entrance: Entrance, task: "asyncio.Task[None]") -> Arrival | None:
+        """Let a connection in; None when it is refused or has ended, and then it is closed."""
         self._handshakes.add(task)
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-                certificate = await stream.handshake()
-        except NoTls as failed:
-            await self._refuse_handshake(stream, failed, arrival)
-            return
+                await entrance.shake_hands()
+            return await entrance.arrive()
+        except (NoTls, NoSocks) as failed:
+            await entrance.refuse(failed)
         except (OSError, TimeoutError, asyncio.CancelledError):
-            stream.close()
-            return
+            entrance.writer.close()
         except Exception:
             _log.exception("a handshake ended unexpectedly")
-            stream.close()
-            return
+            entrance.writer.close()
         finally:
             self._handshakes.discard(task)
-        # One object is both to the engine, which only reads, writes, waits and closes.
-        connection = AgentConnection(
-            self,
-            cast(asyncio.StreamReader, stream),
-            cast(asyncio.StreamWriter, stream),
-            replace(arrival, certificate=certificate),
-        )
-        await self._serve(connection, task)
-
-    async def _refuse_handshake(self, stream: SecuredStream, failed: NoTls, arrival: Arrival) -> None:
-        """Record a connection that came to nothing because of what the agent sent."""
-        client = str(stream.get_extra_info("peername")[0])
-        problem = Unproven("wire.tls", f"wire -- no TLS with the gate: {failed}")
-        inbound = Inbound(method="", scheme="http", target="", fields=(), client=client, listener=arrival.name)
-        try:
-            verdict = await self.gate.judge(self.gate.malformed_head(inbound, NOBODY, problem), None)
-            if failed.plain and verdict.answer is not None:
-                stream.answer_plainly(serialise(verdict.answer))
-        finally:
-            stream.close()
+        return None
 
     async def _serve(self, connection: AgentConnection, task: "asyncio.Task[None]") -> None:
         self._connections[connection] = task
