@@ -10,6 +10,7 @@
 #   ENCLOSURE_GATE, ENCLOSURE_AGENT    their addresses, 10.77.0.1 and 10.77.0.2: another pair for each enclosure
 #   ENCLOSURE_PORTS                    what the agent may reach of the gate: "8080, 8181"
 #   ENCLOSURE_REDIRECT                 the port of a transparent listener, that connections to 80 and 443 are led to
+#   ENCLOSURE_HOSTS                    with it, the hosts that the agent may ask for: "api.github.com pypi.org"
 #
 # docs/enclosure.md says what it keeps in, and what it does not.
 set -eu
@@ -18,6 +19,7 @@ gate="${ENCLOSURE_GATE:-10.77.0.1}"
 agent="${ENCLOSURE_AGENT:-10.77.0.2}"
 ports="${ENCLOSURE_PORTS:-8080, 8181}"
 redirect="${ENCLOSURE_REDIRECT:-}"
+hosts="${ENCLOSURE_HOSTS:-}"
 
 usage() {
     sed -n '4,6s/^# *//p' "$0" >&2
@@ -45,7 +47,7 @@ table inet claiim_$name
 delete table inet claiim_$name
 table inet claiim_$name {
     chain led {
-        type nat hook prerouting priority dstnat; policy accept;
+        type nat hook prerouting priority -100; policy accept;
         $led
     }
     chain to_gate {
@@ -64,6 +66,11 @@ RULES
     # No resolver: the gate resolves. "ip netns exec" puts this file over /etc/resolv.conf.
     mkdir -p "/etc/netns/$name"
     echo "# none: the gate resolves names" > "/etc/netns/$name/resolv.conf"
+    # Where nothing reads HTTPS_PROXY, names need an address to connect to; which, is for the gate to find out.
+    {
+        echo "127.0.0.1 localhost"
+        for host in $hosts; do echo "192.0.2.1 $host"; done
+    } > "/etc/netns/$name/hosts"
     ip netns add "$name"
     ip link add "$link" type veth peer name eth0 netns "$name"
     # Answers of this machine to fe80:: addresses would be a way in; the agent's side has no IPv6 at all.

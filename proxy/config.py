@@ -133,7 +133,7 @@ class ListenerConfig:
     """A further way in, for agents that are not sent by HTTP_PROXY."""
 
     name: str
-    mode: Literal["reverse", "socks5"]
+    mode: Literal["reverse", "socks5", "transparent"]
     listen: Address
     target: tuple[str, str, int] | None
     """Of `reverse`: scheme, host and port of the one API that is behind it."""

@@ -4,6 +4,7 @@
       github:  {mode: reverse, listen: "127.0.0.1:8301", target: "https://api.github.com"}
       socks:   {mode: socks5, listen: "127.0.0.1:1080"}
       builder: {mode: reverse, listen: "10.77.0.1:8302", target: "https://api.openai.com", proves: listener}
+      netns:   {mode: transparent, listen: "10.77.0.1:8443", proves: address}
 
     mode "reverse" needs "target": the one API that is behind it
     "https://api.github.com/v3" is not a target; write scheme and host alone, for example "https://api.github.com"
@@ -59,6 +60,8 @@ def _is_whole(section: "ListenerSection") -> "ListenerSection":
         raise ValueError('mode "reverse" needs "target": the one API that is behind it')
     if section.mode != "reverse" and section.target is not None:
         raise ValueError(f'mode "{section.mode}" has no "target"; agents name theirs')
+    if section.mode == "transparent" and section.tls:
+        raise ValueError('mode "transparent" has no "tls"; what is redirected there is meant for somebody else')
     return section
 
 
@@ -67,7 +70,7 @@ class ListenerSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    mode: Literal["reverse", "socks5"]
+    mode: Literal["reverse", "socks5", "transparent"]
     listen: Annotated[str, AfterValidator(_is_address)]
     target: Annotated[str, AfterValidator(_is_target)] | None = None
     proves: Proof = "nothing"

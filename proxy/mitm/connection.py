@@ -30,7 +30,7 @@ from proxy.destinations import Route
 from proxy.facts import Inbound
 from proxy.identity import NOBODY, Unproven
 from proxy.mitm import flows, layers
-from proxy.mitm.arriving import Arrival, first_layer
+from proxy.mitm.arriving import Arrival, first_layer, named_tunnel
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.signs import SignsOfLife, passes_over
@@ -206,8 +206,8 @@ class AgentConnection(server.LiveConnectionHandler):
         self._tunnel = Tunnel(host, port, who, presented)
 
     def _on_next_layer(self, nextlayer: layer.NextLayer) -> None:
-        if self._tunnel is None:
-            # Only an accepted CONNECT has something behind it.
+        if self._tunnel is None and self._arrival.redirected is None:
+            # Only an accepted CONNECT has something behind it, and what was redirected here.
             raise RuntimeError("a layer was asked for outside a tunnel")
         if not layers.inside_tls(nextlayer):
             self._inner = nextlayer
@@ -217,6 +217,8 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_tls_clienthello(self, hello: tls.ClientHelloData) -> None:
         self._sni = hello.client_hello.sni
+        if self._tunnel is None and self._arrival.redirected is not None:
+            self._tunnel = named_tunnel(self._arrival.redirected, self._sni)
 
     def _on_tls_start_client(self, start: tls.TlsData) -> None:
         assert self._tunnel is not None
@@ -245,7 +247,7 @@ class AgentConnection(server.LiveConnectionHandler):
         # Asked anew for each request: what was right when the tunnel was opened may have ended since.
         presented = flows.presented(flow, tunnel)
         who = self._who(presented)
-        inbound = flows.inbound(flow, self._client_ip, tunnel, self._sni, self._arrival.name)
+        inbound = self._inbound(flow)
         if isinstance(who, Problem):
             head = self._gate.malformed_head(inbound, NOBODY, who)
         elif reason := flow.metadata.get(layers.MALFORMED):
@@ -261,6 +263,11 @@ class AgentConnection(server.LiveConnectionHandler):
             flow.metadata[layers.BODY_LIMIT] = self._engine.max_body_bytes
         else:
             await self._judge(exchange, None)
+
+    def _inbound(self, flow: http.HTTPFlow) -> Inbound:
+        redirected = self._arrival.redirected
+        port = redirected[1] if redirected and self._tunnel is None else None
+        return flows.inbound(flow, self._client_ip, self._tunnel, self._sni, self._arrival.name, port)
 
     async def _on_request(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange = flow.metadata[_EXCHANGE]
@@ -445,7 +452,7 @@ class AgentConnection(server.LiveConnectionHandler):
     async def _on_malformed_head(self, head: layers.UnreadableHead) -> None:
         tunnel = self._tunnel
         who = tunnel.credential if tunnel else NOBODY
-        authority = f"{tunnel.host}:{tunnel.port}" if tunnel else ""
+        host, port = (tunnel.host, tunnel.port) if tunnel else self._arrival.redirected or ("", 0)
         inbound = Inbound(
             method="",
             scheme="http",
@@ -453,7 +460,7 @@ class AgentConnection(server.LiveConnectionHandler):
             fields=(),
             client=self._client_ip,
             tunnel=(tunnel.host, tunnel.port) if tunnel else None,
-            uri_authority=authority,
+            uri_authority=f"{host}:{port}" if host else "",
             listener=self._arrival.name,
         )
         problem = Problem("wire.malformed", head.reason)

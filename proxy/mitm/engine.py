@@ -1,6 +1,7 @@
 """Listen, hand connections to `AgentConnection`, and stop without losing an ending."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from proxy.mitm.connection import AgentConnection
 from proxy.mitm.entering import Entrance
 from proxy.mitm.flows import Exchange
 from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls
+from proxy.mitm.redirected import SUPPORTED
 from proxy.mitm.segments import Segments
 from proxy.mitm.socks import NoSocks
 from proxy.mitm.sweeping import Sweeper
@@ -115,6 +117,9 @@ class Engine:
 
     async def open(self, listener: ListenerConfig, address: Address) -> Address:
         """Open a further way in, once the first is open; returns where it is. Raises OSError when it cannot."""
+
+        if listener.mode == "transparent" and not SUPPORTED:
+            raise OSError(errno.EOPNOTSUPP, "transparent listeners are for Linux")
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await self._accept(reader, writer, listener)

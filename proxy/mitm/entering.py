@@ -5,6 +5,7 @@ can be read, answered.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import assert_never, cast
 
 from OpenSSL import SSL
@@ -18,6 +19,7 @@ from proxy.mitm import socks
 from proxy.mitm.arriving import Arrival, fixed_tunnel
 from proxy.mitm.flows import Tunnel, serialise
 from proxy.mitm.listener import NoTls, SecuredStream
+from proxy.mitm.redirected import original_destination
 from proxy.pipeline import Gate
 from proxy.verdicts import Verdict
 
@@ -63,6 +65,9 @@ class Entrance:
             case "socks5":
                 tunnel = await self._opened()
                 return self._arrival(tunnel) if tunnel else None
+            case "transparent":
+                redirected = await self._redirected()
+                return replace(self._arrival(None), redirected=redirected) if redirected else None
             case _:
                 assert_never(listener.mode)
 
@@ -84,6 +89,15 @@ class Entrance:
         verdict = await self._gate.judge(self._gate.malformed_head(self._inbound("", ""), NOBODY, problem), None)
         if failed.plain and verdict.answer is not None and self._secured is not None:
             self._secured.answer_plainly(serialise(verdict.answer))
+
+    async def _redirected(self) -> tuple[str, int] | None:
+        """Where the connection was going; None when nobody redirected it, which is recorded."""
+        found = original_destination(self.writer.get_extra_info("socket"))
+        if found is None:
+            problem = Unproven("wire.redirect", "wire -- no redirect led here; this listener is nobody's proxy")
+            await self._gate.judge(self._gate.malformed_head(self._inbound("", ""), NOBODY, problem), None)
+            self.writer.close()
+        return found
 
     # --- SOCKS ---------------------------------------------------------------------------------------
 

@@ -76,14 +76,21 @@ def presented(flow: http.HTTPFlow, tunnel: Tunnel | None) -> tuple[str, ...]:
     return tuple(flow.request.headers.get_all("proxy-authorization"))
 
 
-def inbound(flow: http.HTTPFlow, client: str, tunnel: Tunnel | None, sni: str | None, listener: str = "") -> Inbound:
-    """The request head of a flow as uninterpreted values."""
+def inbound(
+    flow: http.HTTPFlow,
+    client: str,
+    tunnel: Tunnel | None,
+    sni: str | None,
+    listener: str = "",
+    port: int | None = None,
+) -> Inbound:
+    """The request head of a flow as uninterpreted values; `port` is the one that a redirect has led here from."""
     request = flow.request
     data = request.data
-    if tunnel is not None:
+    if tunnel is not None or port is not None:
         # mitmproxy has overwritten the host with the tunnel's; what the request said is the authority.
         authority = data.authority.decode("latin-1")
-        scheme = tunnel.scheme or ("https" if flow.client_conn.tls else "http")
+        scheme = (tunnel and tunnel.scheme) or ("https" if flow.client_conn.tls else "http")
     else:
         authority = f"[{data.host}]:{data.port}" if ":" in data.host else f"{data.host}:{data.port}"
         scheme = data.scheme.decode("latin-1") or "http"
@@ -99,6 +106,7 @@ def inbound(flow: http.HTTPFlow, client: str, tunnel: Tunnel | None, sni: str | 
         bodiless=_bodiless(flow),
         listener=listener,
         fixed=bool(tunnel and tunnel.scheme),
+        port=port,
     )
 
 

@@ -126,6 +126,10 @@ FAULTS = {
         'version: 1\nlisteners: {a: {mode: socks5, listen: "127.0.0.1:1", target: "https://a.test"}}\n',
         '2:16: mode "socks5" has no "target"; agents name theirs',
     ),
+    "TLS where somebody else is meant": (
+        'version: 1\nlisteners: {a: {mode: transparent, listen: "127.0.0.1:1", tls: true}}\n',
+        '2:16: mode "transparent" has no "tls"; what is redirected there is meant for somebody else',
+    ),
     "a listener with TLS and no certificate": (
         'version: 1\nlisteners: {a: {mode: socks5, listen: "127.0.0.1:1", tls: true}}\n',
         '1:1: listener "a" has "tls" and there is no "proxy.tls"; its certificate is shown',

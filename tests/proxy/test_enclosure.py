@@ -15,13 +15,13 @@ import pytest
 import trustme
 
 from proxy.wiring import shell_lines
+from support.enclosures import ENCLOSE, Enclosure
 from support.gate import LiveGate
 from support.needed import needed
-from support.networks import OUTSIDE, Network, Outside, networks, sh
+from support.networks import OUTSIDE, networks, sh
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
 
-ENCLOSE = Path(__file__).parents[2] / "docs" / "enclose.sh"
 GATE, AGENT = "10.77.0.1", "10.77.0.2"
 
 
@@ -29,33 +29,12 @@ GATE, AGENT = "10.77.0.1", "10.77.0.2"
 class Enclosed:
     """An enclosure with a gate in front of an origin."""
 
-    name: str
-    machine: Network
-    outside: Outside
+    enclosure: Enclosure
     gate: LiveGate
-    origin: Origin
-    environment: Path
 
     def run(self, *command: str, user: str = "root") -> "subprocess.CompletedProcess[str]":
         """A command as the agent runs it."""
-        with self.machine.entered():
-            return subprocess.run(
-                ["sh", str(ENCLOSE), "run", self.name, user, str(self.environment), *command],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                cwd="/",
-            )
-
-    @contextlib.contextmanager
-    def routed(self) -> Iterator[None]:
-        """With a route that leads out, which no agent can make for itself."""
-        with self.machine.entered():
-            sh("ip", "-n", self.name, "route", "add", "default", "via", GATE)
-            try:
-                yield
-            finally:
-                sh("ip", "-n", self.name, "route", "delete", "default")
+        return self.enclosure.run(*command, user=user)
 
     def doctor(self) -> tuple[int, dict[str, Any]]:
         """What `claiim doctor` says inside: its exit code, and the checks by their name."""
@@ -71,24 +50,21 @@ def enclosed(
     target_ca: trustme.CA, target_ca_pem: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Enclosed]:
     """One for all tests here: what they do to it they undo."""
-    name = f"t{os.getpid() % 10**8}"
     folder = tmp_path_factory.mktemp("enclosed")
-    with networks() as (machine, outside), machine.entered():
-        sh("sh", str(ENCLOSE), "up", name, ENCLOSURE_PORTS="8080, 8181")
-        try:
-            # Something of the machine's own that answers everywhere, as its sshd would.
-            with Origin(target_ca) as origin, socket.create_server(("0.0.0.0", 22)):
-                live = LiveGate(
-                    folder / "gate",
-                    origin,
-                    target_ca=target_ca_pem,
-                    mappings=ORIGIN_MAPPINGS,
-                    config={"proxy": {"listen": f"{GATE}:8080"}, "api": {"listen": f"{GATE}:8181"}},
-                )
-                with live as gate:
-                    yield Enclosed(name, machine, outside, gate, origin, _environment(gate, folder))
-        finally:
-            sh("sh", str(ENCLOSE), "down", name)
+    with networks() as (machine, outside):
+        enclosure = Enclosure(f"t{os.getpid() % 10**8}", machine, outside, GATE, AGENT)
+        # Something of the machine's own that answers everywhere, as its sshd would.
+        with enclosure.made(), machine.entered(), Origin(target_ca) as origin, socket.create_server(("0.0.0.0", 22)):
+            live = LiveGate(
+                folder / "gate",
+                origin,
+                target_ca=target_ca_pem,
+                mappings=ORIGIN_MAPPINGS,
+                config={"proxy": {"listen": f"{GATE}:8080"}, "api": {"listen": f"{GATE}:8181"}},
+            )
+            with live as gate:
+                enclosure.environment = _environment(gate, folder)
+                yield Enclosed(enclosure, gate)
 
 
 def _environment(gate: LiveGate, folder: Path) -> Path:
@@ -102,28 +78,28 @@ def _environment(gate: LiveGate, folder: Path) -> Path:
 
 def test_doctor_proves_that_there_is_no_other_way_out(enclosed: Enclosed) -> None:
     """All checks are as they should be, even were there a route: the canary is in the Chron, nothing came outside."""
-    enclosed.outside.came.clear()
-    with enclosed.routed():
+    enclosed.enclosure.outside.came.clear()
+    with enclosed.enclosure.routed():
         code, checks = enclosed.doctor()
     assert (code, [name for name, check in checks.items() if not check["ok"]]) == (0, []), checks
     denied = {record["id"]: record for record in enclosed.gate.records(outcome="DENY")}
     assert denied[checks["canary"]["chron_id"]]["client"] == AGENT
-    assert enclosed.outside.came == []
+    assert enclosed.enclosure.outside.came == []
 
 
 def test_doctor_sees_it_when_the_rules_are_gone(enclosed: Enclosed) -> None:
     """The same without them: connections, datagrams and names get out, and each is told as a hole."""
-    with enclosed.machine.entered():
-        rules = sh("nft", "list", "table", "inet", f"claiim_{enclosed.name}")
-        sh("nft", "delete", "table", "inet", f"claiim_{enclosed.name}")
+    with enclosed.enclosure.machine.entered():
+        rules = sh("nft", "list", "table", "inet", f"claiim_{enclosed.enclosure.name}")
+        sh("nft", "delete", "table", "inet", f"claiim_{enclosed.enclosure.name}")
         try:
-            with enclosed.routed():
+            with enclosed.enclosure.routed():
                 code, checks = enclosed.doctor()
         finally:
             subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
     assert code == 1
     assert {name for name, check in checks.items() if not check["ok"]} == {"tcp", "quic", "dns"}
-    assert {"tcp 53", "tcp 80", "tcp 443", "udp 53", "udp 443"} <= set(enclosed.outside.came)
+    assert {"tcp 53", "tcp 80", "tcp 443", "udp 53", "udp 443"} <= set(enclosed.enclosure.outside.came)
 
 
 @pytest.mark.needs("curl")
@@ -142,7 +118,7 @@ def test_the_gate_works_from_inside(enclosed: Enclosed) -> None:
 @pytest.mark.parametrize("routed", [False, True], ids=["as it is", "with a route that leads out"])
 def test_the_machine_itself_is_not_reached(enclosed: Enclosed, routed: bool) -> None:
     """Neither its other ports nor its other addresses nor its IPv6, and no packet is passed on."""
-    with enclosed.machine.entered(), enclosed.routed() if routed else contextlib.nullcontext():
+    with enclosed.enclosure.machine.entered(), enclosed.enclosure.routed() if routed else contextlib.nullcontext():
         for address in (f"{GATE}:22", "127.0.0.1:22", "198.51.100.1:22", f"{OUTSIDE}:80"):
             done = enclosed.run("curl", "-sS", "-m", "0.3", "--noproxy", "*", f"http://{address}/", user="nobody")
             assert done.returncode in (7, 28), (address, done.stdout, done.stderr)
@@ -185,7 +161,7 @@ def test_it_can_be_made_again_and_taken_away(enclosed: Enclosed) -> None:
     """What `up` made is gone after `down`; a name that would be read as a rule is refused."""
     name = f"u{os.getpid() % 10**8}"
     addresses = {"ENCLOSURE_GATE": "10.77.1.1", "ENCLOSURE_AGENT": "10.77.1.2"}
-    with enclosed.machine.entered():
+    with enclosed.enclosure.machine.entered():
         for _ in range(2):
             assert "10.77.1.1" in sh("sh", str(ENCLOSE), "up", name, **addresses)
             sh("sh", str(ENCLOSE), "down", name)
