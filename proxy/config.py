@@ -130,10 +130,10 @@ type Proof = Literal["nothing", "listener", "address"]
 
 @dataclass(frozen=True, slots=True)
 class ListenerConfig:
-    """A further way in, for agents that are not sent by HTTP_PROXY."""
+    """A further way in, beside the proxy's own listener."""
 
     name: str
-    mode: Literal["reverse", "socks5", "transparent"]
+    mode: Literal["proxy", "reverse", "socks5", "transparent"]
     listen: Address
     target: tuple[str, str, int] | None
     """Of `reverse`: scheme, host and port of the one API that is behind it."""

@@ -1,9 +1,10 @@
-"""The grammar of `listeners` in `claiim.yaml`: ways in for agents that are not sent by HTTP_PROXY.
+"""The grammar of `listeners` in `claiim.yaml`: ways in beside the proxy's own.
 
     listeners:
       github:  {mode: reverse, listen: "127.0.0.1:8301", target: "https://api.github.com"}
       socks:   {mode: socks5, listen: "127.0.0.1:1080"}
       builder: {mode: reverse, listen: "10.77.0.1:8302", target: "https://api.openai.com", proves: listener}
+      bare:    {mode: proxy, listen: "10.77.0.1:8082", proves: address}
       netns:   {mode: transparent, listen: "10.77.0.1:8443", proves: address}
 
     mode "reverse" needs "target": the one API that is behind it
@@ -70,7 +71,7 @@ class ListenerSection(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    mode: Literal["reverse", "socks5", "transparent"]
+    mode: Literal["proxy", "reverse", "socks5", "transparent"]
     listen: Annotated[str, AfterValidator(_is_address)]
     target: Annotated[str, AfterValidator(_is_target)] | None = None
     proves: Proof = "nothing"

@@ -60,6 +60,8 @@ class Entrance:
         if listener is None:
             return self._arrival(None)
         match listener.mode:
+            case "proxy":
+                return self._arrival(None)
             case "reverse":
                 return self._arrival(fixed_tunnel(listener))
             case "socks5":

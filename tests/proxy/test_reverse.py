@@ -11,11 +11,11 @@ from mitmproxy import connection, http
 
 from proxy.identity import NOBODY
 from proxy.mitm.flows import Tunnel, redirect_here
-from support.gate import AGENTS, OTHER_TOKEN, LiveGate, running
+from support.gate import OTHER_TOKEN, LiveGate, running
 from support.raw import authorization, read_all, read_head, status
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
-from support.ways import dial_listener, url_of
+from support.ways import dial_listener, registry, url_of
 
 LISTENERS: dict[str, Any] = {
     "origin": {"mode": "reverse", "listen": "127.0.0.1:0", "target": "https://origin.test"},
@@ -26,6 +26,7 @@ LISTENERS: dict[str, Any] = {
         "target": "https://origin.test",
         "proves": "listener",
     },
+    "bare": {"mode": "proxy", "listen": "127.0.0.1:0", "proves": "listener"},
     "by-address": {
         "mode": "reverse",
         "listen": "127.0.0.1:0",
@@ -33,12 +34,6 @@ LISTENERS: dict[str, Any] = {
         "proves": "address",
     },
 }
-
-
-def agents(**identities: list[str]) -> dict[str, Any]:
-    """The registry, with identities for some agents."""
-    changed = [{**agent, "identities": identities.get(agent["id"].replace("-", "_"), [])} for agent in AGENTS["agents"]]
-    return {**AGENTS, "agents": changed}
 
 
 @pytest.fixture
@@ -50,7 +45,7 @@ def gate(tmp_path: Path, origin: Origin, plain_origin: Origin, target_ca_pem: Pa
         target_ca=target_ca_pem,
         mappings=ORIGIN_MAPPINGS,
         config={"listeners": LISTENERS},
-        agents=agents(deploy_bot=["listener:builder"]),
+        agents=registry(deploy_bot="listener:builder"),
     )
     with running(live):
         yield live
@@ -208,6 +203,38 @@ def test_a_listener_may_prove_an_agent(gate: LiveGate, origin: Origin) -> None:
     assert {name: record[name] for name in wanted} == wanted
 
 
+def test_a_proxy_may_prove_an_agent_too(
+    tmp_path: Path, origin: Origin, plain_origin: Origin, target_ca_pem: Path
+) -> None:
+    """So that no token has to be in the agent's environment; what it names is judged as at the proxy's own listener."""
+    live = LiveGate(
+        tmp_path / "gate",
+        origin,
+        plain_origin,
+        target_ca=target_ca_pem,
+        mappings=ORIGIN_MAPPINGS,
+        config={"listeners": LISTENERS},
+        agents=registry(deploy_bot="listener:bare"),
+    )
+    with running(live) as gate:
+        trusted = ssl.create_default_context(cafile=str(gate.ca))
+        proxy = f"http://{gate.service.listener_addresses['bare']}"
+        with httpx.Client(proxy=proxy, verify=trusted, trust_env=False) as client:
+            answered = [
+                client.get("https://origin.test/echo").status_code,
+                client.get("http://plain.test/echo").status_code,
+                client.delete("https://origin.test/echo").status_code,
+                client.get("http://plain.test/echo", headers={"Host": "other.test"}).status_code,
+            ]
+        records = gate.records()
+    assert answered == [200, 200, 403, 400]
+    assert [record["outcome"] for record in records] == ["ALLOW", "ALLOW", "DENY", "DENY"]
+    assert {(record["agent"], record["listener"], record["identities"]) for record in records} == {
+        ("deploy-bot", "bare", "listener:bare")
+    }
+    assert (len(origin.seen), len(plain_origin.seen)) == (1, 1)
+
+
 def test_another_agents_token_at_a_listener_is_refused(gate: LiveGate, origin: Origin) -> None:
     """Two proofs of two agents are none, whichever of them would be allowed more."""
     with dial_listener(gate, "builder") as raw:
@@ -237,7 +264,7 @@ def test_an_address_may_prove_an_agent(tmp_path: Path, origin: Origin, target_ca
         target_ca=target_ca_pem,
         mappings=ORIGIN_MAPPINGS,
         config={"listeners": LISTENERS},
-        agents=agents(other_bot=["address:127.0.0.1"]),
+        agents=registry(other_bot="address:127.0.0.1"),
     )
     with running(live) as gate:
         url = url_of(gate, "by-address")
@@ -251,6 +278,20 @@ def test_an_address_may_prove_an_agent(tmp_path: Path, origin: Origin, target_ca
     assert (first["agent"], first["identities"], first["outcome"]) == ("other-bot", "address:127.0.0.1", "ALLOW")
     assert (second["agent"], second["outcome"]) == ("other-bot", "DENY")
     assert (third["agent"], third["code"]) == ("", "agent.no-credentials")
+
+
+def test_a_websocket_goes_through(gate: LiveGate, origin: Origin) -> None:
+    """Its upgrade is decided as any request, and then it is passed on."""
+    with dial_listener(gate, "builder") as raw:
+        raw.sendall(
+            b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert status(read_head(raw)) == 101
+        raw.sendall(b"\x81\x82\0\0\0\0hi")  # RFC 6455, 5.2: text, masked with zeros
+        assert raw.recv(4) == b"\x81\x02hi"
+    (record,) = gate.records()
+    assert (record["outcome"], record["upgrade"], record["host"]) == ("ALLOW", "websocket", "origin.test")
 
 
 # --- the gate itself -----------------------------------------------------------------------------------
@@ -306,9 +347,9 @@ def test_a_stopped_agent_is_stopped_at_its_listener(gate: LiveGate, origin: Orig
     url = f"{url_of(gate, 'builder')}/echo"
     with httpx.Client(trust_env=False) as client:
         assert client.get(url).status_code == 200
-        registry = agents(deploy_bot=["listener:builder"])
-        registry["agents"][0]["state"] = "suspended"
-        gate.write("agents.yaml", registry)
+        changed = registry(deploy_bot="listener:builder")
+        changed["agents"][0]["state"] = "suspended"
+        gate.write("agents.yaml", changed)
         gate.call(gate.service.reload())
         response = client.get(url)
     assert response.json()["reason"] == "agent:deploy-bot -- suspended"

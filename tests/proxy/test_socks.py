@@ -14,7 +14,7 @@ from support.needed import needed
 from support.raw import connect, read_all, read_head, status
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
-from support.ways import dial_listener
+from support.ways import dial_listener, registry
 
 LISTENERS: dict[str, Any] = {
     "socks": {"mode": "socks5", "listen": "127.0.0.1:0"},
@@ -25,7 +25,6 @@ USER = bytes((1, 10)) + b"deploy-bot" + bytes((len(TOKEN),)) + TOKEN.encode()
 
 @pytest.fixture
 def gate(tmp_path: Path, origin: Origin, plain_origin: Origin, target_ca_pem: Path) -> Iterator[LiveGate]:
-    deploy, other = AGENTS["agents"]
     live = LiveGate(
         tmp_path / "gate",
         origin,
@@ -33,7 +32,7 @@ def gate(tmp_path: Path, origin: Origin, plain_origin: Origin, target_ca_pem: Pa
         target_ca=target_ca_pem,
         mappings=ORIGIN_MAPPINGS,
         config={"listeners": LISTENERS},
-        agents={**AGENTS, "agents": [deploy, {**other, "identities": ["listener:own-socks"]}]},
+        agents=registry(other_bot="listener:own-socks"),
     )
     with running(live):
         yield live

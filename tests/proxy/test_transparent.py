@@ -15,13 +15,13 @@ import trustme
 
 from proxy.wiring import shell_lines
 from support.enclosures import Enclosure
-from support.gate import AGENTS, TOKEN, LiveGate, running
+from support.gate import TOKEN, LiveGate, running
 from support.needed import needed
 from support.networks import OUTSIDE, networks
 from support.raw import read_all, status
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
-from support.ways import dial_listener
+from support.ways import dial_listener, registry
 
 ROOT = Path(__file__).parents[2]
 GATE, AGENT, PORT = "10.77.2.1", "10.77.2.2", 8443
@@ -48,7 +48,6 @@ def redirected(
 ) -> Iterator[Redirected]:
     """One for all tests here."""
     folder = tmp_path_factory.mktemp("redirected")
-    deploy, other = AGENTS["agents"]
     with networks() as (machine, outside):
         enclosure = Enclosure(f"r{os.getpid() % 10**8}", machine, outside, GATE, AGENT)
         options = {"ENCLOSURE_REDIRECT": str(PORT), "ENCLOSURE_HOSTS": "origin.test other.test plain.test"}
@@ -61,7 +60,7 @@ def redirected(
                 target_ca=target_ca_pem,
                 mappings=ORIGIN_MAPPINGS,
                 config={"api": {"listen": f"{GATE}:8181"}, "listeners": LISTENERS},
-                agents={**AGENTS, "agents": [{**deploy, "identities": [f"address:{AGENT}"]}, other]},
+                agents=registry(deploy_bot=f"address:{AGENT}"),
             )
             with running(live) as gate:
                 bundle = {"SSL_CERT_FILE": str(gate.ca), "CLAIIM_URL": gate.api, "CLAIIM_TOKEN": TOKEN}
@@ -169,7 +168,6 @@ def rules_of_the_page() -> str:
 @pytest.mark.needs("curl")
 def test_one_users_connections_are_led_to_the_gate(target_ca: trustme.CA, target_ca_pem: Path, tmp_path: Path) -> None:
     """By the rules of the page: that user comes by its listener or not at all, and no other user comes by it."""
-    agents = {**AGENTS, "agents": [{**AGENTS["agents"][0], "identities": ["listener:user"]}, AGENTS["agents"][1]]}
     with networks() as (machine, outside), machine.entered(), Origin(target_ca) as origin:
         subprocess.run(["nft", "-f", "-"], input=rules_of_the_page(), text=True, check=True)
         live = LiveGate(
@@ -178,7 +176,7 @@ def test_one_users_connections_are_led_to_the_gate(target_ca: trustme.CA, target
             target_ca=target_ca_pem,
             mappings=ORIGIN_MAPPINGS,
             config={"listeners": {"user": {"mode": "transparent", "listen": "127.0.0.1:8444", "proves": "listener"}}},
-            agents=agents,
+            agents=registry(deploy_bot="listener:user"),
         )
         with running(live) as gate:
 

@@ -6,6 +6,7 @@ A thread started while a namespace is entered stays in it, so targets and gates 
 """
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
@@ -20,6 +21,7 @@ import pytest
 
 OUTSIDE = "198.51.100.2"
 """Where something answers: connections to 80, 443 and 53, and datagrams to 443 and 53."""
+_count = itertools.count()
 NEEDED = ("ip", "nft", "nsenter", "unshare", "setpriv")
 
 
@@ -116,7 +118,8 @@ def _answer(datagram: bytes) -> bytes:
 def networks() -> Iterator[tuple[Network, Outside]]:
     """A machine for the gate, and what is outside of it."""
     need_namespaces()
-    machine, beyond = Network(f"claiim-m{os.getpid()}"), Network(f"claiim-o{os.getpid()}")
+    made = f"{os.getpid()}-{next(_count)}"
+    machine, beyond = Network(f"claiim-m{made}"), Network(f"claiim-o{made}")
     outside = Outside()
     try:
         for each in (machine, beyond):
