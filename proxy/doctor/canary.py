@@ -76,15 +76,15 @@ class Canary:
         A redirect may lead there: then a connection to anywhere is one to the gate.
         """
         host = canary_host()
-        with contextlib.suppress(OSError, http.client.HTTPException):
+        with contextlib.suppress(OSError, http.client.HTTPException), contextlib.ExitStack() as stack:
             if tls:
-                raw = ssl.create_default_context().wrap_socket(raw, server_hostname=host)
+                raw = stack.enter_context(ssl.create_default_context().wrap_socket(raw, server_hostname=host))
             raw.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-            response = http.client.HTTPResponse(raw)
+            response = stack.enter_context(contextlib.closing(http.client.HTTPResponse(raw)))
             response.begin()
             chron_id = response.headers.get(_CHRON_ID, "")
             record = self._look(chron_id) if chron_id else None
-            # A record of this agent's with this host; whose the call was, is for the record to say.
+            # Believed for the record alone: it is of this agent, and of a host that nobody else has asked for.
             if record is not None and record.get("host") == host:
                 return chron_id
         return ""

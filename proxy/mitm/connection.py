@@ -451,7 +451,11 @@ class AgentConnection(server.LiveConnectionHandler):
 
     async def _on_malformed_head(self, head: layers.UnreadableHead) -> None:
         tunnel = self._tunnel
-        who = tunnel.credential if tunnel else NOBODY
+        who: Credential | Unproven = tunnel.credential if tunnel else NOBODY
+        if who is NOBODY:
+            who = self._who(())  # what it presents cannot be read; what its listener proves is known
+        if isinstance(who, Unproven):
+            who = NOBODY
         host, port = (tunnel.host, tunnel.port) if tunnel else self._arrival.redirected or ("", 0)
         inbound = Inbound(
             method="",

@@ -168,19 +168,18 @@ def redirect_here(flow: http.HTTPFlow, tunnel: Tunnel | None) -> None:
     listener.
     """
     assert flow.response is not None
-    location = flow.response.headers.get("location")
-    if tunnel is None or not tunnel.scheme or location is None:
+    locations = flow.response.headers.get_all("location")
+    if tunnel is None or not tunnel.scheme or len(locations) != 1:
         return
-    scheme, separator, rest = location.partition("://")
+    scheme, separator, rest = locations[0].partition("://")
     end = next((at for at, character in enumerate(rest) if character in "/?#"), len(rest))
     try:
         place = split_authority(rest[:end], 443 if tunnel.scheme == "https" else 80)
     except CanonicalError:
         return
     if separator and scheme.lower() == tunnel.scheme and place == (tunnel.host, tunnel.port):
-        path = rest[end:]
-        # "//host" would be another authority (RFC 3986, 4.2).
-        flow.response.headers["location"] = "/" + path.lstrip("/") if path[:1] in ("", "/") else "/" + path
+        # "//host" would be another authority (RFC 3986, 4.2), and to browsers "/\\host" is the same.
+        flow.response.headers["location"] = "/" + rest[end:].lstrip("/\\")
 
 
 def serialise(answer: Answer) -> bytes:

@@ -203,6 +203,17 @@ def test_a_listener_may_prove_an_agent(gate: LiveGate, origin: Origin) -> None:
     assert {name: record[name] for name in wanted} == wanted
 
 
+def test_what_is_no_http_stands_with_its_agent(gate: LiveGate, origin: Origin) -> None:
+    """Nothing of it can be read, but whose listener it came by is known."""
+    with dial_listener(gate, "builder") as raw:
+        raw.sendall(b"\x00\x01 what\r\n\r\n")
+        assert status(read_all(raw)) == 400
+    (record,) = gate.records()
+    wanted = {"code": "wire.malformed", "agent": "deploy-bot", "listener": "builder", "host": "origin.test"}
+    assert {name: record[name] for name in wanted} == wanted
+    assert origin.connections == 0
+
+
 def test_a_proxy_may_prove_an_agent_too(
     tmp_path: Path, origin: Origin, plain_origin: Origin, target_ca_pem: Path
 ) -> None:
@@ -362,6 +373,7 @@ REDIRECTS = {
     "to its root": ("https://origin.test", "/"),
     "to a query of its root": ("https://origin.test?x=1", "/?x=1"),
     "to a path that looks like a host": ("https://origin.test//other.test/", "/other.test/"),
+    "to one that looks so to browsers": ("https://origin.test/\\other.test/", "/other.test/"),
     "relative": ("/new", "/new"),
     "to another host": ("https://other.test/new", "https://other.test/new"),
     "to another port": ("https://origin.test:8443/new", "https://origin.test:8443/new"),

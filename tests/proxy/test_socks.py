@@ -1,5 +1,8 @@
 """SOCKS 5: the same decisions as a CONNECT, by name and by address; what is no CONNECT is refused."""
 
+import asyncio
+import contextlib
+import re
 import socket
 import ssl
 import subprocess
@@ -8,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from proxy.mitm.socks import NoSocks, read_request
 from support.gate import AGENTS, TOKEN, LiveGate, running
 from support.needed import needed
 from support.raw import connect, read_all, read_head, status
@@ -344,3 +350,34 @@ def test_an_agent_that_goes_away_leaves_nothing(gate: LiveGate, origin: Origin) 
         assert status(send(stream, b"GET", b"origin.test")) == 200
     assert len(gate.records()) == 1
     assert not gate.service.engine._handshakes
+
+
+class Bytes:
+    """A reader of bytes that are there, a few at a time."""
+
+    def __init__(self, content: bytes) -> None:
+        self.rest = content
+
+    async def read(self, most: int, /) -> bytes:
+        taken, self.rest = self.rest[: min(most, 3)], self.rest[min(most, 3) :]
+        return taken
+
+
+BEGUN = st.sampled_from([b"", b"\x05", b"\x05\x01\x00", b"\x05\x01\x00\x05\x01\x00", b"\x05\x01\x02" + USER + b"\x05"])
+
+
+@given(BEGUN, st.binary(max_size=300))
+def test_any_bytes_are_a_request_or_none(begun: bytes, more: bytes) -> None:
+    """Nothing else than a refusal or the end of the bytes comes of them."""
+    with contextlib.suppress(NoSocks, ConnectionResetError):
+        asked = asyncio.run(read_request(Bytes(begun + more), lambda _: None))
+        assert re.fullmatch(r"[^:]*:\d{1,5}|\[.*:.*\]:\d{1,5}", asked.authority, re.DOTALL)
+
+
+@given(st.text("abcdefghijklmnopqrstuvwxyz.-", max_size=255), st.integers(0, 65_535), st.binary(max_size=50))
+def test_what_follows_a_request_is_not_touched(host: str, port: int, after: bytes) -> None:
+    """The request is what was asked, and the bytes behind it are for the target."""
+    reader = Bytes(b"\x05\x01\x00\x05\x01\x00" + by_name(host.encode(), port) + after)
+    sent: list[bytes] = []
+    asked = asyncio.run(read_request(reader, sent.append))
+    assert (asked.authority, asked.presented, reader.rest, sent) == (f"{host}:{port}", (), after, [b"\x05\x00"])
