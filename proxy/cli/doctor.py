@@ -57,7 +57,7 @@ class PlaceParameter(click.ParamType[Place]):
 @click.option("--to", type=PlaceParameter(), multiple=True, help="Try to reach this place, not the public ones.")
 @click.option("--dns", type=PlaceParameter(), multiple=True, help="Ask this resolver, not those of this environment.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(0.1, 30), default=3, show_default=True,
-              help="How many seconds an answer may take.")  # fmt: skip
+              help="How many seconds a place outside has to answer.")  # fmt: skip
 @json_option
 def doctor(to: Sequence[Place], dns: Sequence[Place], timeout_s: float, as_json: bool) -> None:
     """Prove from an agent's environment that its calls pass the gate, and that nothing else gets out.
@@ -66,7 +66,7 @@ def doctor(to: Sequence[Place], dns: Sequence[Place], timeout_s: float, as_json:
     around the gate. Run it as the agent runs: same user, same network, same variables.
     """
     proxy = _proxy(os.environ)
-    canary = Canary(proxy or SplitResult("http", "", "", "", ""), _look(_token(os.environ, proxy)), timeout_s)
+    canary = Canary(proxy or SplitResult("http", "", "", "", ""), _look(_token(os.environ, proxy)))
     found: list[Finding] = []
     away = ""
     try:

@@ -24,6 +24,8 @@ type Look = Callable[[str], Mapping[str, Any] | None]
 
 _CHRON_ID = "X-Chron-Id"
 _MOST_BYTES = 65_536
+PATIENCE_S = 15.0
+"""How long the gate may take: it is there, and may have much to do."""
 
 
 class GateAway(Exception):
@@ -38,10 +40,9 @@ def canary_host() -> str:
 class Canary:
     """Calls by the environment's proxy that must be denied."""
 
-    def __init__(self, proxy: SplitResult, look: Look, timeout_s: float) -> None:
+    def __init__(self, proxy: SplitResult, look: Look) -> None:
         self._proxy = proxy
         self._look = look
-        self._timeout_s = timeout_s
 
     def sing(self) -> Finding:
         """Make the call as plain HTTP."""
@@ -56,9 +57,7 @@ class Canary:
         if self._proxy.scheme == "https":
             return Finding("trust", True, "not tried: TLS within TLS is for tools that can")
         address = (self._proxy.hostname or "", self._proxy.port or 80)
-        connection = http.client.HTTPSConnection(
-            *address, timeout=self._timeout_s, context=ssl.create_default_context()
-        )
+        connection = http.client.HTTPSConnection(*address, timeout=PATIENCE_S, context=ssl.create_default_context())
         connection.set_tunnel(host, 443, self._credentials())
         with contextlib.closing(connection):
             try:
@@ -76,6 +75,7 @@ class Canary:
         A redirect may lead there: then a connection to anywhere is one to the gate.
         """
         host = canary_host()
+        raw.settimeout(PATIENCE_S)
         with contextlib.suppress(OSError, http.client.HTTPException), contextlib.ExitStack() as stack:
             if tls:
                 raw = stack.enter_context(ssl.create_default_context().wrap_socket(raw, server_hostname=host))
@@ -108,8 +108,8 @@ class Canary:
         host, port = self._proxy.hostname or "", self._proxy.port
         if self._proxy.scheme == "https":
             trusted = ssl.create_default_context()
-            return http.client.HTTPSConnection(host, port or 443, timeout=self._timeout_s, context=trusted)
-        return http.client.HTTPConnection(host, port or 80, timeout=self._timeout_s)
+            return http.client.HTTPSConnection(host, port or 443, timeout=PATIENCE_S, context=trusted)
+        return http.client.HTTPConnection(host, port or 80, timeout=PATIENCE_S)
 
     def _credentials(self) -> dict[str, str]:
         if self._proxy.username is None:
