@@ -167,9 +167,11 @@ def redirect_here(flow: http.HTTPFlow, tunnel: Tunnel | None) -> None:
     The reference becomes a relative one (RFC 9110, 10.2.2). One to another host stays: nothing of it is behind this
     listener.
     """
+    if tunnel is None or not tunnel.scheme:
+        return
     assert flow.response is not None
     locations = flow.response.headers.get_all("location")
-    if tunnel is None or not tunnel.scheme or len(locations) != 1:
+    if len(locations) != 1:
         return
     scheme, separator, rest = locations[0].partition("://")
     end = next((at for at, character in enumerate(rest) if character in "/?#"), len(rest))

@@ -1,4 +1,4 @@
-"""Where a connection was going that a redirect of the kernel has led here (nftables and iptables `redirect`, Linux).
+"""Where a connection was going that a rule of the kernel has led here: `redirect` of nftables, `REDIRECT` of iptables.
 
 The kernel remembers it; the agent's bytes have no say in it. A connection that nobody redirected was going to this
 listener itself, and there is no place that it names.

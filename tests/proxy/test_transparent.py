@@ -17,7 +17,7 @@ from proxy.wiring import shell_lines
 from support.enclosures import Enclosure
 from support.gate import TOKEN, LiveGate, running
 from support.needed import needed
-from support.networks import OUTSIDE, networks
+from support.networks import OUTSIDE, OUTSIDE6, networks
 from support.raw import read_all, status
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
@@ -166,7 +166,10 @@ def rules_of_the_page() -> str:
 
 
 @pytest.mark.needs("curl")
-def test_one_users_connections_are_led_to_the_gate(target_ca: trustme.CA, target_ca_pem: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("listens", "outer"), [("127.0.0.1", OUTSIDE), ("[::1]", f"[{OUTSIDE6}]")], ids=["4", "6"])
+def test_one_users_connections_are_led_to_the_gate(
+    target_ca: trustme.CA, target_ca_pem: Path, tmp_path: Path, listens: str, outer: str
+) -> None:
     """By the rules of the page: that user comes by its listener or not at all, and no other user comes by it."""
     with networks() as (machine, outside), machine.entered(), Origin(target_ca) as origin:
         subprocess.run(["nft", "-f", "-"], input=rules_of_the_page(), text=True, check=True)
@@ -175,13 +178,13 @@ def test_one_users_connections_are_led_to_the_gate(target_ca: trustme.CA, target
             origin,
             target_ca=target_ca_pem,
             mappings=ORIGIN_MAPPINGS,
-            config={"listeners": {"user": {"mode": "transparent", "listen": "127.0.0.1:8444", "proves": "listener"}}},
+            config={"listeners": {"user": {"mode": "transparent", "listen": f"{listens}:8444", "proves": "listener"}}},
             agents=registry(deploy_bot="listener:user"),
         )
         with running(live) as gate:
 
             def get(user: str, url: str, most_s: float = 0.3) -> str:
-                asked = f'--resolve "*:443:{OUTSIDE}" -w "%{{http_code}}" -o /dev/null {url}'
+                asked = f'--resolve "*:443:{outer}" -w "%{{http_code}}" -o /dev/null {url}'
                 # Where nothing comes back, how long is waited makes no difference but to the test.
                 script = f'ca=$(mktemp); cat > "$ca"; curl -s -m {most_s} --cacert "$ca" {asked}; rm "$ca"'
                 command = ["setpriv", f"--reuid={user}", "--clear-groups", "sh", "-c", script]
@@ -191,17 +194,17 @@ def test_one_users_connections_are_led_to_the_gate(target_ca: trustme.CA, target
             assert get("65534", "https://origin.test/echo", 20) == "200"
             (record,) = gate.records()
             for blocked in (
-                f"http://{OUTSIDE}:853/",
+                f"http://{outer}:853/",
                 f"http://{gate.service.proxy_address}/",
-                "http://127.0.0.1:8444/",
+                f"http://{listens}:8444/",
             ):
                 assert get("65534", blocked) == "000", blocked
             assert outside.came == []
             assert len(gate.records()) == 1
             # Somebody else is not led here, and cannot come by itself.
             assert get("65533", "https://origin.test/echo", 20) == "000"
-            assert outside.came == ["tcp 443"]
-            assert get("65533", "http://127.0.0.1:8444/", 20) == "000"
+            assert outside.came == (["tcp 443"] if listens == "127.0.0.1" else [])  # it listens by IPv4 alone
+            assert get("65533", f"http://{listens}:8444/", 20) == "000"
             refused = gate.records()[-1]
     wanted = {"outcome": "ALLOW", "agent": "deploy-bot", "identities": "listener:user", "host": "origin.test"}
     assert {name: record[name] for name in wanted} == wanted

@@ -1,6 +1,7 @@
 """Network namespaces for tests: a machine of its own for the gate, with an "internet" behind it.
 
-    machine ---- 198.51.100.1  198.51.100.2 ---- outside      (RFC 5737: for documentation, leads nowhere)
+    machine ---- 198.51.100.1  198.51.100.2 ---- outside      (RFC 5737, RFC 3849: they lead nowhere)
+                 2001:db8::1    2001:db8::2
 
 A thread started while a namespace is entered stays in it, so targets and gates are started there as anywhere else.
 """
@@ -19,7 +20,7 @@ from typing import Self
 
 import pytest
 
-OUTSIDE = "198.51.100.2"
+OUTSIDE, OUTSIDE6 = "198.51.100.2", "2001:db8::2"
 """Where something answers: connections to 80, 443 and 53, and datagrams to 443 and 53."""
 _count = itertools.count()
 NEEDED = ("ip", "nft", "nsenter", "unshare", "setpriv")
@@ -128,6 +129,8 @@ def networks() -> Iterator[tuple[Network, Outside]]:
         sh("ip", "-n", machine.name, "link", "add", "up0", "type", "veth", "peer", "name", "up0", "netns", beyond.name)
         for each, address in ((machine, "198.51.100.1"), (beyond, OUTSIDE)):
             sh("ip", "-n", each.name, "address", "add", f"{address}/24", "dev", "up0")
+            address6 = address.replace("198.51.100.", "2001:db8::")
+            sh("ip", "-n", each.name, "address", "add", f"{address6}/64", "dev", "up0", "nodad")
             sh("ip", "-n", each.name, "link", "set", "up0", "up")
         sh("ip", "-n", machine.name, "route", "add", "default", "via", OUTSIDE)
         sh("ip", "-n", beyond.name, "route", "add", "default", "via", "198.51.100.1")
