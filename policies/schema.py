@@ -18,6 +18,7 @@ What is wrong in them:
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Any, Literal
 
@@ -47,7 +48,10 @@ _PERSON_GLOB = re.compile(r"[a-z0-9*][a-z0-9._@+*-]{0,127}")
 _VERSION_PIN = re.compile(rf"{_NAME.pattern}@[1-9][0-9]{{0,8}}")
 _LABEL = re.compile(r"[a-z0-9][a-z0-9._/-]{0,62}")
 _WINDOW = re.compile(r"minute|hour|day|week|[1-9][0-9]{0,5}[smhdw]")
-_IDENTITY = re.compile(r"cert-sha256:[0-9a-f]{64}|spiffe://[a-z0-9._-]+(?:/[A-Za-z0-9._-]+)+|jwt:[^#\s]+#[^\s]+")
+_IDENTITY = re.compile(
+    r"cert-sha256:[0-9a-f]{64}|spiffe://[a-z0-9._-]+(?:/[A-Za-z0-9._-]+)+|jwt:[^#\s]+#[^\s]+"
+    r"|listener:[a-z0-9][a-z0-9._-]{0,63}|address:[0-9a-f.:]+"
+)
 """https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md#2-spiffe-identity for the second kind."""
 
 
@@ -90,10 +94,22 @@ def _version_pin(text: str) -> str:
 def _identity(text: str) -> str:
     if not _IDENTITY.fullmatch(text):
         raise ValueError(
-            f'"{text}" is not an identity; write "cert-sha256:<64 hex digits>", "spiffe://DOMAIN/PATH" '
-            'or "jwt:<issuer>#<subject>"'
+            f'"{text}" is not an identity; write "cert-sha256:<64 hex digits>", "spiffe://DOMAIN/PATH", '
+            '"jwt:<issuer>#<subject>", "listener:<name>" or "address:<IP address>"'
         )
+    if text.startswith("address:"):
+        _one_address(text)
     return text
+
+
+def _one_address(text: str) -> None:
+    """Raise ValueError unless an address is written in the one way in which connections are named."""
+    try:
+        canonical = f"address:{ipaddress.ip_address(text.removeprefix('address:'))}"
+    except ValueError:
+        raise ValueError(f'"{text}" names no IP address; write for example "address:10.77.0.2"') from None
+    if canonical != text:
+        raise ValueError(f'"{text}" is another spelling of "{canonical}"; write that')
 
 
 def _window(text: str) -> str:

@@ -57,7 +57,8 @@ class Credential:
     """SHA-256 of the presented token, lower-case hex, "" without one; the token itself goes no further."""
     identities: tuple[str, ...] = ()
     """What was proven by other means, each verified before it comes here: "cert-sha256:<hex>" and
-    "spiffe://..." of a client certificate, "jwt:<issuer>#<subject>" of a signed workload token."""
+    "spiffe://..." of a client certificate, "jwt:<issuer>#<subject>" of a signed workload token, "listener:<name>" and
+    "address:<IP>" of a listener that only one agent can reach."""
     expires: datetime | None = None
     """When what proved `identities` ends; aware, UTC."""
 

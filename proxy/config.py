@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never
 
 from chron.sources import Source
 from mappings import DocumentError
@@ -123,6 +123,36 @@ class ProxyConfig:
     def scheme(self) -> str:
         """How a proxy URL of this listener begins."""
         return "https" if self.tls else "http"
+
+
+type Proof = Literal["nothing", "listener", "address"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerConfig:
+    """A further way in, beside the proxy's own listener."""
+
+    name: str
+    mode: Literal["proxy", "reverse", "socks5", "transparent"]
+    listen: Address
+    target: tuple[str, str, int] | None
+    """Of `reverse`: scheme, host and port of the one API that is behind it."""
+    proves: Proof
+    """What it proves of whoever reaches it: which listener it was, its address, or nothing."""
+    tls: bool
+    """Whether it speaks TLS, with the certificate of `proxy.tls`."""
+
+    def identities(self, client: str) -> tuple[str, ...]:
+        """What is proven of a connection from that address by its coming here."""
+        match self.proves:
+            case "nothing":
+                return ()
+            case "listener":
+                return (f"listener:{self.name}",)
+            case "address":
+                return (f"address:{client}",)
+            case _:
+                assert_never(self.proves)
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +280,8 @@ class Config:
     retention: RetentionConfig
     """How long what is kept where."""
     resolve: Mapping[str, ResolveEntry] = field(default_factory=dict)
+    listeners: tuple[ListenerConfig, ...] = ()
+    """Ways in beside the proxy's own."""
     issuers: tuple[JwtIssuer, ...] = ()
     """Whose workload tokens agents may bring."""
     activation: ActivationConfig = ActivationConfig()

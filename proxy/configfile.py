@@ -13,11 +13,12 @@ import ipaddress
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from mappings import CanonicalError, canonical_host
 from proxy.checkpointconfig import CheckpointsSection, has_enough
 from proxy.config import SIGNATURE_ALGORITHMS, SignatureAlgorithm, parse_address
+from proxy.listenerconfig import Listeners
 from proxy.retention import RetentionSection
 
 _ISSUER = re.compile(r"[^#\s]{1,512}")
@@ -103,6 +104,12 @@ def _needs_keys(section: "BundlesSection") -> "BundlesSection":
     if section.require and not section.keys:
         raise ValueError('"require" needs "keys": without one no bundle can be verified')
     return section
+
+
+def _has_a_certificate(file: "File") -> "File":
+    if file.proxy.tls is None and (named := [name for name, each in file.listeners.items() if each.tls]):
+        raise ValueError(f'listener "{named[0]}" has "tls" and there is no "proxy.tls"; its certificate is shown')
+    return file
 
 
 type AddressText = Annotated[str, AfterValidator(_is_address)]
@@ -237,6 +244,7 @@ class File(_Section):
     version: Annotated[int, Field(ge=1, le=1)]
     proxy: ProxySection = ProxySection()
     api: ApiSection = ApiSection()
+    listeners: Listeners = {}
     state: str = "state"
     chron: str | None = None
     chron_writer: str | None = None
@@ -256,3 +264,5 @@ class File(_Section):
     forward_auth: ForwardAuthSection | None = None
     retention: RetentionSection = RetentionSection()
     checkpoints: Annotated[CheckpointsSection, AfterValidator(has_enough)] = CheckpointsSection()
+
+    _certified = model_validator(mode="after")(_has_a_certificate)

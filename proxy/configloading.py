@@ -8,6 +8,7 @@ Nothing here opens a socket or creates a file.
 
     version: 1
     proxy: {listen: "127.0.0.1:8080", allowed_ports: [443, 80]}
+    listeners: {socks: {mode: socks5, listen: "127.0.0.1:1080"}}
     resolve: {api.k8s.test: {address: "127.0.0.1:6443", ca: k8s-ca.pem}}
 
     claiim.yaml:3:10: unknown key "listn"; did you mean "listen"?
@@ -43,6 +44,7 @@ from proxy.config import (
     parse_address,
     why,
 )
+from proxy.listenerconfig import compile_listeners
 from proxy.retention import compile_retention
 
 FILE_NAME = "claiim.yaml"
@@ -115,6 +117,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             tls=_tls(file.proxy.tls, folder),
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
+        listeners=compile_listeners(file.listeners),
         state=state,
         chron=log,
         chron_spool=folder / spool if (spool := environ.get("CLAIIM_CHRON_SPOOL") or file.chron_spool) else None,

@@ -71,6 +71,12 @@ class Inbound:
     """The authority of an absolute-form URI or of `:authority`; "" when there was none."""
     bodiless: bool = False
     """The head alone says that there is no body."""
+    listener: str = ""
+    """The name of the listener it came by; "" is the proxy's own."""
+    fixed: bool = False
+    """The operator fixed the target of that listener, which is `tunnel`; what the agent calls it decides nothing."""
+    port: int | None = None
+    """The port that the agent's packets were for, where a redirect brought them and no TLS hello named the host."""
     delegated: bool = False
     """Another proxy asks about this request and forwards it; nothing but its head is seen here."""
 
@@ -154,6 +160,8 @@ def _destination(inbound: Inbound) -> tuple[str, int]:
     named = [value.decode("latin-1") for name, value in inbound.fields if name.lower() == b"host"]
     if len(named) > 1:
         raise FactsError("wire.host-repeated", "more than one Host field")
+    if inbound.fixed and inbound.tunnel:
+        return _fixed(inbound.tunnel, inbound.uri_authority)
     if inbound.uri_authority:
         named.append(inbound.uri_authority)
     _refuse_userinfo(*named)
@@ -166,12 +174,25 @@ def _destination(inbound: Inbound) -> tuple[str, int]:
         raise FactsError(f"wire.{error.code}", str(error)) from None
     if inbound.tunnel:
         places.add(inbound.tunnel)
+    if inbound.port is not None:
+        places |= {(host, inbound.port) for host, _ in places}
     if not named:
         raise FactsError("wire.host-missing", "neither the URI nor a Host field names the destination")
     if len(places) > 1:
         listed = ", ".join(sorted(f"{host}:{port}" for host, port in places))
         raise FactsError("wire.authority-mismatch", f"the request names several destinations: {listed}")
     return places.pop()
+
+
+def _fixed(target: tuple[str, int], uri_authority: str) -> tuple[str, int]:
+    """The target of a listener that leads to one alone.
+
+    Its clients take it for the target, so `Host` names the gate, or whatever reaches it, and is not looked at.
+    """
+    if uri_authority:
+        # RFC 9112, 3.2.2: an origin server would have to read it. No client of a base URL writes it.
+        raise FactsError("wire.absolute-uri", "this listener leads to one target; name a path alone")
+    return target
 
 
 def _refuse_userinfo(*authorities: str) -> None:

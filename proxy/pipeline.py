@@ -109,10 +109,12 @@ class Gate:
 
     # --- heads and tunnels ---------------------------------------------------------------------------
 
-    def who(self, values: Sequence[str], certificate: ClientCertificate | None = None) -> Credential | Unproven:
-        """Step 1 for one request: what its `Proxy-Authorization` fields and its connection prove."""
+    def who(
+        self, values: Sequence[str], certificate: ClientCertificate | None = None, arrived: tuple[str, ...] = ()
+    ) -> Credential | Unproven:
+        """Step 1 for one request: what its `Proxy-Authorization` fields, its connection and its listener prove."""
         book = self.book
-        return read_credential(values, certificate, book.issuers, book.policies, self.now())
+        return read_credential(values, certificate, book.issuers, book.policies, self.now(), arrived)
 
     def read_head(self, inbound: Inbound, who: Credential) -> Head:
         """Steps 1 to 3 as far as they need no body. Never raises."""

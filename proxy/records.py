@@ -67,6 +67,7 @@ def wire_fields(
         "channel": channel(inbound),
         "session": origin.session,
         "client": inbound.client,
+        "listener": inbound.listener or None,
         "request": request_id,
         "rules_digest": rules_digest,
         "engine": origin.engine,

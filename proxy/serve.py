@@ -100,6 +100,8 @@ class Service:
         self.session = str(ULID()).lower()
         self.proxy_address = config.proxy.listen
         self.api_address = config.api.listen
+        self.listener_addresses: dict[str, Address] = {}
+        """Where the further ways in are, by name."""
 
     async def __aenter__(self) -> Self:
         async with contextlib.AsyncExitStack() as stack:
@@ -144,10 +146,14 @@ class Service:
         self.api_address = await _listening(self.api.start, self._listen(config.api.listen))
         reached = config.approvals.url or f"http://{self.api_address.reachable}"
         self.gate.holding.url = f"{reached.rstrip('/')}/v1/approvals/"
-        self.gate.destinations.guard_own_ports(frozenset({self.api_address.port}))
+        self._guard_own_ports()
         stack.push_async_callback(self._stop_engine)
         self.proxy_address = await _listening(self.engine.start, self._listen(config.proxy.listen))
-        self.gate.destinations.guard_own_ports(frozenset({self.api_address.port, self.proxy_address.port}))
+        self._guard_own_ports()
+        for listener in () if self._private else config.listeners:
+            opened = await _listening(partial(self.engine.open, listener), listener.listen)
+            self.listener_addresses[listener.name] = opened
+            self._guard_own_ports()
         if not self._private:
             # After the listeners: a start that fails on a busy port must not replace the token of the gate
             # that is there. A private gate keeps its token to itself.
@@ -155,6 +161,11 @@ class Service:
         timekeeping = Timekeeping(self._chron, self.session, later=self._later)
         stack.callback(timekeeping.stop)
         timekeeping.start()
+
+    def _guard_own_ports(self) -> None:
+        """Keep what is open from being reached through the gate."""
+        opened = [self.api_address, self.proxy_address, *self.listener_addresses.values()]
+        self.gate.destinations.guard_own_ports(frozenset(address.port for address in opened))
 
     async def _open_chron(self, stack: contextlib.AsyncExitStack) -> Chron:
         """The Chron, written by this process, or by the one that writes it for several gates."""

@@ -17,7 +17,7 @@ from proxy.configloading import load_config
 
 @click.group()
 def identity() -> None:
-    """Add and remove proofs that are no tokens: client certificates and workload identities."""
+    """Add and remove proofs that are no tokens: certificates, workload identities, listeners and addresses."""
 
 
 @identity.command("add")
@@ -27,7 +27,11 @@ def identity() -> None:
 @config_option
 @located_errors
 def add_identity(name: str, proof: str, as_json: bool, config_path: Path | None) -> None:
-    """Let a certificate (cert-sha256:HEX), a SPIFFE ID or a JWT subject (jwt:ISSUER#SUBJECT) prove an agent."""
+    """Let something that is no token prove an agent.
+
+    A certificate (cert-sha256:HEX), a SPIFFE ID, a JWT subject (jwt:ISSUER#SUBJECT), or where it comes from: a
+    listener that it alone reaches (listener:NAME), its address (address:IP).
+    """
     _set_identity(name, proof, True, as_json, config_path)
 
 

@@ -23,7 +23,7 @@ from proxy.cli.tables import print_table
 
 EXIT_MEANINGS: Mapping[int, str] = {
     0: "done; allowed",
-    EXIT_DENY: "denied; faults found; the Chron was tampered with",
+    EXIT_DENY: "denied; faults or holes found; the Chron was tampered with",
     EXIT_USAGE: "wrong usage; a file that cannot be read or written",
     EXIT_AUTHENTICATION: "not authenticated",
     EXIT_HOLD: "a human has to say yes first",

@@ -33,6 +33,10 @@ COMMANDS = {
         "proxy.cli.healthcheck:healthcheck",
         "Ask a running gate whether it is well (for containers).",
     ),
+    "doctor": (
+        "proxy.cli.doctor:doctor",
+        "Prove from inside an agent's environment that all its ways out lead to the gate.",
+    ),
     "help": ("proxy.cli.help:help_about", "Show the help of a command, or what the exit codes mean."),
 }
 

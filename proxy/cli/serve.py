@@ -50,6 +50,9 @@ async def _serve(config: Config) -> None:
         on_signals(loop, stopping)
         loop.add_signal_handler(signal.SIGHUP, lambda: _reload(service.reload()))
         click.echo(f"proxy on {service.proxy_address}, control API on {service.api_address}", err=True)
+        for listener in config.listeners:
+            address = service.listener_addresses[listener.name]
+            click.echo(f"listener {listener.name} ({listener.mode}) on {address}", err=True)
         click.echo(f"agents trust {config.ca_certificate}; the log is {config.chron}", err=True)
         await stopping.wait()
         click.echo("stopping: open exchanges drain; press Ctrl-C again to stop now", err=True)

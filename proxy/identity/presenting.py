@@ -5,6 +5,7 @@ http://deploy-bot:eyJ...@gate          Basic with a workload token: proven by it
 Proxy-Authorization: Bearer eyJ...     the agent that the workload token belongs to
 a certificate alone                    the agent that the certificate belongs to
 a certificate and one of the others    both must be right, and of one agent
+nothing, by a listener that proves     the agent that "listener:<name>" or "address:<IP>" belongs to
 
 Basic twice                            Unproven: more than one Proxy-Authorization field
 Basic with an expired workload token   Unproven: agent:deploy-bot -- workload token expired
@@ -28,6 +29,9 @@ NOBODY = Credential("", "")
 _WORKLOAD_TOKEN = re.compile(r"(?!clm_)[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 """RFC 7515, 7.1: three base64url parts; the last is empty in one that nobody signed. Our own tokens have no dots."""
 
+_KINDS = {"jwt": "workload token", "listener": "listener", "address": "address"}
+"""What proves an identity, by how that begins; the rest are of certificates."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unproven(Problem):
@@ -50,9 +54,11 @@ def read_credential(
     issuers: Issuers = NO_ISSUERS,
     policies: Policies | None = None,
     at: datetime | None = None,
+    arrived: tuple[str, ...] = (),
 ) -> Credential | Unproven:
     """The credential in the `Proxy-Authorization` fields of a request and its connection, or why there is none.
 
+    `arrived` are the identities that its listener proves.
     `policies` say whose a certificate or a workload token is where no name was given with it; `at` is when it
     is asked. Without them only tokens count.
     """
@@ -67,6 +73,8 @@ def read_credential(
         expires = min(certificate.expires, presented.expires or certificate.expires)
         identities = (*presented.identities, *certificate.identities)
         presented = replace(presented, identities=identities, expires=expires)
+    if arrived:
+        presented = replace(presented, identities=(*presented.identities, *arrived))
     return _named(presented, policies) if presented.identities else presented
 
 
@@ -108,7 +116,7 @@ def _named(presented: Credential, policies: Policies | None) -> Credential | Unp
     if presented.agent and (owner is not None or presented.token_sha256):
         return presented
     if owner is None:
-        what = "workload token" if presented.identities[0].startswith("jwt:") else "client certificate"
+        what = _KINDS.get(presented.identities[0].partition(":")[0], "client certificate")
         return _unproven(presented.agent, "unknown", f"no agent has this {what}", presented.identities)
     return replace(presented, agent=owner)
 

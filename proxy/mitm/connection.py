@@ -12,8 +12,9 @@ Order of hooks for one intercepted request:
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -21,15 +22,15 @@ from typing import TYPE_CHECKING, Any, cast
 from mitmproxy import http, tls
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events, layer, mode_specs, server, server_hooks
-from mitmproxy.proxy.layers.http import HTTPMode
 
-from mappings import Problem
+from mappings import CanonicalError, Problem, canonical_host
 from policies import Credential, Decision
 from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import Route
 from proxy.facts import Inbound
-from proxy.identity import NOBODY, ClientCertificate, Unproven
+from proxy.identity import NOBODY, Unproven
 from proxy.mitm import flows, layers
+from proxy.mitm.arriving import Arrival, first_layer, named_tunnel
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.signs import SignsOfLife, passes_over
@@ -56,16 +57,16 @@ class AgentConnection(server.LiveConnectionHandler):
         engine: "Engine",
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        certificate: ClientCertificate | None = None,
+        arrival: Arrival,
     ) -> None:
         super().__init__(reader, writer, engine.options, _MODE)
-        self._certificate = certificate
+        self._arrival = arrival
         self._writer = GatheringWriter(writer)
         self.transports[self.client].writer = cast(asyncio.StreamWriter, self._writer)
         self._engine = engine
         self._gate = engine.gate
         self._client_ip = str(self.client.peername[0])
-        self._tunnel: Tunnel | None = None
+        self._tunnel = arrival.tunnel
         self._sni: str | None = None
         self._routes: dict[tuple[str, int], Route] = {}
         """Addresses that a verdict has permitted on this connection; others are not dialled."""
@@ -79,7 +80,7 @@ class AgentConnection(server.LiveConnectionHandler):
         self._agent_spoke = asyncio.Event()
         context = self.layer.context
         context.layers.clear()
-        self.layer = layers.GateHttpLayer(context, HTTPMode.regular)
+        self.layer = first_layer(context, arrival)
 
     # --- backpressure --------------------------------------------------------------------------------
 
@@ -169,6 +170,11 @@ class AgentConnection(server.LiveConnectionHandler):
             case _ if name == "client_connected" or subject is None:
                 self._close_client()
 
+    def _who(self, presented: Sequence[str]) -> Credential | Unproven:
+        """Whose a request is: what was presented with it, and what its connection and its listener prove."""
+        arrival = self._arrival
+        return self._gate.who(presented, arrival.certificate, arrival.identities(self._client_ip))
+
     def _close_client(self) -> None:
         agent = self.transports.get(self.client)
         if agent is not None and agent.handler is not None:
@@ -178,8 +184,8 @@ class AgentConnection(server.LiveConnectionHandler):
 
     async def _on_http_connect(self, flow: http.HTTPFlow) -> None:
         flow.response = None
-        presented = _presented(flow)
-        who = self._gate.who(presented, self._certificate)
+        presented = flows.presented(flow, None)
+        who = self._who(presented)
         authority = flow.request.data.authority.decode("latin-1")
         request = Inbound(
             method="CONNECT",
@@ -188,6 +194,7 @@ class AgentConnection(server.LiveConnectionHandler):
             fields=flow.request.headers.fields,
             client=self._client_ip,
             uri_authority=authority,
+            listener=self._arrival.name,
         )
         opened = await self._gate.open_tunnel(request, who, authority)
         if isinstance(opened, Verdict):
@@ -199,8 +206,8 @@ class AgentConnection(server.LiveConnectionHandler):
         self._tunnel = Tunnel(host, port, who, presented)
 
     def _on_next_layer(self, nextlayer: layer.NextLayer) -> None:
-        if self._tunnel is None:
-            # Only an accepted CONNECT has something behind it.
+        if self._tunnel is None and self._arrival.redirected is None:
+            # Only an accepted CONNECT has something behind it, and what was redirected here.
             raise RuntimeError("a layer was asked for outside a tunnel")
         if not layers.inside_tls(nextlayer):
             self._inner = nextlayer
@@ -210,10 +217,18 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_tls_clienthello(self, hello: tls.ClientHelloData) -> None:
         self._sni = hello.client_hello.sni
+        if self._tunnel is None and self._arrival.redirected is not None:
+            self._tunnel = named_tunnel(self._arrival.redirected, self._sni)
 
     def _on_tls_start_client(self, start: tls.TlsData) -> None:
         assert self._tunnel is not None
-        start.ssl_conn = agent_side(self._engine.authority, self._tunnel.host, self._engine.now())
+        host = self._tunnel.host
+        if self._sni:
+            # Where it asks for another name than it came for, each request is refused for that. Shown a
+            # certificate for the name it came for, it would hang up, and neither it nor the record had a reason.
+            with contextlib.suppress(CanonicalError):
+                host = canonical_host(self._sni)
+        start.ssl_conn = agent_side(self._engine.authority, host, self._engine.now())
 
     def _on_tls_start_server(self, start: tls.TlsData) -> None:
         assert isinstance(start.conn, Server)
@@ -230,9 +245,9 @@ class AgentConnection(server.LiveConnectionHandler):
         flow.response = None
         tunnel = self._tunnel
         # Asked anew for each request: what was right when the tunnel was opened may have ended since.
-        presented = tunnel.presented if tunnel else _presented(flow)
-        who = self._gate.who(presented, self._certificate)
-        inbound = flows.inbound(flow, self._client_ip, tunnel, self._sni)
+        presented = flows.presented(flow, tunnel)
+        who = self._who(presented)
+        inbound = self._inbound(flow)
         if isinstance(who, Problem):
             head = self._gate.malformed_head(inbound, NOBODY, who)
         elif reason := flow.metadata.get(layers.MALFORMED):
@@ -249,11 +264,16 @@ class AgentConnection(server.LiveConnectionHandler):
         else:
             await self._judge(exchange, None)
 
+    def _inbound(self, flow: http.HTTPFlow) -> Inbound:
+        redirected = self._arrival.redirected
+        port = redirected[1] if redirected and self._tunnel is None else None
+        return flows.inbound(flow, self._client_ip, self._tunnel, self._sni, self._arrival.name, port)
+
     async def _on_request(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange = flow.metadata[_EXCHANGE]
         if exchange.verdict is not None:
             return  # judged by its head, and streamed since
-        who = self._gate.who(exchange.presented, self._certificate)
+        who = self._who(exchange.presented)
         if isinstance(who, Unproven):  # while the body was on its way
             exchange.head = self._gate.malformed_head(exchange.head.inbound, NOBODY, who)
         prefix: bytes | None = flow.metadata.get(layers.BODY_PREFIX)
@@ -342,7 +362,7 @@ class AgentConnection(server.LiveConnectionHandler):
         stopped: list[Decision] = []
         for flow in list(self._open.values()):
             exchange: Exchange = flow.metadata[_EXCHANGE]
-            who = self._gate.who(exchange.presented, self._certificate)
+            who = self._who(exchange.presented)
             denied = self._gate.unproven(exchange.head, who) if isinstance(who, Unproven) else refusal(who)
             if denied is not None:
                 self._finish(flow, "failed", error=denied.reason)
@@ -379,6 +399,7 @@ class AgentConnection(server.LiveConnectionHandler):
         assert flow.response is not None
         self._engine.answered(flow.id)
         flows.mark_response(flow, exchange.verdict.chron_id)
+        flows.redirect_here(flow, self._tunnel)
         flow.response.stream = exchange.count_response
 
     def _on_response(self, flow: http.HTTPFlow) -> None:
@@ -430,8 +451,12 @@ class AgentConnection(server.LiveConnectionHandler):
 
     async def _on_malformed_head(self, head: layers.UnreadableHead) -> None:
         tunnel = self._tunnel
-        who = tunnel.credential if tunnel else NOBODY
-        authority = f"{tunnel.host}:{tunnel.port}" if tunnel else ""
+        who: Credential | Unproven = tunnel.credential if tunnel else NOBODY
+        if who is NOBODY:
+            who = self._who(())  # what it presents cannot be read; what its listener proves is known
+        if isinstance(who, Unproven):
+            who = NOBODY
+        host, port = (tunnel.host, tunnel.port) if tunnel else self._arrival.redirected or ("", 0)
         inbound = Inbound(
             method="",
             scheme="http",
@@ -439,16 +464,13 @@ class AgentConnection(server.LiveConnectionHandler):
             fields=(),
             client=self._client_ip,
             tunnel=(tunnel.host, tunnel.port) if tunnel else None,
-            uri_authority=authority,
+            uri_authority=f"{host}:{port}" if host else "",
+            listener=self._arrival.name,
         )
         problem = Problem("wire.malformed", head.reason)
         verdict = await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
         assert verdict.answer is not None
         head.answer = flows.serialise(verdict.answer)
-
-
-def _presented(flow: http.HTTPFlow) -> tuple[str, ...]:
-    return tuple(flow.request.headers.get_all("proxy-authorization"))
 
 
 def _internal_error() -> Refusal:

@@ -1,26 +1,29 @@
 """Listen, hand connections to `AgentConnection`, and stop without losing an ending."""
 
 import asyncio
+import errno
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from mitmproxy import http, version
 from mitmproxy import options as mitmproxy_options
 from OpenSSL import SSL
 
 from proxy.ca import Authority
-from proxy.config import Address
-from proxy.facts import Inbound
-from proxy.identity import NOBODY, Unproven
+from proxy.config import Address, ListenerConfig
 from proxy.mitm import tls
+from proxy.mitm.arriving import Arrival
 from proxy.mitm.connection import AgentConnection
-from proxy.mitm.flows import Exchange, serialise
-from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls, SecuredStream
+from proxy.mitm.entering import Entrance
+from proxy.mitm.flows import Exchange
+from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls
+from proxy.mitm.redirected import SUPPORTED
 from proxy.mitm.segments import Segments
+from proxy.mitm.socks import NoSocks
 from proxy.mitm.sweeping import Sweeper
 from proxy.pipeline import Gate
 from proxy.timers import Handle, Later, loop_later
@@ -48,6 +51,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 # that out itself under "python -O", and our tests run over real sockets.
 http.MessageData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 
+type _Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Open:
@@ -60,7 +65,7 @@ class _Open:
 
 
 class Engine:
-    """mitmproxy's layers behind one listening socket."""
+    """mitmproxy's layers behind the listening sockets."""
 
     def __init__(
         self,
@@ -93,7 +98,7 @@ class Engine:
         for name, (kind, value) in _OPTIONS.items():
             self.options.add_option(name, kind, value, "")
         self.options.update(rawtcp=False, http2=True, websocket=True)
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._connections: dict[AgentConnection, asyncio.Task[None]] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
         self._sweeper = Sweeper(gate, self._connections.keys())
@@ -106,51 +111,58 @@ class Engine:
         # The engine runs each hook as a task; started eagerly, one that has nothing to wait for costs no
         # turn of the loop.
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
-        self._server = await asyncio.start_server(self._accept, listen.host, listen.port, backlog=1024)
+        bound = await self._listen(self._accept, listen)
         self._sweeper.sweep()
-        host, port = self._server.sockets[0].getsockname()[:2]
+        return bound
+
+    async def open(self, listener: ListenerConfig, address: Address) -> Address:
+        """Open a further way in, once the first is open; returns where it is. Raises OSError when it cannot."""
+
+        if listener.mode == "transparent" and not SUPPORTED:
+            raise OSError(errno.EOPNOTSUPP, "transparent listeners are for Linux")
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await self._accept(reader, writer, listener)
+
+        return await self._listen(accept, address)
+
+    async def _listen(self, accept: "_Accept", address: Address) -> Address:
+        server = await asyncio.start_server(accept, address.host, address.port, backlog=1024)
+        self._servers.append(server)
+        host, port = server.sockets[0].getsockname()[:2]
         return Address(host, port)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, listener: ListenerConfig | None = None
+    ) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if self._listener is None:
-            await self._serve(AgentConnection(self, reader, writer), task)
+        context = self._listener if listener is None or listener.tls else None
+        if listener is not None and listener.tls and context is None:
+            writer.close()  # never in the clear because a certificate went missing
             return
-        stream = SecuredStream(self._listener, reader, writer)
+        entrance = Entrance(self.gate, listener, context, reader, writer)
+        arrival = await self._enter(entrance, task)
+        if arrival is not None:
+            await self._serve(AgentConnection(self, entrance.reader, entrance.writer, arrival), task)
+
+    async def _enter(self, entrance: Entrance, task: "asyncio.Task[None]") -> Arrival | None:
+        """Let a connection in; None when it is refused or has ended, and then it is closed."""
         self._handshakes.add(task)
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
-                certificate = await stream.handshake()
-        except NoTls as failed:
-            await self._refuse_handshake(stream, failed)
-            return
+                await entrance.shake_hands()
+            return await entrance.arrive()
+        except (NoTls, NoSocks) as failed:
+            await entrance.refuse(failed)
         except (OSError, TimeoutError, asyncio.CancelledError):
-            stream.close()
-            return
+            entrance.writer.close()
         except Exception:
             _log.exception("a handshake ended unexpectedly")
-            stream.close()
-            return
+            entrance.writer.close()
         finally:
             self._handshakes.discard(task)
-        # One object is both to the engine, which only reads, writes, waits and closes.
-        connection = AgentConnection(
-            self, cast(asyncio.StreamReader, stream), cast(asyncio.StreamWriter, stream), certificate
-        )
-        await self._serve(connection, task)
-
-    async def _refuse_handshake(self, stream: SecuredStream, failed: NoTls) -> None:
-        """Record a connection that came to nothing because of what the agent sent."""
-        client = str(stream.get_extra_info("peername")[0])
-        problem = Unproven("wire.tls", f"wire -- no TLS with the gate: {failed}")
-        inbound = Inbound(method="", scheme="http", target="", fields=(), client=client)
-        try:
-            verdict = await self.gate.judge(self.gate.malformed_head(inbound, NOBODY, problem), None)
-            if failed.plain and verdict.answer is not None:
-                stream.answer_plainly(serialise(verdict.answer))
-        finally:
-            stream.close()
+        return None
 
     async def _serve(self, connection: AgentConnection, task: "asyncio.Task[None]") -> None:
         self._connections[connection] = task
@@ -201,8 +213,8 @@ class Engine:
 
     async def stop(self, drain_timeout_s: float) -> None:
         """Accept nothing more, let open exchanges end up to a limit, then close what is left."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         self._sweeper.stop()
         try:
             await asyncio.wait_for(self.idle(), drain_timeout_s)

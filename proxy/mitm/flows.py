@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mitmproxy import http
 
+from mappings import CanonicalError, split_authority
 from policies import Credential
 from proxy.answers import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.facts import Inbound
@@ -23,13 +24,18 @@ goes around the gate (RFC 7838), or ask them for the gate's own credentials."""
 
 @dataclass(frozen=True, slots=True)
 class Tunnel:
-    """An accepted CONNECT: where it leads and who asked. Rules are asked again for each request in it."""
+    """Where everything on a connection goes: an accepted CONNECT, or what its listener leads to.
+
+    Rules are asked again for each request in it.
+    """
 
     host: str
     port: int
     credential: Credential
-    presented: tuple[str, ...] = field(default=(), repr=False)
-    """The `Proxy-Authorization` it came with, to be looked at again with each request."""
+    presented: tuple[str, ...] | None = field(default=(), repr=False)
+    """The `Proxy-Authorization` it came with, to be looked at again with each request; None: each brings its own."""
+    scheme: str = ""
+    """Of a target that the operator fixed, how it is spoken to; else "", and what the agent speaks tells."""
 
 
 @dataclass(slots=True)
@@ -63,14 +69,28 @@ class Exchange:
         return chunk
 
 
-def inbound(flow: http.HTTPFlow, client: str, tunnel: Tunnel | None, sni: str | None) -> Inbound:
-    """The request head of a flow as uninterpreted values."""
+def presented(flow: http.HTTPFlow, tunnel: Tunnel | None) -> tuple[str, ...]:
+    """What a request proves its agent with: what its tunnel was opened with, or its own `Proxy-Authorization`."""
+    if tunnel is not None and tunnel.presented is not None:
+        return tunnel.presented
+    return tuple(flow.request.headers.get_all("proxy-authorization"))
+
+
+def inbound(
+    flow: http.HTTPFlow,
+    client: str,
+    tunnel: Tunnel | None,
+    sni: str | None,
+    listener: str = "",
+    port: int | None = None,
+) -> Inbound:
+    """The request head of a flow as uninterpreted values; `port` is the one that a redirect has led here from."""
     request = flow.request
     data = request.data
-    if tunnel is not None:
+    if tunnel is not None or port is not None:
         # mitmproxy has overwritten the host with the tunnel's; what the request said is the authority.
         authority = data.authority.decode("latin-1")
-        scheme = "https" if flow.client_conn.tls else "http"
+        scheme = (tunnel and tunnel.scheme) or ("https" if flow.client_conn.tls else "http")
     else:
         authority = f"[{data.host}]:{data.port}" if ":" in data.host else f"{data.host}:{data.port}"
         scheme = data.scheme.decode("latin-1") or "http"
@@ -84,6 +104,9 @@ def inbound(flow: http.HTTPFlow, client: str, tunnel: Tunnel | None, sni: str | 
         sni=sni,
         uri_authority=authority,
         bodiless=_bodiless(flow),
+        listener=listener,
+        fixed=bool(tunnel and tunnel.scheme),
+        port=port,
     )
 
 
@@ -136,6 +159,29 @@ def mark_response(flow: http.HTTPFlow, chron_id: str) -> None:
     name = CHRON_ID_FIELD.lower() if flow.response.is_http2 else CHRON_ID_FIELD
     kept = tuple(f for f in headers.fields if f[0].lower() not in _NOT_FROM_TARGETS)
     headers.fields = (*kept, (name, chron_id.encode("ascii")))
+
+
+def redirect_here(flow: http.HTTPFlow, tunnel: Tunnel | None) -> None:
+    """Lead a client that takes the gate for the target back to the gate, where the target redirects to itself.
+
+    The reference becomes a relative one (RFC 9110, 10.2.2). One to another host stays: nothing of it is behind this
+    listener.
+    """
+    if tunnel is None or not tunnel.scheme:
+        return
+    assert flow.response is not None
+    locations = flow.response.headers.get_all("location")
+    if len(locations) != 1:
+        return
+    scheme, separator, rest = locations[0].partition("://")
+    end = next((at for at, character in enumerate(rest) if character in "/?#"), len(rest))
+    try:
+        place = split_authority(rest[:end], 443 if tunnel.scheme == "https" else 80)
+    except CanonicalError:
+        return
+    if separator and scheme.lower() == tunnel.scheme and place == (tunnel.host, tunnel.port):
+        # "//host" would be another authority (RFC 3986, 4.2), and to browsers "/\\host" is the same.
+        flow.response.headers["location"] = "/" + rest[end:].lstrip("/\\")
 
 
 def serialise(answer: Answer) -> bytes:

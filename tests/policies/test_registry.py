@@ -429,3 +429,25 @@ def test_the_last_grant_that_goes_leaves_the_comments(registry: Path) -> None:
     assert left.boundaries.grants == ()
     text = registry.read_text()
     assert text.index("# first") < text.index("# people") < text.index("humans:")
+
+
+@pytest.mark.parametrize("identity", ["listener:builder", "address:10.77.0.2", "address:fd00::2"])
+def test_where_an_agent_comes_from_may_be_an_identity(registry: Path, identity: str) -> None:
+    """A listener or an address belongs to one agent, as every identity does."""
+    added = set_identity(registry, rules_of(registry), "deploy-bot", identity, present=True)
+    assert added.agent_of_identity([identity]) == "deploy-bot"
+
+
+@pytest.mark.parametrize(
+    ("identity", "fault"),
+    [
+        ("address:10.77.0.0/24", "is not an identity"),
+        ("address:10.77.0.02", "names no IP address"),
+        ("address:fd00:0::2", 'is another spelling of "address:fd00::2"'),
+        ("listener:", "is not an identity"),
+    ],
+)
+def test_an_address_is_written_in_one_way(registry: Path, identity: str, fault: str) -> None:
+    """A spelling that no connection is named by would prove nobody, without a word."""
+    with pytest.raises(PolicyError, match=fault):
+        set_identity(registry, rules_of(registry), "deploy-bot", identity, present=True)

@@ -110,6 +110,30 @@ FAULTS = {
         "version: 1\nbundles: {require: true}\n",
         '2:10: "require" needs "keys": without one no bundle can be verified',
     ),
+    "a reverse listener that leads nowhere": (
+        'version: 1\nlisteners: {a: {mode: reverse, listen: "127.0.0.1:1"}}\n',
+        '2:16: mode "reverse" needs "target": the one API that is behind it',
+    ),
+    "a reverse listener to a path": (
+        'version: 1\nlisteners: {a: {mode: reverse, listen: "127.0.0.1:1", target: "https://a.test/v3"}}\n',
+        '2:63: "https://a.test/v3" is not a target; write scheme and host alone, for example "https://api.github.com"',
+    ),
+    "a listener that cannot be named": (
+        'version: 1\nlisteners: {A B: {mode: socks5, listen: "127.0.0.1:1"}}\n',
+        '2:13: "A B" is not a name; use up to 64 of a-z, 0-9 and ._- and begin with a letter or digit',
+    ),
+    "a target where agents name theirs": (
+        'version: 1\nlisteners: {a: {mode: socks5, listen: "127.0.0.1:1", target: "https://a.test"}}\n',
+        '2:16: mode "socks5" has no "target"; agents name theirs',
+    ),
+    "TLS where somebody else is meant": (
+        'version: 1\nlisteners: {a: {mode: transparent, listen: "127.0.0.1:1", tls: true}}\n',
+        '2:16: mode "transparent" has no "tls"; what is redirected there is meant for somebody else',
+    ),
+    "a listener with TLS and no certificate": (
+        'version: 1\nlisteners: {a: {mode: socks5, listen: "127.0.0.1:1", tls: true}}\n',
+        '1:1: listener "a" has "tls" and there is no "proxy.tls"; its certificate is shown',
+    ),
     "broken YAML": ("version: 1\nproxy: {\n", "3:1: did not find expected node content"),
     "no address": (
         'version: 1\napi: {listen: "8181"}\n',
@@ -344,3 +368,20 @@ def test_what_would_prove_too_much_is_refused(text: str, fault: str) -> None:
         compiled(text)
     assert str(raised.value).startswith("claiim.yaml:2:")
     assert fault in str(raised.value)
+
+
+def test_listeners_have_a_name_and_a_fixed_target() -> None:
+    """Each further way in ends as it was written; hosts are canonical and ports have their default."""
+    config = compiled(
+        """\
+listeners:
+  github: {mode: reverse, listen: "127.0.0.1:8301", target: "https://API.GitHub.com"}
+  k8s: {mode: reverse, listen: "10.77.0.1:8302", target: "https://k8s.test:6443/", proves: address}
+"""
+    )
+    github, kubernetes = config.listeners
+    assert (github.name, github.mode, github.listen) == ("github", "reverse", Address("127.0.0.1", 8301))
+    assert (github.target, github.proves, github.tls) == (("https", "api.github.com", 443), "nothing", False)
+    assert (kubernetes.target, kubernetes.proves) == (("https", "k8s.test", 6443), "address")
+    assert kubernetes.identities("10.77.0.2") == ("address:10.77.0.2",)
+    assert github.identities("10.77.0.2") == ()

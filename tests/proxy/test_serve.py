@@ -28,6 +28,13 @@ def site(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> Path:
     return LiveGate(tmp_path / "site", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS, config=config).folder
 
 
+def add_listener(site: Path, listen: str) -> None:
+    """One more way in."""
+    path = site / "claiim.yaml"
+    listener = {"mode": "reverse", "listen": listen, "target": "https://origin.test"}
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "listeners": {"origin": listener}}))
+
+
 def outcome_of(folder: Path, record_id: str) -> dict[str, object]:
     shown = chron.show(folder / "state" / "chron.db", record_id)
     assert shown is not None
@@ -60,6 +67,28 @@ def test_it_says_where_it_listens(site: Path) -> None:
     assert_sound(site)
     kinds = [record.text("event") for record in chron.find(site / "state/chron.db", kind="lifecycle")]
     assert kinds == ["open", "close"]
+
+
+def test_it_says_where_further_listeners_are(site: Path) -> None:
+    """One line for each, with its real address, and it answers there."""
+    add_listener(site, "127.0.0.1:0")
+    with Serving(site) as gate:
+        line = gate.wait_line("listener origin (reverse) on 127.0.0.1:")
+        answer = httpx.get(f"http://{line.rpartition(' ')[2]}/echo", trust_env=False)
+        assert (answer.status_code, answer.json()["code"]) == (407, "agent.no-credentials")
+    assert_sound(site)
+
+
+def test_a_listener_that_cannot_be_opened_ends_the_start(site: Path) -> None:
+    """With its address in one line; half a gate is none."""
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        place = f"127.0.0.1:{busy.getsockname()[1]}"
+        add_listener(site, place)
+        done = claiim("serve", cwd=site)
+    assert done.returncode == 78
+    assert f"cannot listen on {place}: address already in use; stop what is there" in done.stderr
+    assert not (site / "state" / "operator.token").exists()
+    assert_sound(site)
 
 
 def test_term_drains(site: Path, origin: Origin) -> None:
