@@ -91,9 +91,16 @@ def default_folder(path: Source) -> Path:
 
 
 def known_folders(source: Source) -> list[Path]:
-    """Where the segments of any log are looked for unless somebody says otherwise: beside it, and where it says."""
+    """Where the segments of any log are looked for unless somebody says otherwise: beside it, and where it says.
+
+    Raises ChronError for a log that cannot be read.
+    """
     beside = [] if on_server(source) else [default_folder(source)]
-    return beside + [Path(folder) for folder in dict.fromkeys(each.folder for each in sealed(source)) if folder]
+    try:
+        told = dict.fromkeys(each.folder for each in sealed(source))
+    except sqlite3.Error as error:
+        raise ChronError(f'cannot read chron "{source}": {error}; run "claiim chron verify {source}"') from error
+    return beside + [Path(folder) for folder in told if folder]
 
 
 def find_segment(name: str, folders: Sequence[Path]) -> Path | None:

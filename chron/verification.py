@@ -117,8 +117,10 @@ def verify(
     `jobs` threads, by default one for each processor, look at the indexes meanwhile.
     """
     found = _verified_file(path, lint, known, (), jobs)
-    folders = known_folders(path) if segments is None else list(segments)
-    return _with_segments(found, path, folders, lint, jobs) if found.ok else found
+    if not found.ok:
+        return found
+    # Not before: what a log that does not hold says of folders is not asked for.
+    return _with_segments(found, path, known_folders(path) if segments is None else segments, lint, jobs)
 
 
 def _verified_file(path: Source, lint: bool, known: Known, announced: Sequence[Span], jobs: int) -> Verification:
