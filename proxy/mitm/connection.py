@@ -382,8 +382,12 @@ class AgentConnection(server.LiveConnectionHandler):
         flow.response.stream = exchange.count_response
 
     def _on_response(self, flow: http.HTTPFlow) -> None:
-        if flow.websocket is None:
+        assert flow.response is not None
+        if flow.response.status_code != 101:
             self._finish(flow, "sent")
+
+    def _on_relay_end(self, flow: http.HTTPFlow) -> None:
+        self._finish(flow, "sent")
 
     def _on_websocket_message(self, flow: http.HTTPFlow) -> None:
         assert flow.websocket is not None

@@ -21,7 +21,7 @@ import proxy.mitm.flows
 import proxy.pipeline
 import proxy.recording
 from support.clients import client_of
-from support.gate import AGENTS, LiveGate, running
+from support.gate import AGENTS, SKILLS, LiveGate, running
 from support.raw import authorization, connect, dial, read_all, read_head, status, tunnel
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
@@ -281,6 +281,31 @@ def test_an_unsolicited_upgrade_is_not_relayed(tmp_path: Path, target_ca: Any, t
             assert b"raw!" not in read_all(secure)
         (record,) = gate.records(outcome="ALLOW")
         assert gate.outcome_of(record)["result"] == "failed"
+
+
+EXEC = "/api/v1/namespaces/default/pods/web-1/exec?command=id&stdout=true"
+
+
+@pytest.mark.parametrize("asked", ["websocket", "SPDY/3.1"])
+def test_another_protocol_than_was_decided_on_is_not_relayed(
+    tmp_path: Path, target_ca: Any, target_ca_pem: Path, asked: str
+) -> None:
+    """Where an upgrade is allowed, a 101 to something else is an upstream failure all the same."""
+    mappings = {"version": 1, "bind": [{"host": "origin.test", "pack": "kubernetes"}]}
+    skills = {**SKILLS, "deploy-v2": {"skill": "deploy-v2", "allow": ["code:execute"]}}
+    with Upgrader(target_ca) as target:
+        gate = LiveGate(tmp_path / "gate", target, target_ca=target_ca_pem, mappings=mappings, skills=skills)
+        with running(gate), tunnel(gate) as secure:
+            head = f"POST {EXEC} HTTP/1.1\r\nHost: origin.test\r\nConnection: Upgrade\r\nUpgrade: {asked}\r\n"
+            secure.sendall(f"{head}Sec-WebSocket-Version: 13\r\n\r\n".encode())
+            assert status(read_head(secure)) == 502
+            with contextlib.suppress(OSError):
+                secure.sendall(b"rm -rf /\r\n\r\n")
+            assert b"raw!" not in read_all(secure)
+        (record,) = gate.records(outcome="ALLOW")
+        assert record["action"] == "code:execute"
+        assert gate.outcome_of(record)["result"] == "failed"
+    assert target.relayed == b""
 
 
 @pytest.mark.parametrize("protocol", ["SPDY/3.1", "own/1", "TLS/1.0"])
