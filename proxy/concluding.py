@@ -36,7 +36,8 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
         return Verdict(None, facts, None, ids[0], ids, permitted, head.started_ns, channel=FORWARD)
     if route is None or facts is None:
         lost = replace(permitted, code="upstream.unresolved", reason=f"upstream -- {unreachable}")
-        return Verdict(answer(lost), facts, None, ids[0], ids, lost, head.started_ns, unreachable)
+        reply = answer(lost, facts.request if facts else None)
+        return Verdict(reply, facts, None, ids[0], ids, lost, head.started_ns, unreachable)
     return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns)
 
 
@@ -71,7 +72,7 @@ def unrecorded(head: Head, code: str, reason: str) -> Verdict:
         chron_id="",
     )
     try:
-        reply = answer(refusal)
+        reply = answer(refusal, head.facts.request if head.facts else None)
     except Exception:  # noqa: BLE001 -- even then there is an answer, and it is no permission
         _log.exception("no answer could be made")
         reply = Answer(503, ((b"Content-Length", b"0"),), b"")

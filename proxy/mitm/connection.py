@@ -413,7 +413,7 @@ class AgentConnection(server.LiveConnectionHandler):
         if exchange is None or verdict is None or verdict.refusal is None:
             flows.respond(flow, answer(_internal_error()))
         else:
-            flows.respond(flow, _upstream_failure(verdict.refusal, message, exchange.timed_out))
+            flows.respond(flow, _upstream_failure(verdict, verdict.refusal, message, exchange.timed_out))
 
     def _finish(self, flow: http.HTTPFlow, result: str, *, error: str = "") -> None:
         """Record the ending of a forwarded flow, once."""
@@ -459,6 +459,7 @@ def _internal_error() -> Refusal:
     return Refusal("DENY", "gate -- internal error", "gate.error", "", "", "", "", "")
 
 
-def _upstream_failure(permitted: Refusal, message: str, timed_out: bool) -> Answer:
+def _upstream_failure(verdict: Verdict, permitted: Refusal, message: str, timed_out: bool) -> Answer:
     code = "upstream.timeout" if timed_out or "connect timeout" in message else "upstream.failed"
-    return answer(replace(permitted, code=code, reason=f"upstream -- {message[:200]}"))
+    failed = replace(permitted, code=code, reason=f"upstream -- {message[:200]}")
+    return answer(failed, verdict.facts.request if verdict.facts else None)
