@@ -13,8 +13,10 @@ from policies import Decision, Outcome
 from proxy.answers import Answer, Refusal, answer
 from proxy.approvals import Approval
 from proxy.destinations import Route
+from proxy.messages import judged
 from proxy.questions import FORWARD
 from proxy.records import NOTHING_NAMED, channel
+from proxy.upgrades import WEBSOCKET
 from proxy.verdicts import Case, Head, Verdict
 
 _log = logging.getLogger(__name__)
@@ -38,7 +40,8 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
         lost = replace(permitted, code="upstream.unresolved", reason=f"upstream -- {unreachable}")
         reply = answer(lost, facts.request if facts else None)
         return Verdict(reply, facts, None, ids[0], ids, lost, head.started_ns, unreachable)
-    return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns)
+    messages = resolution.pack if facts.upgrade == WEBSOCKET and judged(resolution.pack) else ""
+    return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns, messages=messages)
 
 
 def still_waiting(case: Case, ids: tuple[str, ...], approval: Approval, url: str, error: str = "") -> Verdict:

@@ -71,7 +71,7 @@ class Judging:
             self.uses.release(charges)
             raise
         decided = Decided(resolution, judgements, charges)
-        if upgrade := uncovered(facts.upgrade, resolution.operations):
+        if upgrade := uncovered(facts.upgrade, resolution, delegated=head.inbound.delegated):
             # Asked all the same, for what the texts keep out of the record.
             self.uses.release(charges)
             return decided.refused(refuse(head, upgrade.code, f"wire -- {upgrade.message}"))

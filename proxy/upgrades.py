@@ -9,22 +9,24 @@ comes, so that is for operations that *are* what follows:
     data:read on any other host           SPDY/3.1    refused, wire.upgrade: it would be a tunnel under a mild name
 """
 
-from collections.abc import Sequence
-
-from mappings import Operation, Problem
+from mappings import Problem, Resolution
+from proxy.messages import judged
 
 WEBSOCKET = "websocket"
 _RELAYED = {"spdy/3.1": "kubernetes:execute:"}
 """By protocol, how the operations begin that cover it (kubernetes.io, "Streaming protocols of kubectl exec")."""
 
+_NOT_SEEN = Problem("wire.upgrade", "each message is to be decided on, and another proxy would carry them")
 _NOT_COVERED = Problem("wire.upgrade", "this upgrade is not one the gate can decide on")
 
 
-def uncovered(upgrade: str, operations: Sequence[Operation]) -> Problem | None:
+def uncovered(upgrade: str, resolution: Resolution, *, delegated: bool) -> Problem | None:
     """Why a request may not ask for an upgrade, whatever the texts say; None when its operations cover it."""
+    if upgrade == WEBSOCKET and delegated and judged(resolution.pack):
+        return _NOT_SEEN
     if upgrade in ("", WEBSOCKET):
         return None
-    covering = _RELAYED.get(upgrade)
+    operations, covering = resolution.operations, _RELAYED.get(upgrade)
     if covering and operations and all(operation.name.startswith(covering) for operation in operations):
         return None
     return _NOT_COVERED

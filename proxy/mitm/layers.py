@@ -16,6 +16,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+import wsproto.events
 from mitmproxy import flow, http
 from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events, layer
@@ -44,6 +45,7 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook, HttpRequestHook
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer
 
 from proxy.upgrades import WEBSOCKET
 
@@ -58,10 +60,25 @@ BODY_LIMIT = "claiim.body_limit"
 BODY_PREFIX = "claiim.body_prefix"
 """Flow metadata: the first bytes of a body that was longer than the limit."""
 
+MESSAGE_LIMIT = "claiim.message_limit"
+"""Flow metadata: how many bytes a WebSocket message may have, where each is judged."""
+REFUSED = "claiim.refused"
+"""Flow metadata: what a hook has made of a WebSocket message that it dropped."""
+
 MAX_HEAD_BYTES = 64 * 1024
 """The longest request head; nginx and Node allow 8 to 32 KiB, cloud tokens make long ones."""
 _MAX_DISCARDED_BYTES = 4 * 2**20
 """How much of a refused body is read and thrown away so that the client gets to read the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What an agent gets for a WebSocket message that was refused."""
+
+    code: int
+    reason: str
+    """What the connection is closed with when there is no answer."""
+    answer: str | None = None
 
 
 @dataclass
@@ -261,11 +278,12 @@ class GateStream(HttpStream):
     def flow_done(self) -> Commands[None]:
         """Go on with the next request, or as what the verdict has let the connection become."""
         response = self.flow.response
-        if self.flow.websocket or response is None or response.status_code != 101:
+        if response is None or response.status_code != 101:
             yield from super().flow_done()
             return
         # No other 101 comes this far: `state_wait_for_response_headers` has looked at it.
-        self.child_layer = RelayLayer(self.context, self.flow)
+        follows = GateWebsocketLayer if self.flow.websocket else RelayLayer
+        self.child_layer = follows(self.context, self.flow)
         self._handle_event = self.passthrough
         yield from self.child_layer.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
@@ -317,6 +335,41 @@ class GateStream(HttpStream):
             if self._discarded_bytes > _MAX_DISCARDED_BYTES:
                 self.client_state = self.state_errored
                 yield commands.CloseConnection(self.context.client)
+
+
+class GateWebsocketLayer(WebsocketLayer):
+    """Messages both ways; one that was refused goes nowhere and is answered, or ends the connection."""
+
+    def relay_messages(self, event: events.Event) -> Commands[None]:
+        passing = super().relay_messages(event)
+        reply: Any = None
+        while True:
+            try:
+                command = passing.send(reply)
+            except StopIteration:
+                break
+            reply = yield command
+            refused: Refused | None = self.flow.metadata.pop(REFUSED, None)
+            if refused is not None and refused.answer is not None:
+                yield self.client_ws.send2(wsproto.events.TextMessage(refused.answer))
+            elif refused is not None:
+                yield from self._close(refused)
+                return
+        limit = self.flow.metadata.get(MESSAGE_LIMIT)
+        if limit is not None and sum(map(len, self.client_ws.frame_buf)) > limit:
+            yield from self._close(Refused(1009, "the message is too long to be read"))  # RFC 6455, 7.4.1
+
+    def _close(self, refused: "Refused") -> Commands[None]:
+        """End both sides; the rest of what was being passed on is forgotten."""
+        assert self.flow.websocket is not None
+        self.flow.websocket.close_code, self.flow.websocket.close_reason = refused.code, refused.reason
+        self._handle_event = self.done
+        self.flow.live = False
+        yield self.client_ws.send2(wsproto.events.CloseConnection(refused.code, refused.reason))
+        yield self.server_ws.send2(wsproto.events.CloseConnection(1001))  # RFC 6455, 7.4.1: going away
+        yield commands.CloseConnection(self.context.server)
+        yield commands.CloseConnection(self.context.client)
+        yield WebsocketEndHook(self.flow)
 
 
 class RelayLayer(layer.Layer):
