@@ -332,6 +332,30 @@ def test_a_port_that_is_not_allowed_is_refused_at_connect(gate: LiveGate, author
     assert (record["outcome"], record["code"]) == ("DENY", "destination.port")
 
 
+ENCODED = [
+    "2130706433", "017700000001", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "127.1", "127.0.1", "0", "00.0.0.0",
+    "127.000.000.001", "[fe80::1%25lo]", "1.2.3.4.5",
+]  # fmt: skip
+"""B10: ways to write an address that resolvers read and rules do not (RFC 3986, 7.4; inet_aton)."""
+
+
+@pytest.mark.parametrize("host", ENCODED)
+def test_an_address_in_disguise_is_refused_on_both_ways_in(gate: LiveGate, origin: Origin, host: str) -> None:
+    """At CONNECT and in an absolute URI: a recorded 400, and nothing is resolved or dialled."""
+    name = host.encode("utf-8")
+    for head in (
+        b"CONNECT %b:%d HTTP/1.1\r\n" % (name, origin.port),
+        b"GET http://%b:%d/echo HTTP/1.1\r\nHost: %b:%d\r\n" % (name, origin.port, name, origin.port),
+    ):
+        with dial(gate) as raw:
+            raw.sendall(head + authorization() + b"\r\n")
+            assert status(read_head(raw)) == 400
+    records = gate.records()
+    assert {record["outcome"] for record in records} == {"DENY"}
+    assert all(record["code"].startswith("wire.") for record in records)
+    assert origin.connections == 0
+
+
 # --- M8: the engine's own error pages ------------------------------------------------------------------
 
 
