@@ -8,6 +8,7 @@ get that shape, so that the reason reaches the person or the model behind the to
     github       {"message": ...}     gh and octokit print the message
     git          text/plain           git prints: remote: <reason> ...
     git push     its own 200          the same; of a 403 to a pack git shows nothing but "HTTP 403"
+    gRPC         status and message   the client raises PERMISSION_DENIED with the reason; `proxy.grpcanswers`
     others       JSON, `proxy.shapes` their SDKs raise the error they know, with the reason as its message
 
 A request that waits for a person is answered 202 in the plain form and as an error in every other one.
@@ -22,6 +23,7 @@ from http import HTTPStatus
 from xml.sax.saxutils import escape
 
 from mappings import Request
+from proxy.grpcanswers import grpc_fields
 from proxy.shapes import SHAPES
 
 CHRON_ID_FIELD = b"X-Chron-Id"
@@ -33,6 +35,7 @@ _OTHER_PROOF = frozenset(
     {"agent.token-invalid", "agent.certificate-refused", "agent.credential-expired", "agent.two-identities"}
 )
 _AUTHENTICATE = frozenset({"agent.no-credentials", "agent.unknown", "agent.wrong-token"}) | _OTHER_PROOF
+_GRPC = "application/grpc"
 _AWS_JSON = ("application/x-amz-json-1.0", "application/x-amz-json-1.1")
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """https://www.w3.org/TR/xml/#charsets: what no escape makes legal, so that a parser would drop the reason."""
@@ -115,6 +118,9 @@ class Refusal:
 
 def answer(refusal: Refusal, request: Request | None = None, family: str = "") -> Answer:
     """The refusal in the shape the caller of `family` parses; problem+json when there is no such shape."""
+    if request is not None and (media := request.header("content-type") or "").lower().startswith(_GRPC):
+        # By what the caller speaks, whatever its host is bound to; an HTTP status would lose the reason.
+        return _made(refusal, 200, media, b"", grpc_fields(refusal.status, refusal.sentence))
     # Where a tool has an error shape of its own, waiting is an error too: read as 202 it would be success to kubectl,
     # aws and terraform, and they would go on as if the thing had been done.
     if request is not None and refusal.status in (202, 403):

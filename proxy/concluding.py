@@ -13,8 +13,10 @@ from policies import Decision, Outcome
 from proxy.answers import Answer, Refusal, answer
 from proxy.approvals import Approval
 from proxy.destinations import Route
+from proxy.messages import judged
 from proxy.questions import FORWARD
 from proxy.records import NOTHING_NAMED, channel
+from proxy.upgrades import WEBSOCKET
 from proxy.verdicts import Case, Head, Verdict
 
 _log = logging.getLogger(__name__)
@@ -36,8 +38,10 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
         return Verdict(None, facts, None, ids[0], ids, permitted, head.started_ns, channel=FORWARD)
     if route is None or facts is None:
         lost = replace(permitted, code="upstream.unresolved", reason=f"upstream -- {unreachable}")
-        return Verdict(answer(lost), facts, None, ids[0], ids, lost, head.started_ns, unreachable)
-    return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns)
+        reply = answer(lost, facts.request if facts else None)
+        return Verdict(reply, facts, None, ids[0], ids, lost, head.started_ns, unreachable)
+    messages = resolution.pack if facts.upgrade == WEBSOCKET and judged(resolution.pack) else ""
+    return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns, messages=messages)
 
 
 def still_waiting(case: Case, ids: tuple[str, ...], approval: Approval, url: str, error: str = "") -> Verdict:
@@ -71,7 +75,7 @@ def unrecorded(head: Head, code: str, reason: str) -> Verdict:
         chron_id="",
     )
     try:
-        reply = answer(refusal)
+        reply = answer(refusal, head.facts.request if head.facts else None)
     except Exception:  # noqa: BLE001 -- even then there is an answer, and it is no permission
         _log.exception("no answer could be made")
         reply = Answer(503, ((b"Content-Length", b"0"),), b"")

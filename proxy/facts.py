@@ -93,7 +93,7 @@ class Facts:
     wire_authority: str
     """Canonical authority for `Host` or `:authority`."""
     upgrade: str
-    """"websocket" when the request asks for it, else ""."""
+    """"websocket" or "spdy/3.1" when the request asks for it, else ""."""
 
 
 def read_facts(inbound: Inbound, body: bytes | None) -> Facts:
@@ -259,13 +259,16 @@ def _check_fields(fields: Fields) -> Fields:
 
 
 def _upgrade(lowered: Fields, options: set[bytes]) -> str:
-    """The protocol asked for: "" or "websocket"; h2c is dropped, anything else refused."""
+    """The protocol asked for: "", "websocket" or "spdy/3.1"; h2c is dropped, anything else refused."""
     asked = [value.lower() for name, value in lowered if name == b"upgrade"]
     if not asked or b"upgrade" not in options:
         return ""
     match asked[0]:
         case b"websocket":
             return "websocket"
+        case b"spdy/3.1":
+            # What kubectl exec and port-forward speak; `proxy.upgrades` says for which operations it may.
+            return "spdy/3.1"
         case b"h2c":
             # A server may ignore it (RFC 9110, 7.8), so dropping it is a correct answer; going along
             # would move the connection to a protocol nothing here reads.

@@ -20,6 +20,7 @@ from proxy.breakglass import ExceptionDesk
 from proxy.facts import Facts
 from proxy.identity import NOBODY, Unproven
 from proxy.questions import recorded_target, wire_question
+from proxy.upgrades import uncovered
 from proxy.uses import Charge, Uses
 from proxy.verdicts import NOTHING, Book, Decided, Head, Inquiry, Judgement
 
@@ -69,7 +70,12 @@ class Judging:
         except BaseException:
             self.uses.release(charges)
             raise
-        return Decided(resolution, judgements, charges)
+        decided = Decided(resolution, judgements, charges)
+        if upgrade := uncovered(facts.upgrade, resolution, delegated=head.inbound.delegated):
+            # Asked all the same, for what the texts keep out of the record.
+            self.uses.release(charges)
+            return decided.refused(refuse(head, upgrade.code, f"wire -- {upgrade.message}"))
+        return decided
 
     def _stopped(self, head: Head) -> Decision | None:
         """What refuses a request before it is known what it does."""

@@ -142,6 +142,8 @@ class Verdict:
     error: str = ""
     """Why an allowed request could not be sent at all."""
     channel: str = WIRE
+    messages: str = ""
+    """The pack by which each message is judged that follows a WebSocket's upgrade; "" where none is."""
 
 
 @dataclass(frozen=True, slots=True)

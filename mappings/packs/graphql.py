@@ -99,7 +99,7 @@ def _asked(request: Request) -> Iterator[Asked]:
     """Yield document, operation name and variables of everything asked for."""
     folded = {name.lower() for name in (*PARAMETERS, *STORED)} | {"extensions"}
     given = [name for name, _ in request.query if name.lower() in folded]
-    if any(value.strip().lower() == "websocket" for value in request.header_values("upgrade")):
+    if _opens_websocket(request):
         raise UnreadableError("what a websocket carries is not read; send the query by POST")
     if given:
         if request.body is None or request.body:
@@ -109,6 +109,10 @@ def _asked(request: Request) -> Iterator[Asked]:
         yield _from_url(request)
     elif request.body is None or request.body:
         yield from _from_body(request)
+
+
+def _opens_websocket(request: Request) -> bool:
+    return any(value.strip().lower() == "websocket" for value in request.header_values("upgrade"))
 
 
 def _from_url(request: Request) -> Asked:
@@ -216,6 +220,8 @@ class GraphqlPack:
         """Name each root field that the request asks for."""
         if request.method not in ("GET", "POST") or not _endpoint(request):
             return NOT_RECOGNISED
+        if request.method == "GET" and not request.query and _opens_websocket(request):
+            return NOT_RECOGNISED  # a rule may name it; what is asked over it is named message by message
         fields = read_graphql(request)
         if isinstance(fields, Problem):
             return Recognition((), fields)

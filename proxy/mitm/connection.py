@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 from mitmproxy import http, tls
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events, layer, mode_specs, server, server_hooks
+from mitmproxy.websocket import WebSocketMessage
 
 from mappings import CanonicalError, Problem, canonical_host
 from policies import Credential, Decision
@@ -29,6 +30,7 @@ from proxy.answers import Answer, Refusal, answer
 from proxy.destinations import Route
 from proxy.facts import Inbound
 from proxy.identity import NOBODY, Unproven
+from proxy.messages import POLICY_VIOLATION, as_post, close_reason, error_message, read_message
 from proxy.mitm import flows, layers
 from proxy.mitm.arriving import Arrival, first_layer, named_tunnel
 from proxy.mitm.flows import Exchange, Tunnel
@@ -152,6 +154,8 @@ class AgentConnection(server.LiveConnectionHandler):
     def _fail_closed(self, name: str, subject: Any) -> None:
         """Leave nothing behind that could be forwarded."""
         match subject:
+            case http.HTTPFlow() if name == "websocket_message":
+                subject.metadata[layers.REFUSED] = layers.Refused(1011, "the gate failed")  # RFC 6455, 7.4.1
             case http.HTTPFlow():
                 subject.metadata.pop(layers.PERMIT, None)
                 self._finish(subject, "failed", error=f"the gate failed in {name}")
@@ -298,6 +302,8 @@ class AgentConnection(server.LiveConnectionHandler):
         self._engine.opened(flow.id, exchange, self)
         flows.forward(flow, verdict)
         self._routes[verdict.route.address] = verdict.route
+        if verdict.messages:
+            flow.metadata[layers.MESSAGE_LIMIT] = self._engine.max_body_bytes
         flow.metadata[layers.PERMIT] = verdict
 
     async def _judged(self, exchange: Exchange, body: bytes | None, complete: bool) -> Verdict:
@@ -403,19 +409,50 @@ class AgentConnection(server.LiveConnectionHandler):
         flow.response.stream = exchange.count_response
 
     def _on_response(self, flow: http.HTTPFlow) -> None:
-        if flow.websocket is None:
+        assert flow.response is not None
+        if flow.response.status_code != 101:
             self._finish(flow, "sent")
 
-    def _on_websocket_message(self, flow: http.HTTPFlow) -> None:
+    def _on_relay_end(self, flow: http.HTTPFlow) -> None:
+        self._finish(flow, "sent")
+
+    async def _on_websocket_message(self, flow: http.HTTPFlow) -> None:
         assert flow.websocket is not None
         exchange: Exchange = flow.metadata[_EXCHANGE]
         message = flow.websocket.messages[-1]
+        assert exchange.verdict is not None
+        if message.from_client and exchange.verdict.messages:
+            message.drop()  # until it is allowed, whatever fails on the way
+            await self._judge_message(exchange, exchange.verdict.messages, message)
         if message.from_client:
             exchange.request_bytes += len(message.content)
         else:
             exchange.response_bytes += len(message.content)
         # The engine keeps every message for its user interface; a gate that runs for weeks must not.
         flow.websocket.messages.clear()
+
+    async def _judge_message(self, exchange: Exchange, pack: str, message: WebSocketMessage) -> None:
+        read = read_message(pack, message.content, is_text=message.is_text)
+        if read is None:
+            message.dropped = False
+            return
+        who = self._who(exchange.presented)
+        inbound = as_post(exchange.head.inbound)
+        if problem := who if isinstance(who, Problem) else read.problem:
+            head = self._gate.malformed_head(inbound, NOBODY if isinstance(who, Problem) else who, problem)
+        else:
+            assert not isinstance(who, Problem)
+            head = self._gate.read_head(inbound, who)
+        verdict = await self._gate.judge(head, read.body)
+        if verdict.answer is None:
+            # Passed on at once, and what comes of it is no answer of HTTP.
+            self._gate.finish(verdict, Ending("sent", None, len(message.content)))
+            message.dropped = False
+            return
+        assert verdict.refusal is not None
+        exchange.flow.metadata[layers.REFUSED] = layers.Refused(
+            POLICY_VIOLATION, close_reason(verdict.refusal), error_message(pack, read.id, verdict.refusal)
+        )
 
     def _on_websocket_end(self, flow: http.HTTPFlow) -> None:
         self._finish(flow, "sent")
@@ -430,7 +467,7 @@ class AgentConnection(server.LiveConnectionHandler):
         if exchange is None or verdict is None or verdict.refusal is None:
             flows.respond(flow, answer(_internal_error()))
         else:
-            flows.respond(flow, _upstream_failure(verdict.refusal, message, exchange.timed_out))
+            flows.respond(flow, _upstream_failure(verdict, verdict.refusal, message, exchange.timed_out))
 
     def _finish(self, flow: http.HTTPFlow, result: str, *, error: str = "") -> None:
         """Record the ending of a forwarded flow, once."""
@@ -477,6 +514,7 @@ def _internal_error() -> Refusal:
     return Refusal("DENY", "gate -- internal error", "gate.error", "", "", "", "", "")
 
 
-def _upstream_failure(permitted: Refusal, message: str, timed_out: bool) -> Answer:
+def _upstream_failure(verdict: Verdict, permitted: Refusal, message: str, timed_out: bool) -> Answer:
     code = "upstream.timeout" if timed_out or "connect timeout" in message else "upstream.failed"
-    return answer(replace(permitted, code=code, reason=f"upstream -- {message[:200]}"))
+    failed = replace(permitted, code=code, reason=f"upstream -- {message[:200]}")
+    return answer(failed, verdict.facts.request if verdict.facts else None)

@@ -4,7 +4,8 @@
 - A refusal is sent at once; the rest of the refused body is discarded, bounded, never buffered.
 - A body that must be read is buffered up to a limit; beyond it the request is judged as unreadable.
 - What the engine would answer itself (HTML that names the engine) is answered in our form.
-- A 101 that the decision did not cover never reaches the agent, and nothing is relayed after it.
+- A 101 that the decision did not cover never reaches the agent, and nothing is relayed after it; after one that it
+  did cover the engine reads WebSocket messages, and anything else is relayed as it comes.
 - A head that cannot be parsed is recorded, answered with 400, and its connection closed.
 
 The layers are sans-IO: they yield commands and get events, as mitmproxy's do.
@@ -15,9 +16,11 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+import wsproto.events
 from mitmproxy import flow, http
 from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import ClientTLSLayer
 from mitmproxy.proxy.layers.http import (
     DropStream,
@@ -42,6 +45,9 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook, HttpRequestHook
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer
+
+from proxy.upgrades import WEBSOCKET
 
 type Commands[T] = Generator[commands.Command, Any, T]
 
@@ -54,10 +60,25 @@ BODY_LIMIT = "claiim.body_limit"
 BODY_PREFIX = "claiim.body_prefix"
 """Flow metadata: the first bytes of a body that was longer than the limit."""
 
+MESSAGE_LIMIT = "claiim.message_limit"
+"""Flow metadata: how many bytes a WebSocket message may have, where each is judged."""
+REFUSED = "claiim.refused"
+"""Flow metadata: what a hook has made of a WebSocket message that it dropped."""
+
 MAX_HEAD_BYTES = 64 * 1024
 """The longest request head; nginx and Node allow 8 to 32 KiB, cloud tokens make long ones."""
 _MAX_DISCARDED_BYTES = 4 * 2**20
 """How much of a refused body is read and thrown away so that the client gets to read the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What an agent gets for a WebSocket message that was refused."""
+
+    code: int
+    reason: str
+    """What the connection is closed with when there is no answer."""
+    answer: str | None = None
 
 
 @dataclass
@@ -81,6 +102,13 @@ class StreamGoneHook(commands.StartHook):
 
     flow: http.HTTPFlow
     blocking = False
+
+
+@dataclass
+class RelayEndHook(commands.StartHook):
+    """A relay has ended."""
+
+    flow: http.HTTPFlow
 
 
 @dataclass
@@ -238,14 +266,27 @@ class GateStream(HttpStream):
         yield from super().state_wait_for_response_headers(event)
 
     def _covers_upgrade(self, response: http.Response) -> bool:
-        """Whether the verdict was on a WebSocket and this is one; anything else would be a raw relay."""
+        """Whether the verdict was on just this upgrade; another protocol would be a relay that nobody decided on."""
         verdict = self.flow.metadata.get(PERMIT)
-        return (
-            verdict is not None
-            and verdict.facts.upgrade == "websocket"
-            and response.headers.get("upgrade", "").lower() == "websocket"
-            and self.flow.request.headers.get("sec-websocket-version") == "13"  # RFC 6455, 4.1
-        )
+        if verdict is None or not verdict.facts.upgrade or self.flow.request.is_http2:
+            return False  # RFC 9113, 8.6: HTTP/2 has no upgrade
+        if response.headers.get("upgrade", "").lower() != verdict.facts.upgrade:
+            return False
+        version = self.flow.request.headers.get("sec-websocket-version")
+        return verdict.facts.upgrade != WEBSOCKET or version == "13"  # RFC 6455, 4.1
+
+    def flow_done(self) -> Commands[None]:
+        """Go on with the next request, or as what the verdict has let the connection become."""
+        response = self.flow.response
+        if response is None or response.status_code != 101:
+            yield from super().flow_done()
+            return
+        # No other 101 comes this far: `state_wait_for_response_headers` has looked at it.
+        follows = GateWebsocketLayer if self.flow.websocket else RelayLayer
+        self.child_layer = follows(self.context, self.flow)
+        self._handle_event = self.passthrough
+        yield from self.child_layer.handle_event(events.Start())
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
     def handle_protocol_error(self, event: RequestProtocolError | ResponseProtocolError) -> Commands[None]:
         unanswered = (
@@ -294,6 +335,69 @@ class GateStream(HttpStream):
             if self._discarded_bytes > _MAX_DISCARDED_BYTES:
                 self.client_state = self.state_errored
                 yield commands.CloseConnection(self.context.client)
+
+
+class GateWebsocketLayer(WebsocketLayer):
+    """Messages both ways; one that was refused goes nowhere and is answered, or ends the connection."""
+
+    def relay_messages(self, event: events.Event) -> Commands[None]:
+        passing = super().relay_messages(event)
+        reply: Any = None
+        while True:
+            try:
+                command = passing.send(reply)
+            except StopIteration:
+                break
+            reply = yield command
+            refused: Refused | None = self.flow.metadata.pop(REFUSED, None)
+            if refused is not None and refused.answer is not None:
+                yield self.client_ws.send2(wsproto.events.TextMessage(refused.answer))
+            elif refused is not None:
+                yield from self._close(refused)
+                return
+        limit = self.flow.metadata.get(MESSAGE_LIMIT)
+        if limit is not None and sum(map(len, self.client_ws.frame_buf)) > limit:
+            yield from self._close(Refused(1009, "the message is too long to be read"))  # RFC 6455, 7.4.1
+
+    def _close(self, refused: "Refused") -> Commands[None]:
+        """End both sides; the rest of what was being passed on is forgotten."""
+        assert self.flow.websocket is not None
+        self.flow.websocket.close_code, self.flow.websocket.close_reason = refused.code, refused.reason
+        self._handle_event = self.done
+        self.flow.live = False
+        yield self.client_ws.send2(wsproto.events.CloseConnection(refused.code, refused.reason))
+        yield self.server_ws.send2(wsproto.events.CloseConnection(1001))  # RFC 6455, 7.4.1: going away
+        yield commands.CloseConnection(self.context.server)
+        yield commands.CloseConnection(self.context.client)
+        yield WebsocketEndHook(self.flow)
+
+
+class RelayLayer(layer.Layer):
+    """What follows an upgrade that the decision covered: bytes both ways, counted and not looked at."""
+
+    def __init__(self, context: Context, carried: http.HTTPFlow) -> None:
+        super().__init__(context)
+        self._flow = carried
+
+    def _handle_event(self, event: events.Event) -> Commands[None]:
+        match event:
+            case events.DataReceived(connection=sender, data=data) if sender is self.context.client:
+                yield commands.SendData(self.context.server, _counted(self._flow.request, data))
+            case events.DataReceived(data=data):
+                assert self._flow.response is not None
+                yield commands.SendData(self.context.client, _counted(self._flow.response, data))
+            case events.ConnectionClosed() if self._flow.live:
+                self._flow.live = False
+                yield RelayEndHook(self._flow)
+                yield commands.CloseConnection(self.context.server)
+                yield commands.CloseConnection(self.context.client)
+
+
+def _counted(message: http.Message, data: bytes) -> bytes:
+    """What the stream callback of a message makes of a chunk; without one nothing passes."""
+    passed = message.stream(data) if callable(message.stream) else b""
+    assert isinstance(passed, bytes)
+    return passed
 
 
 class GateHttp1Server(Http1Server):

@@ -51,7 +51,7 @@ SKILLS: dict[str, dict[str, Any]] = {
     "reader-v1": {"skill": "reader-v1", "allow": ["data:read", "git:fetch"]},
     "operations-v1": {
         "skill": "operations-v1",
-        "allow": ["data:**", "infra:**", "deploy:**", "aws:**", "kubernetes:**", "git:**", "repo:*"],
+        "allow": ["data:**", "infra:**", "deploy:**", "aws:**", "kubernetes:**", "git:**", "repo:*", "code:execute"],
     },
 }
 BOTS = {"deploy-bot": "deploy-v2", "reader-bot": "reader-v1", "operations-bot": "operations-v1"}

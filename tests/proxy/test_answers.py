@@ -220,3 +220,27 @@ def test_every_answer_parses(refusal: Refusal, family: str, asked: Request) -> N
             refused.body.decode()
         case _:
             json.loads(refused.body)
+
+
+GRPC = {
+    "agent.suspended": b"7",
+    "policy.error": b"7",
+    "agent.wrong-token": b"16",
+    "wire.upgrade": b"3",
+    "gate.stopping": b"14",
+    "upstream.failed": b"14",
+    "upstream.timeout": b"4",
+}
+
+
+@pytest.mark.parametrize(("code", "status"), GRPC.items())
+def test_grpc_gets_a_status_of_its_own(code: str, status: bytes) -> None:
+    """Whatever the host is bound to, for any refusal: a head that says it all, its message percent-encoded."""
+    refused = answer(
+        replace(DENIED, code=code, reason="100% n\u00f6\r\n"), request(content_type="application/grpc+proto"), "google"
+    )
+    fields = dict(refused.fields)
+    assert (refused.status, refused.body, fields[b"grpc-status"]) == (200, b"", status)
+    assert fields[b"Content-Type"] == b"application/grpc+proto"
+    assert fields[b"grpc-message"].startswith(b"100%25 n%C3%B6%0D%0A [chr_01k")
+    assert fields[b"X-Chron-Id"] == DENIED.chron_id.encode()

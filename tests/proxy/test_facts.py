@@ -89,8 +89,8 @@ REFUSALS = {
         replace(PLAIN, fields=fields((b"X-HTTP-Method-Override", b"GET"), (b"x-http-method-override", b"DELETE"))),
         "wire.field-repeated",
     ),
-    "SPDY": (
-        replace(PLAIN, fields=fields((b"Connection", b"upgrade"), (b"Upgrade", b"SPDY/3.1"))),
+    "an upgrade of its own": (
+        replace(PLAIN, fields=fields((b"Connection", b"upgrade"), (b"Upgrade", b"own/1"))),
         "wire.upgrade",
     ),
 }

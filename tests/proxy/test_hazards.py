@@ -21,7 +21,7 @@ import proxy.mitm.flows
 import proxy.pipeline
 import proxy.recording
 from support.clients import client_of
-from support.gate import AGENTS, LiveGate, running
+from support.gate import AGENTS, SKILLS, LiveGate, running
 from support.raw import authorization, connect, dial, read_all, read_head, status, tunnel
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
@@ -283,6 +283,31 @@ def test_an_unsolicited_upgrade_is_not_relayed(tmp_path: Path, target_ca: Any, t
         assert gate.outcome_of(record)["result"] == "failed"
 
 
+EXEC = "/api/v1/namespaces/default/pods/web-1/exec?command=id&stdout=true"
+
+
+@pytest.mark.parametrize("asked", ["websocket", "SPDY/3.1"])
+def test_another_protocol_than_was_decided_on_is_not_relayed(
+    tmp_path: Path, target_ca: Any, target_ca_pem: Path, asked: str
+) -> None:
+    """Where an upgrade is allowed, a 101 to something else is an upstream failure all the same."""
+    mappings = {"version": 1, "bind": [{"host": "origin.test", "pack": "kubernetes"}]}
+    skills = {**SKILLS, "deploy-v2": {"skill": "deploy-v2", "allow": ["code:execute"]}}
+    with Upgrader(target_ca) as target:
+        gate = LiveGate(tmp_path / "gate", target, target_ca=target_ca_pem, mappings=mappings, skills=skills)
+        with running(gate), tunnel(gate) as secure:
+            head = f"POST {EXEC} HTTP/1.1\r\nHost: origin.test\r\nConnection: Upgrade\r\nUpgrade: {asked}\r\n"
+            secure.sendall(f"{head}Sec-WebSocket-Version: 13\r\n\r\n".encode())
+            assert status(read_head(secure)) == 502
+            with contextlib.suppress(OSError):
+                secure.sendall(b"rm -rf /\r\n\r\n")
+            assert b"raw!" not in read_all(secure)
+        (record,) = gate.records(outcome="ALLOW")
+        assert record["action"] == "code:execute"
+        assert gate.outcome_of(record)["result"] == "failed"
+    assert target.relayed == b""
+
+
 @pytest.mark.parametrize("protocol", ["SPDY/3.1", "own/1", "TLS/1.0"])
 def test_an_upgrade_no_rule_can_decide_is_refused(gate: LiveGate, origin: Origin, protocol: str) -> None:
     """What comes after an unknown upgrade could not be read, so it is refused at the request."""
@@ -305,6 +330,30 @@ def test_a_port_that_is_not_allowed_is_refused_at_connect(gate: LiveGate, author
         assert status(read_head(raw)) == 403
     (record,) = gate.records()
     assert (record["outcome"], record["code"]) == ("DENY", "destination.port")
+
+
+ENCODED = [
+    "2130706433", "017700000001", "0x7f000001", "0x7f.0.0.1", "0177.0.0.1", "127.1", "127.0.1", "0", "00.0.0.0",
+    "127.000.000.001", "[fe80::1%25lo]", "1.2.3.4.5",
+]  # fmt: skip
+"""B10: ways to write an address that resolvers read and rules do not (RFC 3986, 7.4; inet_aton)."""
+
+
+@pytest.mark.parametrize("host", ENCODED)
+def test_an_address_in_disguise_is_refused_on_both_ways_in(gate: LiveGate, origin: Origin, host: str) -> None:
+    """At CONNECT and in an absolute URI: a recorded 400, and nothing is resolved or dialled."""
+    name = host.encode("utf-8")
+    for head in (
+        b"CONNECT %b:%d HTTP/1.1\r\n" % (name, origin.port),
+        b"GET http://%b:%d/echo HTTP/1.1\r\nHost: %b:%d\r\n" % (name, origin.port, name, origin.port),
+    ):
+        with dial(gate) as raw:
+            raw.sendall(head + authorization() + b"\r\n")
+            assert status(read_head(raw)) == 400
+    records = gate.records()
+    assert {record["outcome"] for record in records} == {"DENY"}
+    assert all(record["code"].startswith("wire.") for record in records)
+    assert origin.connections == 0
 
 
 # --- M8: the engine's own error pages ------------------------------------------------------------------

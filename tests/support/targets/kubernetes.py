@@ -3,6 +3,7 @@
     kubectl get pods
     kubectl delete deployment web
     kubectl scale deployment web --replicas=3
+    kubectl exec web-1 -- echo hello            what happens in pods: `support.targets.pods`
 
 Discovery is the unaggregated kind (/api, /apis, one list per group), which kubectl falls back to; OpenAPI
 is 404.
@@ -17,6 +18,7 @@ from typing import Any
 from aiohttp import web
 
 from support.targets.base import Seen, Target, read_body
+from support.targets.pods import is_upgrade, upgraded
 
 _NAMESPACE = re.compile(r"/(?:api/v1|apis/apps/v1)/namespaces/([^/]+)/(.+)")
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
@@ -133,7 +135,10 @@ class KubernetesApi(Target):
         if found := _DISCOVERY.get(request.path):
             return web.json_response(found)
         if match := _NAMESPACE.fullmatch(request.path):
-            return self._namespaced(request, match[1], match[2].split("/"), body)
+            parts = match[2].split("/")
+            if parts[0] == "pods" and parts[-1] in ("exec", "portforward") and is_upgrade(request):
+                return await upgraded(request, parts[-1])
+            return self._namespaced(request, match[1], parts, body)
         return web.Response(status=404, text="404 page not found\n")
 
     def _namespaced(self, request: web.Request, namespace: str, parts: list[str], body: bytes) -> web.Response:
@@ -141,6 +146,10 @@ class KubernetesApi(Target):
             case "GET", ["pods"]:
                 items = [pod for pod in self.pods if pod["metadata"]["namespace"] == namespace]
                 return web.json_response(_list("PodList", "v1", items))
+            case "GET", ["pods", name]:
+                found = [pod for pod in self.pods if pod["metadata"]["name"] == name]
+                missing = _status(404, "NotFound", f'pods "{name}" not found')
+                return web.json_response(found[0]) if found else missing
             case "GET", ["deployments"]:
                 items = [item for (space, _), item in self.deployments.items() if space == namespace]
                 return web.json_response(_list("DeploymentList", "apps/v1", items))

@@ -4,7 +4,7 @@ ANY  /echo            the request as JSON
 GET  /sse             an event at once, the last one only after `release()`
 GET  /download?mb=N   N MiB, made as they are sent; &chunked=1 without a Content-Length
 ANY  /upload          {"bytes": n, "sha256": "..."}, counted as it arrives
-GET  /ws              a WebSocket that says back what it hears
+GET  /ws              a WebSocket that says back what it hears; /mcp and /graphql are the same
 ANY  /status/NNN      that status, with a small body where the status has one
 GET  /slow            nothing at all until `release()`, then 200
 ANY  /reset           the connection is cut without an answer
@@ -25,6 +25,8 @@ class Origin(Target):
 
     async def on_start(self) -> None:
         self._released = asyncio.Event()
+        self.heard: list[str | bytes] = []
+        """Every WebSocket message that arrived."""
 
     async def on_stop(self) -> None:
         self._released.set()
@@ -46,7 +48,7 @@ class Origin(Target):
             case ["upload"]:
                 await read_body(request, seen)
                 return web.json_response({"bytes": seen.body_bytes, "sha256": seen.body_sha256})
-            case ["ws"]:
+            case ["ws" | "mcp" | "graphql"] if "upgrade" in request.headers:
                 return await self._websocket(request)
             case ["status", code]:
                 await read_body(request, seen)
@@ -93,9 +95,11 @@ class Origin(Target):
         return response
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
-        socket = web.WebSocketResponse(autoclose=True)
+        offered = request.headers.get("sec-websocket-protocol", "")
+        socket = web.WebSocketResponse(autoclose=True, protocols=tuple(filter(None, offered.split(", "))))
         await socket.prepare(request)
         async for message in socket:
+            self.heard.append(message.data)
             if message.type == WSMsgType.TEXT:
                 await socket.send_str(message.data)
             elif message.type == WSMsgType.BINARY:

@@ -1,0 +1,111 @@
+"""Reads what an agent says over a WebSocket as the request it would be by POST, and says no in the protocol's words.
+
+For hosts that are bound to a pack whose calls are messages; on every other one the upgrade is the whole decision.
+
+    mcp, jsonrpc   each message is a JSON-RPC call, or an array of such: judged as a POST of it
+    graphql        {"type": "subscribe", "id": "1", "payload": {"query": ...}}: judged as a POST of the payload
+                   (graphql-transport-ws; "start" in the older graphql-ws). What only keeps the connection going
+                   (connection_init, ping, pong, complete, stop, connection_terminate) asks for nothing.
+
+    a message that is not text, not strict JSON, or of another type     refused: wire.message
+
+A refusal is an error that names the id of the call. Where there is no id to name, the connection is closed with 1008
+(RFC 6455, 7.4.1: policy violation). Pure.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mappings import Problem
+from proxy.answers import Refusal
+from proxy.facts import Fields, Inbound
+
+POLICY_VIOLATION = 1008
+_REASON_BYTES = 123
+"""RFC 6455, 5.5 and 5.5.1: a control frame carries 125 bytes, two of them the code."""
+
+_JSONRPC = frozenset({"mcp", "jsonrpc"})
+_GRAPHQL = "graphql"
+_ASKS = frozenset({"subscribe", "start"})
+_KEEPS_GOING = frozenset({"connection_init", "ping", "pong", "complete", "stop", "connection_terminate"})
+"""https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md and subscriptions-transport-ws, PROTOCOL.md"""
+_DENIED = -32001
+"""JSON-RPC 2.0, 5.1: -32000 to -32099 are for servers to define."""
+
+_UNREADABLE = Problem("wire.message", "the message is not strict JSON of the protocol that this host speaks")
+_OF_THE_UPGRADE = (b"upgrade", b"connection", b"content-type", b"content-length", b"transfer-encoding", b"expect")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message as a request."""
+
+    body: bytes
+    """What is judged; b"" when there is a problem or nothing is asked."""
+    id: str | int | None = None
+    """Of the call that an error can name."""
+    problem: Problem | None = None
+
+
+def judged(pack: str) -> bool:
+    """Whether messages to hosts of this pack are decided on one by one."""
+    return pack in _JSONRPC or pack == _GRAPHQL
+
+
+def read_message(pack: str, content: bytes, *, is_text: bool) -> Message | None:
+    """What a message asks for; None when it asks for nothing."""
+    try:
+        value = json.loads(content.decode("utf-8"), object_pairs_hook=_object) if is_text else None
+    except (ValueError, RecursionError):
+        value = None
+    if pack in _JSONRPC:
+        readable = isinstance(value, dict | list)
+        return Message(content, _id(value)) if readable else Message(b"", problem=_UNREADABLE)
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return Message(b"", problem=_UNREADABLE)
+    if value["type"] in _KEEPS_GOING:
+        return None
+    if value["type"] not in _ASKS or not isinstance(value.get("payload"), dict):
+        return Message(b"", _id(value), _UNREADABLE)
+    return Message(json.dumps(value["payload"]).encode("utf-8", "replace"), _id(value))
+
+
+def as_post(upgrade: Inbound) -> Inbound:
+    """The head of the POST that a message would be, of the connection it came by."""
+    kept: Fields = tuple(
+        (name, value)
+        for name, value in upgrade.fields
+        if name.lower() not in _OF_THE_UPGRADE and not name.lower().startswith(b"sec-websocket-")
+    )
+    return replace(upgrade, method="POST", fields=(*kept, (b"Content-Type", b"application/json")), bodiless=False)
+
+
+def error_message(pack: str, call: str | int | None, refusal: Refusal) -> str | None:
+    """The refusal as the protocol's own error; None when there is no call to name, and the connection must close."""
+    if call is None:
+        return None
+    named = {"code": refusal.code, "chron_id": refusal.chron_id, "action": refusal.action}
+    if pack in _JSONRPC:
+        error = {"code": _DENIED, "message": refusal.sentence, "data": named}
+        return json.dumps({"jsonrpc": "2.0", "id": call, "error": error})
+    return json.dumps({"type": "error", "id": call, "payload": [{"message": refusal.sentence, "extensions": named}]})
+
+
+def close_reason(refusal: Refusal) -> str:
+    """The refusal in what a close frame has room for, the record first."""
+    text = f"{refusal.chron_id} {refusal.reason}".strip()
+    return text.encode("utf-8", "replace")[:_REASON_BYTES].decode("utf-8", "ignore")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a name given twice: readers differ in which one counts."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
+
+
+def _id(value: object) -> str | int | None:
+    found = value.get("id") if isinstance(value, dict) else None
+    return found if isinstance(found, str | int) and not isinstance(found, bool) else None

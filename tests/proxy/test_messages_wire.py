@@ -1,0 +1,156 @@
+"""WebSockets to hosts whose calls are messages: each one is decided on and recorded; a denied one goes nowhere."""
+
+import json
+import ssl
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+import proxy.mitm.connection
+from support.gate import LiveGate, running
+from support.targets import Origin
+
+MAPPINGS: dict[str, Any] = {
+    "version": 1,
+    "bind": [{"host": "origin.test", "pack": "mcp"}, {"host": "api.origin.test", "pack": "graphql"}],
+    "rules": [
+        {
+            "id": f"open-{place[1:]}",
+            "match": {"host": host, "method": "GET", "path": place},
+            "action": "health:check",
+            "target": host,
+        }
+        for host, place in (("origin.test", "/mcp"), ("api.origin.test", "/graphql"), ("other.test", "/ws"))
+    ],
+}
+SKILLS = {
+    "deploy-v2": {
+        "skill": "deploy-v2",
+        "allow": ["health:check", "mcp:tools/list", "mcp:initialize", "graphql:query.*"],
+        "deny": ["graphql:mutation.*"],
+    },
+    "reader-v1": {"skill": "reader-v1", "allow": ["data:read"]},
+}
+
+
+@pytest.fixture
+def gate(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> Iterator[LiveGate]:
+    live = LiveGate(tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=MAPPINGS, skills=SKILLS)
+    with running(live):
+        yield live
+
+
+def talk(
+    gate: LiveGate, origin: Origin, place: str, sent: Sequence[str | bytes], *, compression: str | None = None
+) -> tuple[list[Any], tuple[int | None, str]]:
+    """Say messages one after the other and hear one for each, until it is closed: what was heard, how it was closed."""
+    heard: list[Any] = []
+    url = f"wss://{place.replace('/', f':{origin.port}/', 1)}"
+    context = ssl.create_default_context(cafile=str(gate.ca))
+    with connect(url, proxy=gate.proxy(), ssl=context, compression=compression, max_size=None) as socket:
+        try:
+            for message in sent:
+                socket.send(message)
+                heard.append(json.loads(socket.recv(timeout=30)))
+        except ConnectionClosed as closed:
+            return heard, (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (None, "cut")
+    return heard, (None, "")
+
+
+LIST = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list"})
+CALL = json.dumps({"jsonrpc": "2.0", "id": "two", "method": "tools/call", "params": {"name": "drop_table"}})
+TOLD = json.dumps({"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "drop_table"}})
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_each_mcp_message_is_decided_on(gate: LiveGate, origin: Origin, compression: str | None) -> None:
+    """Allowed ones arrive; a denied one is answered with a JSON-RPC error, and the connection goes on."""
+    heard, _ = talk(gate, origin, "origin.test/mcp", [LIST, CALL, LIST], compression=compression)
+    upgrade, first, denied, last = gate.records()
+    assert [upgrade["action"], first["action"], last["action"]] == ["health:check", "mcp:tools/list", "mcp:tools/list"]
+    assert (denied["outcome"], denied["action"]) == ("DENY", "mcp:tools/call")
+    assert denied["reason"] == "skill:deploy-v2 -- action not in allow list"
+    assert denied["target"].endswith("#drop_table")
+    assert heard[0] == heard[2] == json.loads(LIST)
+    error = heard[1]["error"]
+    assert (heard[1]["id"], error["code"], error["data"]["chron_id"]) == ("two", -32001, denied["id"])
+    assert error["message"].startswith(f"{denied['reason']} [{denied['id']}]")
+    assert origin.heard == [LIST, LIST]
+    assert (gate.outcome_of(denied)["result"], gate.outcome_of(first)["result"]) == ("blocked", "sent")
+
+
+CLOSING = {
+    "a notification that is denied": (TOLD, "skill:deploy-v2 -- action not in allow list"),
+    "bytes": (LIST.encode(), "wire -- the message is not strict JSON of the protocol that this host speaks"),
+    "no JSON": ("hello", "wire -- the message is not strict JSON of the protocol that this host speaks"),
+    "a name twice": ('{"jsonrpc": "2.0", "id": 1, "method": "tools/list", "method": "tools/call"}', "wire -- "),
+    "a batch with a denied call": (f"[{LIST}, {CALL}]", "skill:deploy-v2 -- action not in allow list"),
+}
+
+
+@pytest.mark.parametrize("name", CLOSING)
+def test_what_no_error_can_answer_closes_the_connection(gate: LiveGate, origin: Origin, name: str) -> None:
+    """1008 with the record and the reason; the message is recorded as refused and the target hears nothing of it."""
+    message, reason = CLOSING[name]
+    _, (code, said) = talk(gate, origin, "origin.test/mcp", [message])
+    denied = gate.records(outcome="DENY")
+    assert any(record["reason"].startswith(reason) for record in denied)
+    assert code == 1008
+    assert said.startswith(denied[-1]["id"])
+    assert origin.heard == []
+
+
+INIT = json.dumps({"type": "connection_init"})
+
+
+def asked(query: str, kind: str = "subscribe") -> str:
+    return json.dumps({"id": "7", "type": kind, "payload": {"query": query}})
+
+
+@pytest.mark.parametrize("kind", ["subscribe", "start"])
+def test_a_graphql_mutation_over_a_websocket_is_denied(gate: LiveGate, origin: Origin, kind: str) -> None:
+    """Queries pass, mutations are answered with an error of the protocol; what asks for nothing needs no decision."""
+    sent = [INIT, asked("{a}", kind), asked("mutation {deleteAll}", kind), asked("subscription {a}", kind)]
+    heard, _ = talk(gate, origin, "api.origin.test/graphql", sent)
+    upgrade, query, mutation, subscription = gate.records()
+    assert (upgrade["action"], query["action"]) == ("health:check", "graphql:query.a")
+    assert (mutation["outcome"], mutation["action"]) == ("DENY", "graphql:mutation.deleteall")
+    assert (subscription["outcome"], subscription["code"]) == ("DENY", "mapping.unreadable")
+    error = heard[2]["payload"][0]
+    assert (heard[2]["type"], heard[2]["id"], error["extensions"]["chron_id"]) == ("error", "7", mutation["id"])
+    assert origin.heard == sent[:2]
+
+
+def test_a_bug_in_judging_a_message_passes_nothing_on(
+    gate: LiveGate, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever fails, the message is not forwarded and the connection is closed."""
+
+    def planted(*_: object, **__: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(proxy.mitm.connection, "read_message", planted)
+    _, (code, _) = talk(gate, origin, "origin.test/mcp", [LIST])
+    assert (code, origin.heard) == (1011, [])
+
+
+def test_a_message_that_is_too_long_is_not_kept(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
+    """Beyond what is read of a body the connection is closed with 1009, before the message has ended."""
+    live = LiveGate(
+        tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=MAPPINGS, skills=SKILLS,
+        config={"proxy": {"max_body_bytes": 100_000}},
+    )  # fmt: skip
+    with running(live):
+        _, (code, _) = talk(live, origin, "origin.test/mcp", ["x" * 1_000_000])
+    assert (code, origin.heard) == (1009, [])
+
+
+def test_elsewhere_the_upgrade_is_the_decision(gate: LiveGate, origin: Origin) -> None:
+    """On a host that is bound to no such pack messages pass as they are."""
+    heard, _ = talk(gate, origin, "other.test/ws", ['{"any": "thing"}'])
+    assert heard == [{"any": "thing"}]
+    assert [record["action"] for record in gate.records()] == ["health:check"]
