@@ -64,8 +64,9 @@ class _Index:
         """SQL for how many of those it has.
 
         In an index over few only those are looked up, by a subquery; in the others all, by a join, because a subquery
-        opens the index anew each time. A join leaves out by itself what has no key. Found is what leads to the record: SQLite reads the number in an entry from its
-        end, and compares it from its beginning, so that a longer entry can be in its place and lead elsewhere.
+        opens the index anew each time. A join leaves out by itself what has no key. Found is what leads to the record:
+        SQLite reads the number in an entry from its end, and compares it from its beginning, so that a longer entry can
+        be in its place and lead elsewhere.
         """
         if self.by_join:
             return f"count(*) FILTER (WHERE {table}.seq = r.seq)"
