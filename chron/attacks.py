@@ -237,7 +237,7 @@ def _hide(copy: Copy) -> None:
         owner.execute("PRAGMA writable_schema = ON").close()
         text = schema.INDEXES["chron_agent"]
         owner.execute("DROP INDEX chron_agent")
-        owner.execute(f"{text} WHERE seq != {seq}")
+        owner.execute(f"{text} AND seq != {seq}")
         owner.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'chron_agent'", (text,))
 
 

@@ -40,7 +40,11 @@ PRAGMAS = (
     "PRAGMA recursive_triggers = ON",
     "PRAGMA foreign_keys = OFF",
     "PRAGMA journal_size_limit = 67108864",
-    "PRAGMA wal_autocheckpoint = 2000",
+    # 32 MB. Pages that change again and again, the ends of each agent's and action's entries, are moved into the file
+    # once for all those records (measured: 1.3 pages for each request, and 2.3 with 2,000).
+    "PRAGMA wal_autocheckpoint = 8000",
+    # 16 MB: those ends, and the pages above them, are more than the 2 MB that SQLite keeps by itself.
+    "PRAGMA cache_size = -16000",
 )
 
 _INSERT = "INSERT INTO chron(seq, id, body, leaf, hash) VALUES (?, ?, ?, ?, ?)"

@@ -106,11 +106,12 @@ GUARDS: dict[str, str] = {
     "artefact_no_delete": _never("artefact", "DELETE"),
 }
 
+_NAMED = ("agent", "anchor", "action")
+
 INDEXES: dict[str, str] = {
     "chron_ts": "CREATE INDEX chron_ts ON chron(ts)",
-    "chron_agent": "CREATE INDEX chron_agent ON chron(agent, seq)",
-    "chron_anchor": "CREATE INDEX chron_anchor ON chron(anchor, seq)",
-    "chron_action": "CREATE INDEX chron_action ON chron(action, seq)",
+    # SQLite keeps the row's number, which is seq, in each entry anyway: https://www.sqlite.org/fileformat2.html#indexes
+    **{f"chron_{name}": f"CREATE INDEX chron_{name} ON chron({name}) WHERE {name} IS NOT NULL" for name in _NAMED},
     "chron_deny": "CREATE INDEX chron_deny ON chron(seq) WHERE outcome = 'DENY'",
     "chron_ref": "CREATE INDEX chron_ref ON chron(ref) WHERE ref IS NOT NULL",
     "chron_lifecycle": "CREATE INDEX chron_lifecycle ON chron(seq) WHERE kind = 'lifecycle'",
@@ -118,6 +119,9 @@ INDEXES: dict[str, str] = {
     # What the gate reads at every start: few records among millions of decisions, which this index leaves alone.
     "chron_seldom": f"CREATE INDEX chron_seldom ON chron(kind, seq) WHERE {SELDOM}",
 }
+
+FORMERLY = {f"chron_{name}": f"CREATE INDEX chron_{name} ON chron({name}, seq)" for name in _NAMED}
+"""As older logs and segments have these indexes. They find the same; making them anew would keep a start waiting."""
 
 _OBJECTS: dict[str, str] = {
     "chron": _TABLE,
@@ -206,7 +210,11 @@ def faults(connection: sqlite3.Connection) -> list[str]:
     if version_of(connection) < USER_VERSION:
         objects = {name: text for name, text in _OBJECTS.items() if name not in _ADDED_BY_2} | _GONE_WITH_2
     wrong = [f'"{name}" is missing' for name in objects if name not in texts]
-    wrong += [f'"{name}" was altered' for name, text in objects.items() if texts.get(name, text) != text]
+    wrong += [
+        f'"{name}" was altered'
+        for name, text in objects.items()
+        if texts.get(name, text) not in (text, FORMERLY.get(name, text))
+    ]
     wrong += [
         f'trigger "{name}" is not ours'
         for kind, name, table, _ in found
@@ -223,6 +231,13 @@ def missing_guards(connection: sqlite3.Connection) -> list[str]:
 def missing_indexes(connection: sqlite3.Connection) -> list[str]:
     """The indexes that the file does not have yet."""
     return _absent(connection, "index", INDEXES)
+
+
+def indexes(connection: sqlite3.Connection) -> dict[str, str]:
+    """Our indexes by name, each by the text that the file has it by, if that is one of ours."""
+    with closing(connection.execute("SELECT name, sql FROM sqlite_master WHERE type = 'index'")) as cursor:
+        former = {name for name, text in cursor if text is not None and FORMERLY.get(name) == text}
+    return {name: FORMERLY[name] if name in former else text for name, text in INDEXES.items()}
 
 
 def _absent(connection: sqlite3.Connection, kind: str, wanted: Iterable[str]) -> list[str]:

@@ -16,17 +16,19 @@ pages that nothing uses are not looked at, because no query does.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 from chron import schema
 from chron.reading import connect_file
 from chron.sources import Source, on_server
 
 _WHAT = "pages and indexes of files are looked at here"
+_INDEX_OF_IDS = "sqlite_autoindex_chron_1"
+"""So SQLite names the index of a UNIQUE column: https://www.sqlite.org/fileformat2.html#intschema."""
 _RECORDS_PER_LOOK = 20_000
 """A long transaction would keep a gate's write-ahead log from being emptied."""
 
@@ -41,8 +43,18 @@ class _Index:
     """Which records it has; "" when all."""
 
     def joined(self, table: str) -> str:
-        """SQL that looks record `r` up in an index over all."""
-        return f"LEFT JOIN chron AS {table} INDEXED BY {self.name} ON {self._same(table)}"
+        """SQL that looks record `r` up in an index over all, or all that have its column."""
+        same = (
+            self._same(table)
+            if not self.condition
+            else f"{table}.seq = r.seq AND {table}.{self.column} = r.{self.column}"
+        )
+        return f"LEFT JOIN chron AS {table} INDEXED BY {self.name} ON {same}"
+
+    @property
+    def by_join(self) -> bool:
+        """Whether it has so many of the records that each is looked up in it."""
+        return self.condition in ("", f"{self.column} IS NOT NULL")
 
     def wanted(self) -> str:
         """SQL for how many records it should have."""
@@ -51,11 +63,12 @@ class _Index:
     def found(self, table: str) -> str:
         """SQL for how many of those it has.
 
-        In an index over some only those are looked up, by a subquery; in the others all, by a join, because a subquery
-        opens the index anew each time. Found is what leads to the record: SQLite reads the number in an entry from its
-        end, and compares it from its beginning, so that a longer entry can be in its place and lead elsewhere.
+        In an index over few only those are looked up, by a subquery; in the others all, by a join, because a subquery
+        opens the index anew each time. A join leaves out by itself what has no key. Found is what leads to the record:
+        SQLite reads the number in an entry from its end, and compares it from its beginning, so that a longer entry can
+        be in its place and lead elsewhere.
         """
-        if not self.condition:
+        if self.by_join:
             return f"count(*) FILTER (WHERE {table}.seq = r.seq)"
         where = f"{self._same(table)} AND {table}.{self.condition}"
         leads_to = f"(SELECT {table}.seq FROM chron AS {table} INDEXED BY {self.name} WHERE {where})"  # noqa: S608
@@ -72,25 +85,32 @@ class _Index:
         return f"{table}.seq = r.seq{same_key}"
 
 
-def _ours() -> Iterator[_Index]:
-    # So SQLite names the index of a UNIQUE column: https://www.sqlite.org/fileformat2.html#intschema
-    yield _Index("sqlite_autoindex_chron_1", "id", "")
-    for name, text in schema.INDEXES.items():
+def _ours(texts: Mapping[str, str]) -> Iterator[_Index]:
+    yield _Index(_INDEX_OF_IDS, "id", "")
+    for name, text in texts.items():
         columns, _, condition = text.removeprefix(f"CREATE INDEX {name} ON chron(").partition(")")
         yield _Index(name, columns.partition(",")[0], condition.removeprefix(" WHERE "))
 
 
-_INDEXES = tuple(_ours())
-_WANTED = ", ".join(index.wanted() for index in _INDEXES)
-_FOUND = ", ".join(index.found(f"i{at}") for at, index in enumerate(_INDEXES))
-_JOINS = " ".join(index.joined(f"i{at}") for at, index in enumerate(_INDEXES) if not index.condition)
-# `count(n.leaf)` and not of the number, which SQLite would give without looking the record up. By number from the last
-# to the first: SQLite finds the next number beside the one before it, and does not search for it as a query would.
-# The chain is over the bytes of a body, and would not see that they are no text to a query any more.
-_LOOK = f"""
-SELECT count(*), {_WANTED}, count(n.leaf) FILTER (WHERE typeof(n.body) <> 'blob'), {_FOUND}
-FROM chron AS r NOT INDEXED LEFT JOIN chron AS n NOT INDEXED ON n.seq = ?1 + 1 + ?2 - r.seq {_JOINS}
+def _indexes(connection: sqlite3.Connection) -> tuple[_Index, ...]:
+    return tuple(_ours(schema.indexes(connection)))
+
+
+@cache
+def _statement(indexes: tuple[_Index, ...]) -> str:
+    """SQL that holds indexes against the records; an older file has some of them by other texts."""
+    wanted = ", ".join(index.wanted() for index in indexes)
+    found = ", ".join(index.found(f"i{at}") for at, index in enumerate(indexes))
+    joins = " ".join(index.joined(f"i{at}") for at, index in enumerate(indexes) if index.by_join)
+    # `count(n.leaf)` and not of the number, which SQLite would give without looking the record up. By number from the
+    # last to the first: SQLite finds the next number beside the one before it, and does not search for it as a query
+    # would. The chain is over the bytes of a body, and would not see that they are no text to a query any more.
+    return f"""
+SELECT count(*), {wanted}, count(n.leaf) FILTER (WHERE typeof(n.body) <> 'blob'), {found}
+FROM chron AS r NOT INDEXED LEFT JOIN chron AS n NOT INDEXED ON n.seq = ?1 + 1 + ?2 - r.seq {joins}
 WHERE r.seq > ?1 AND r.seq <= ?2"""  # noqa: S608 -- all texts are ours
+
+
 _OTHER_INDEXES = """
 SELECT count(*) FROM sqlite_master
 WHERE type = 'index' AND tbl_name = 'chron' AND name NOT IN (SELECT value FROM json_each(?))"""
@@ -123,7 +143,7 @@ def fault(path: Source, *, whole: bool, lint: bool, jobs: int) -> str:
 
 def _small_fault(connection: sqlite3.Connection, everything: bool) -> str:
     # The list of free pages comes with sqlite_schema: https://www.sqlite.org/pragma.html#pragma_integrity_check
-    ours = json.dumps([index.name for index in _INDEXES])
+    ours = json.dumps([_INDEX_OF_IDS, *schema.INDEXES])
     others = connection.execute(_OTHER_INDEXES, (ours,)).fetchone()[0]
     tables = ["sqlite_schema", *(name for (name,) in connection.execute(_OTHER_TABLES))]
     quoted = [f"('{name.replace("'", "''")}')" for name in tables]
@@ -156,7 +176,7 @@ def _look(path: Source, last: int, start: int) -> _Counts:
 
 
 def _counts(connection: sqlite3.Connection, after_seq: int, last: int) -> _Counts:
-    return list(connection.execute(_LOOK, (after_seq, last)).fetchone())
+    return list(connection.execute(_statement(_indexes(connection)), (after_seq, last)).fetchone())
 
 
 def _compared(connection: sqlite3.Connection, looked: Iterable[_Counts]) -> str:
@@ -166,7 +186,7 @@ def _compared(connection: sqlite3.Connection, looked: Iterable[_Counts]) -> str:
     records, by_number = sums[0], sums[half]
     if by_number != records:
         return f"{records - by_number} records are not found by their number, or not as text"
-    for index, wanted, found in zip(_INDEXES, sums[1:half], sums[half + 1 :], strict=True):
+    for index, wanted, found in zip(_indexes(connection), sums[1:half], sums[half + 1 :], strict=True):
         if not wanted == found == connection.execute(index.entries()).fetchone()[0]:
             return f'index "{index.name}" is not over the records'
     return ""

@@ -33,7 +33,13 @@ from chron.ids import Ids
 RECORDS = 200_000
 TURNS, SECONDS_EACH = 6, 1.0
 AGENTS, ACTIONS, TARGETS = 50, 300, 5_000
-OUTCOME = {"channel": "wire", "result": "blocked", "status": 403, "duration_us": 950}
+OUTCOME = {"channel": "wire", "result": "sent", "status": 201, "duration_us": 64159} | {
+    "request_bytes": 57,
+    "response_bytes": 23,
+}
+DENIED_OF_TEN = 2
+_OF_DENIALS = ("policy", "policy_version", "policy_digest")
+"""What only a record of a denial by a policy has."""
 _BULK = 20_000
 
 type Fields = dict[str, str | int | bool | None]
@@ -58,13 +64,18 @@ class Tried:
 
 
 def decision(chosen: random.Random) -> Fields:
-    """Return a decision as large as a real one; who, what and where differ."""
+    """Return a decision with the fields of a real one, as `claiim rehearse` leaves them; who, what, where differ."""
     varied = {
         "agent": f"bot-{chosen.randrange(AGENTS)}",
         "action": f"deploy:stage-{chosen.randrange(ACTIONS)}",
         "target": f"production/api-{chosen.randrange(TARGETS)}",
+        # Paths are of all lengths, and how records share pages depends on it.
+        "path": f"{DECISION['path']}{'/x' * chosen.randrange(20)}",
     }
-    return {**DECISION, **varied}
+    if chosen.randrange(10) < DENIED_OF_TEN:
+        return {**DECISION, **varied}
+    allowed = {"outcome": "ALLOW", "code": "skill.allowed", "stage": "skill"}
+    return {**{name: DECISION[name] for name in DECISION if name not in _OF_DENIALS}, **varied, **allowed}
 
 
 def grow(path: Path, records: int) -> None:

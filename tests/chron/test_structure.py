@@ -18,8 +18,10 @@ CONDITIONS = {name: text.partition(" WHERE ")[2] for name, text in schema.INDEXE
 CASES = [
     (name, change) for name, condition in CONDITIONS.items() for change in CHANGED if condition or change == "lacks one"
 ]
-# An entry without a ref is found by no query that asks for one.
-CASES.remove(("chron_ref", "has one more"))
+# An entry without a ref, or an agent, is found by no query that asks for one.
+for named in ("ref", "agent", "anchor", "action"):
+    CASES.remove((f"chron_{named}", "has one more"))
+FORMERLY = {name: f"CREATE INDEX {name} ON chron({name.removeprefix('chron_')}, seq)" for name in schema.FORMERLY}
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,35 @@ def test_an_index_with_other_keys_shows(log, name):
     column = name.removeprefix("chron_")
     rebuild(log, name, text, text.replace(f"({column}", "(reason" if column != "ref" else "(id"))
     assert verify(log).fault == f'the file is damaged: index "{name}" is not over the records'
+
+
+@pytest.fixture
+def older(log) -> Path:
+    """The same log with its indexes as older ones have them."""
+    with closing(sqlite3.connect(log, isolation_level=None)) as shell:
+        for name, text in FORMERLY.items():
+            shell.execute(f"DROP INDEX {name}")
+            shell.execute(text)
+    return log
+
+
+def test_an_older_log_opens_and_verifies_as_it_is(older, rows):
+    """What an older version wrote keeps its indexes, also when it is written on, and is as good by them."""
+    assert verify(older).ok
+    Chron.open(older, low_water_bytes=0).close()
+    assert verify(older).ok
+    kept = dict(rows("SELECT name, sql FROM sqlite_master WHERE type = 'index'"))
+    assert {name: kept[name] for name in FORMERLY} == FORMERLY
+    assert len(list(find(older, agent="bot-1"))) == 10
+
+
+@pytest.mark.parametrize("name", FORMERLY)
+def test_an_index_of_an_older_log_hides_nothing_either(older, rows, name):
+    """A record that is missing in it shows, whether or not it has an agent."""
+    [(last,)] = rows("SELECT max(seq) FROM chron")
+    for seq in (last, last - 2):
+        rebuild(older, name, FORMERLY[name], f"{FORMERLY[name]} WHERE seq <> {seq}")
+        assert fault(older) == f'the file is damaged: index "{name}" is not over the records'
 
 
 def test_ids_under_which_no_record_is_found_show(log, rows):
