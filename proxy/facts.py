@@ -32,7 +32,8 @@ _FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2: t
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: CTLs but HTAB have no place
 _SINGLE = frozenset(
     b"authorization content-encoding content-length content-type expect host range transfer-encoding "
-    b"upgrade x-amz-target x-amz-date x-http-method x-http-method-override x-method-override".split()
+    b"upgrade x-amz-target x-amz-date x-http-method x-http-method-override x-method-override "
+    b"x-original-url x-rewrite-url".split()
 )
 """Two of these have no defined meaning: one server takes the first, the next takes the last."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade", b"te"})
