@@ -120,9 +120,17 @@ SKILL: dict[str, Any] = {
 }
 
 
-def write_rules(folder: Path) -> None:
-    """Write the mappings and the skill of the attack; YAML 1.2 holds JSON."""
-    for name, value in (("mappings/attack.yaml", RULES), ("policies/attack-v1.yaml", SKILL)):
+RUNNING_HOSTS = tuple(host for host in _BOUND_HOSTS if host not in attacks.PROVIDERS)
+"""What a gate that runs already has to send to the target."""
+
+
+def write_rules(folder: Path, *, running: bool = False) -> None:
+    """Write the mappings and the skill of the attack; YAML 1.2 holds JSON.
+
+    For a gate that is `running` already, without the rule that names addresses: it guards more than our target.
+    """
+    rules = {**RULES, "rules": [rule for rule in RULES["rules"] if not running or rule["id"] != "attack-looked-up"]}
+    for name, value in (("mappings/attack.yaml", rules), ("policies/attack-v1.yaml", SKILL)):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(value, indent=1))

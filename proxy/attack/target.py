@@ -43,8 +43,9 @@ class Reached:
 class RecordingTarget:
     """Listens between enter and exit; `reached` grows before anything is answered."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
+    def __init__(self, tls: ssl.SSLContext, ports: tuple[int, int] = (0, 0)) -> None:
         self._tls = tls
+        self._ports = ports
         self.reached: list[Reached] = []
         self.connections = 0
         self._open: set[socket.socket] = set()
@@ -52,7 +53,7 @@ class RecordingTarget:
         self._lock = threading.Condition()
 
     def __enter__(self) -> Self:
-        self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        self._listeners = [socket.create_server(("127.0.0.1", port)) for port in self._ports]
         self.port, self.plain_port = (each.getsockname()[1] for each in self._listeners)
         for listener, tls in zip(self._listeners, (self._tls, None), strict=True):
             self._spawn(self._accept, listener, tls)

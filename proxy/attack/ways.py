@@ -64,7 +64,7 @@ def attacks() -> Iterable[Attack]:
         {
             "CONNECT without credentials": b"CONNECT attack.test:443 HTTP/1.1\r\nHost: attack.test:443\r\n\r\n",
             "CONNECT with HTTP/1.0": b"CONNECT attack.test:22 HTTP/1.0\r\n{auth}\r\n",
-            "CONNECT with a Host of another": b"CONNECT attack.test:443 HTTP/1.1\r\n{auth}Host: unbound.test:443\r\n\r\n",
+            "CONNECT with another Host": b"CONNECT attack.test:443 HTTP/1.1\r\n{auth}Host: unbound.test:443\r\n\r\n",
         },
         way=IN_PLAIN,
     )

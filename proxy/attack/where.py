@@ -207,7 +207,7 @@ def attacks() -> Iterable[Attack]:
         "NAT64": "[64:ff9b::127.0.0.1]",
         "6to4": "[2002:7f00:1::]",
         "zone id": "[fe80::1%25lo]",
-        "unspecified": "0.0.0.0",
+        "unspecified": "0.0.0.0",  # noqa: S104 -- asked for, never listened on
         "unspecified, IPv6": "[::]",
         "loopback": "127.0.0.1",
         "loopback, IPv6": "[::1]",
@@ -264,7 +264,7 @@ def attacks() -> Iterable[Attack]:
         "proxy": "127.0.0.1:{proxy}",
         "by name": "localhost:{api}",
         "unspecified": "0.0.0.0:{api}",
-    }  # noqa: S104
+    }
     yield from _connects("B16", own)
     yield from table(
         "B16",
@@ -276,13 +276,13 @@ def attacks() -> Iterable[Attack]:
         way=IN_PLAIN,
     )
 
-    token = "Authorization: Bearer of-another"
+    credential = "Authorization: Bearer of-another"
     yield from table(
         "B17",
         NOWHERE,
         {
-            "credential for ours to another": request("GET", "/open/thing", token, host=UNBOUND),
-            "by URI": request("GET", f"https://{UNBOUND}/open/thing", token),
+            "credential for ours to another": request("GET", "/open/thing", credential, host=UNBOUND),
+            "by URI": request("GET", f"https://{UNBOUND}/open/thing", credential),
         },
         way=Way(),
     )
