@@ -75,13 +75,13 @@ def test_a_running_gate_is_attacked(tmp_path: Path) -> None:
 
 
 def test_a_gate_that_leads_elsewhere_is_left_alone(tmp_path: Path) -> None:
-    """Nothing but one ordinary request is sent, and the command says why."""
+    """Nothing but two ordinary requests is sent, and the command says why."""
     prepared = tmp_path / "attack"
     attack("--prepare", str(prepared))
     with running(LiveGate(tmp_path / "gate")) as gate:
         url = f"http://deploy-bot:{TOKEN}@{gate.service.proxy_address}"
         result = attack("--prepare", str(prepared), "--gate", url, "-c", str(gate.folder / "claiim.yaml"))
-        assert (result.exit_code, len(gate.records())) == (69, 1)
+        assert (result.exit_code, len(gate.records())) == (69, 2)
     assert "nothing was attacked" in result.stderr
 
 
