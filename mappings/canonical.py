@@ -9,6 +9,7 @@ request differently than we did. What has no single reading is refused with `Can
     /a/%7euser?q=%2f        /a/~user?q=%2F
     127.1, 0x7f.1, 2130706433       refused, host.ipv4: some readers take it for 127.0.0.1
     /a/..%2fb, /a//b, /a%252fb      refused, path.dot-segment, path.empty-segment, path.double-encoding
+    /a%EF%BC%8Fb    refused, path.look-alike: U+FF0F is "/" to who folds characters
 
 Order for a host: refuse what a URL reader would cut at (userinfo, escapes, slashes), brackets and IPv6, map
 by UTS 46, check labels, then IPv4. Order for a target: bytes, length, escapes, segments, query.
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -208,10 +210,22 @@ def _rewritten_path(raw: str) -> str:
             "path.double-encoding", f'path "{_shown(raw)}" is encoded twice; some would decode it again'
         )
     try:
-        unquote_to_bytes(path).decode("utf-8")
+        text = unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:
         raise CanonicalError("path.not-utf-8", f'path "{_shown(raw)}" does not decode as UTF-8') from None
+    if not text.isascii():
+        _refuse_look_alikes(text, raw)
     return path
+
+
+def _refuse_look_alikes(text: str, raw: str) -> None:
+    """Refuse what becomes a separator or a dot segment where names are folded: U+FF0F to "/", U+2025 to ".."."""
+    folded = unicodedata.normalize("NFKC", text)
+    segments = folded.replace("\\", "/").split("/")
+    if len(segments) != len(text.split("/")) or any(segment in (".", "..") for segment in segments):
+        raise CanonicalError(
+            "path.look-alike", f'path "{_shown(raw)}" holds a character that some read as "/", "\\" or dots'
+        )
 
 
 def _escape(odd: re.Match[str], raw: str) -> str:

@@ -1,8 +1,8 @@
 """One way to read a request, and what its parts turn out to be when a rule asks.
 
 Most requests have one reading. `alternatives` lists the others that some server between here and the effect
-could take: a method named in a header, query parameter or form, ``%2F`` taken for a slash, a format suffix taken
-off. Whoever resolves compares the answers; this module decides nothing.
+could take: a method named in a header, query parameter or form, another target named in a header, ``%2F`` taken for
+a slash, a format suffix taken off. Whoever resolves compares the answers; this module decides nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from mappings.bodies import read_json
+from mappings.canonical import CanonicalError, canonical_target
 from mappings.forms import FORM, MULTIPART, form_values, may_hold
 from mappings.paths import split_path
 from mappings.request import Request
@@ -21,6 +22,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Z-]{1,32}")  # RFC 9110 section 5.6.2,
 # Honoured by Rails, Laravel, Express method-override, Google APIs, ASP.NET Web API and OData.
 _OVERRIDE_HEADERS = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 _OVERRIDE_PARAMETERS = frozenset({"_method", "$httpmethod"})
+# Honoured by Symfony and Zend (CVE-2018-14773), IIS URL Rewrite and gateways that sit in front of such.
+_TARGET_HEADERS = frozenset({"x-original-url", "x-rewrite-url"})
 # Rails and its like route "/runs.json" as "/runs".
 _FORMATS = (".json", ".xml")
 MAX_METHODS = 3
@@ -99,7 +102,7 @@ def ordinary(request: Request) -> bool:
     if "%2F" in path or path.endswith(_SUFFIXES):
         return False
     for name, value in request.headers:
-        if name in _OVERRIDE_HEADERS:
+        if _folded(name) in _OVERRIDE_HEADERS or _folded(name) in _TARGET_HEADERS:
             return False
         in_a_form = name == "content-type" and request.body and "form" in value.lower()
         if in_a_form and may_hold(request.body or b"", _OVERRIDE_PARAMETERS):
@@ -119,6 +122,9 @@ def alternatives(request: Request) -> Iterator[Alternative]:
     for base in bases:
         for method in _overriding_methods(request):
             yield Alternative(replace(base, method=method), f'some servers read the method as "{method}"', False)
+    for name, value in request.headers:
+        if _folded(name) in _TARGET_HEADERS:
+            yield Alternative(_elsewhere(request, value), f'some servers read the path from "{name}"', False)
     path = request.path.removesuffix("/")
     for suffix in _FORMATS:
         if path.endswith(suffix) and not path.endswith("/" + suffix):
@@ -136,8 +142,22 @@ def form_may_override(request: Request, *, parts: bool) -> bool:
     return request.method == "POST" and not kinds.isdisjoint(sent)
 
 
+def _folded(name: str) -> str:
+    # CGI and WSGI hand "X_A" and "X-A" to an application under one name (RFC 3875 section 4.1.18).
+    return name.replace("_", "-")
+
+
+def _elsewhere(request: Request, target: str) -> Request:
+    """Return the request for another target; for one without a single reading, with a method no rule lists."""
+    try:
+        found = canonical_target(target)
+    except CanonicalError:
+        return replace(request, method=NO_METHOD)
+    return replace(request, path=found.path, query=found.query or request.query)
+
+
 def _overriding_methods(request: Request) -> list[str]:
-    named = [value for name, value in request.headers if name in _OVERRIDE_HEADERS]
+    named = [value for name, value in request.headers if _folded(name) in _OVERRIDE_HEADERS]
     named += [value for name, value in request.query if name.lower() in _OVERRIDE_PARAMETERS]
     named += form_values(request, _OVERRIDE_PARAMETERS)
     methods = {method: None for value in named if (method := value.strip().upper()) != request.method}

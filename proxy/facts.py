@@ -32,10 +32,13 @@ _FIELD_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2: t
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: CTLs but HTAB have no place
 _SINGLE = frozenset(
     b"authorization content-encoding content-length content-type expect host range transfer-encoding "
-    b"upgrade x-amz-target x-amz-date x-http-method x-http-method-override x-method-override".split()
+    b"upgrade x-amz-target x-amz-date x-http-method x-http-method-override x-method-override "
+    b"x-original-url x-rewrite-url".split()
 )
 """Two of these have no defined meaning: one server takes the first, the next takes the last."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade", b"te"})
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+"""What fits 63 bits: a reader whose integers wrap would find another, shorter length in more."""
 _HOP_BY_HOP = frozenset({b"keep-alive", b"te", b"http2-settings", b"connection", b"upgrade"})
 """RFC 9110, 7.6.1: these concern one connection only; they are rebuilt, not forwarded."""
 _KEPT_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
@@ -216,6 +219,7 @@ def _canonical_fields(fields: Fields, authority: str) -> tuple[Fields, str]:
         for option in value.split(b",")
         if option.strip()
     }
+    _check_framing(lowered, options)
     upgrade = _upgrade(lowered, options)
     # A field named in Connection is for this hop only: it is dropped before anything is matched on it,
     # else an agent could show us a field that the target never sees.
@@ -256,6 +260,20 @@ def _check_fields(fields: Fields) -> Fields:
         seen.add(lower)
         lowered.append((lower, value.strip(b" \t")))
     return tuple(lowered)
+
+
+def _check_framing(lowered: Fields, options: set[bytes]) -> None:
+    """Refuse what would move the end of the body for somebody behind the gate."""
+    if options & (_FRAMING | _SINGLE) - _KEPT_CONNECTION_OPTIONS:
+        # RFC 9110, 7.6.1: never for a field that concerns everybody. Dropped as asked, Content-Length would take
+        # the frame from a body, and the target would read the body as the next request, judged by nobody.
+        raise FactsError("wire.connection", "Connection names a field that is not for this connection alone")
+    for name, value in lowered:
+        if name == b"transfer-encoding" and value.lower() != b"chunked":
+            # RFC 9112, 6.1: other codings are for servers that said they take them, and few agree on a list.
+            raise FactsError("wire.transfer-encoding", "a transfer coding other than chunked is not forwarded")
+        if name == b"content-length" and not _LENGTH.fullmatch(value):
+            raise FactsError("wire.content-length", "the content length is not a number of at most 18 digits")
 
 
 def _upgrade(lowered: Fields, options: set[bytes]) -> str:

@@ -75,8 +75,8 @@ def wire_fields(
     }
     if facts is None:
         # Nothing of an unreadable request is trusted to be what it says; it is kept as text, cut short.
-        fields["method"] = recorded(inbound.method)
-        fields["path"] = recorded(redacted_path(inbound.target.partition("?")[0]))
+        fields["method"] = recorded(_printable(inbound.method))
+        fields["path"] = recorded(_printable(redacted_path(inbound.target.partition("?")[0])))
         if inbound.tunnel:
             fields["host"], fields["port"] = inbound.tunnel
         else:
@@ -84,7 +84,7 @@ def wire_fields(
             host, _, port = named.rpartition(":")
             if host and port.isdecimal() and len(port) <= 5:
                 named, fields["port"] = host.removeprefix("[").removesuffix("]"), int(port)
-            fields["host"] = recorded(redacted_text(named))
+            fields["host"] = recorded(_printable(redacted_text(named)))
         return fields
     request = facts.request
     fields |= {
@@ -93,7 +93,7 @@ def wire_fields(
         "host": request.host,
         "port": request.port,
         "path": recorded(redacted_path(request.path)),
-        "query_keys": recorded(redacted_text(" ".join(dict.fromkeys(key for key, _ in request.query)))),
+        "query_keys": recorded(_printable(redacted_text(" ".join(dict.fromkeys(key for key, _ in request.query))))),
         "request_digest": request_digest(facts),
         "request_bytes": None if request.body is None or not request.body_complete else len(request.body),
         "upgrade": facts.upgrade or None,
@@ -212,6 +212,11 @@ def _reference(kind: str, ref: TextRef | None) -> FieldValues:
     if ref is None:
         return {}
     return {kind: ref.id, f"{kind}_version": ref.version, f"{kind}_digest": ref.digest}
+
+
+def _printable(text: str) -> str:
+    """A text without what would move a terminal's cursor or begin a line in a log (CWE-117)."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _traceparent(text: str | None) -> str | None:

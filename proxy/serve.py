@@ -47,7 +47,7 @@ from proxy.api import (
 from proxy.breakglass import ExceptionDesk
 from proxy.ca import certificate_faults, own_authority
 from proxy.config import Address, Config, ConfigError, why
-from proxy.destinations import Destinations
+from proxy.destinations import Destinations, Lookup, look_up
 from proxy.holding import Holding
 from proxy.housekeeping import Housekeeping
 from proxy.metrics import Metrics
@@ -88,11 +88,13 @@ class Service:
         private: bool = False,
         now: Callable[[], datetime] = utc_now,
         later: Later = loop_later,
+        lookup: Lookup = look_up,
     ) -> None:
         self._config = config
         self._private = private
         self._now = now
         self._later = later
+        self._lookup = lookup
         self._tokens: dict[str, str] = {}
         self._started = now()
         self._stopping = False
@@ -196,7 +198,7 @@ class Service:
         gate = Gate(
             self._served(book),
             self._chron,
-            Destinations(config.resolve, config.upstream, config.proxy.allowed_ports),
+            Destinations(config.resolve, config.upstream, config.proxy.allowed_ports, lookup=self._lookup),
             origin=Origin(self.session, NAME, VERSION),
             now=self._now,
             metrics=metrics,

@@ -24,6 +24,7 @@ COMMANDS = {
     "map": ("proxy.cli.map:map_request", "Show which action a request is, and by which rule."),
     "mappings": ("proxy.cli.mappings:mappings", "List, measure, import and refresh what requests are named by."),
     "policy": ("proxy.cli.policy:policy", "Look into skills and policies, try, compare and activate them."),
+    "attack": ("proxy.cli.attack:attack", "Attack a gate with these rules, and count what it lets through."),
     "can": ("proxy.cli.can:can", "Say whether an agent may do an action: yes, no, or ask."),
     "approvals": ("proxy.cli.approvals:approvals", "See what agents wait for, and approve or deny it."),
     "exception": ("proxy.cli.exceptions:exception", "Make an exception for an agent; takes two people."),

@@ -67,6 +67,10 @@ REFUSED = "claiim.refused"
 
 MAX_HEAD_BYTES = 64 * 1024
 """The longest request head; nginx and Node allow 8 to 32 KiB, cloud tokens make long ones."""
+_VERSIONS = frozenset({b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0"})
+_NOT_IN_HTTP2 = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
+"""RFC 9113, 8.2.2: a message with one of these is malformed. Passed on to HTTP/1, a transfer-encoding would let the
+body, which frames have delimited, say where it ends, and what comes behind is the next request."""
 _MAX_DISCARDED_BYTES = 4 * 2**20
 """How much of a refused body is read and thrown away so that the client gets to read the answer."""
 
@@ -193,6 +197,7 @@ class GateStream(HttpStream):
     def check_invalid(self, request: bool) -> Commands[bool]:
         if request:
             reason = validate_request(self.mode, self.flow.request, validate_inbound_headers=True)
+            reason = reason or _misplaced(self.flow.request)
             if reason is None:
                 return False
             yield from self._refuse_malformed(reason)
@@ -460,6 +465,15 @@ class GateHttp2Server(Http2Server):
             return
         self.h2_conn.send_headers(event.stream_id, [(b":status", b"%d" % status)], end_stream=True)
         yield commands.SendData(self.conn, self.h2_conn.data_to_send())
+
+
+def _misplaced(request: http.Request) -> str | None:
+    """Why a request is malformed that the engine takes; None when it is not."""
+    if request.data.http_version not in _VERSIONS:
+        return "the version of HTTP is not 1.0, 1.1 or 2"
+    if request.is_http2 and any(name.lower() in _NOT_IN_HTTP2 for name in request.headers):
+        return "a field of HTTP/1 connections stands in an HTTP/2 request"
+    return None
 
 
 def bare_answer(status: int) -> bytes:
