@@ -7,6 +7,7 @@ Nothing private is reachable unless the operator says so: by an entry in `resolv
 
     api.k8s.test  with  resolve: {api.k8s.test: {address: "127.0.0.1:6443"}}  -> 127.0.0.1:6443
     db.internal   -> 10.0.0.7          refused, destination.private
+    169.254.169.254                    refused, destination.metadata, also where allow_private has 169.254.0.0/16
     localhost:8181 (the control API)   refused, destination.own-listener
 """
 
@@ -29,6 +30,24 @@ _UNICAST = ipaddress.IPv6Network("2000::/3")
 """IANA, "IPv6 Global Unicast Address Assignments": all that is public; `is_global` alone takes site-local
 (fec0::/10) and IPv4-compatible addresses (::10.0.0.7) for public."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052, 2.1
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            "169.254.169.254",  # AWS, Azure, Google Cloud, Oracle and others: the instance and its credentials
+            "fd00:ec2::254",  # AWS, the same by IPv6
+            "fd20:ce::254",  # Google Cloud, the same by IPv6
+            "169.254.170.2",  # AWS ECS: credentials of a task
+            "169.254.170.23",  # AWS EKS: credentials of a pod
+            "fd00:ec2::23",  # AWS EKS, the same by IPv6
+            "100.100.100.200",  # Alibaba Cloud
+            "192.0.0.192",  # Oracle Cloud, classic
+            "168.63.129.16",  # Azure's platform; a public address by its number
+        ),
+    )
+)
+"""Where clouds give a machine its credentials, by their documentation. A wide range in `allow_private` opens none of
+them: only an entry in `resolve:`, or exactly that address."""
 
 
 class DestinationRefused(Exception):
@@ -135,9 +154,17 @@ class Destinations:
 
     def _refuse_private(self, host: str, address: str) -> None:
         ip = _embedded(ipaddress.ip_address(address))
+        allowed = [network for network in self._upstream.allow_private if network.version == ip.version]
+        if ip in _METADATA:
+            if any(network.num_addresses == 1 and ip in network for network in allowed):
+                return
+            raise DestinationRefused(
+                "destination.metadata",
+                f'"{host}" is where a cloud gives out credentials; the operator can name it under "resolve:"',
+            )
         if ip.is_global and not ip.is_multicast and (ip.version == 4 or ip in _UNICAST):
             return
-        if any(ip in network for network in self._upstream.allow_private if network.version == ip.version):
+        if any(ip in network for network in allowed):
             return
         raise DestinationRefused(
             "destination.private",

@@ -72,6 +72,7 @@ STATUSES = {
     "policy.error": (403, "alice@acme.test answers for deploy-bot"),
     "mapping.unmapped": (403, '"claiim map METHOD URL"'),
     "destination.private": (403, "alice@acme.test"),
+    "destination.metadata": (403, "alice@acme.test"),
     "wire.method": (400, "send the request in its plain form"),
     "gate.error": (503, "tell its operator"),
     "gate.audit-unavailable": (503, "tell its operator"),

@@ -39,7 +39,6 @@ NOT_PUBLIC = {
     "loopback": "127.0.0.1",
     "this host": "0.0.0.0",
     "link local": "169.254.1.1",
-    "cloud metadata": "169.254.169.254",
     "multicast": "224.0.0.1",
     "broadcast": "255.255.255.255",
     "documentation": "192.0.2.1",
@@ -52,7 +51,6 @@ NOT_PUBLIC = {
     "IPv6 unique local": "fd00::1",
     "IPv6 site local": "fec0::1",
     "IPv6 multicast": "ff02::1",
-    "IPv6 metadata": "fd00:ec2::254",
     "IPv6 documentation": "2001:db8::1",
     "mapped": "::ffff:10.0.0.7",
     "compatible": "::10.0.0.7",
@@ -73,6 +71,42 @@ async def test_an_address_that_is_not_public_is_refused(address: str) -> None:
             await destinations.route(host, 443)
         assert refused.value.code == "destination.private"
         assert "93.184" not in refused.value.message
+
+
+METADATA = {
+    "AWS, Azure, Google, Oracle": "169.254.169.254",
+    "mapped": "::ffff:169.254.169.254",
+    "NAT64": "64:ff9b::a9fe:a9fe",
+    "6to4": "2002:a9fe:a9fe::1",
+    "AWS by IPv6": "fd00:ec2::254",
+    "Google by IPv6": "fd20:ce::254",
+    "a task of ECS": "169.254.170.2",
+    "a pod of EKS": "169.254.170.23",
+    "a pod of EKS by IPv6": "fd00:ec2::23",
+    "Alibaba": "100.100.100.200",
+    "Azure's platform, a public number": "168.63.129.16",
+}
+
+
+@pytest.mark.parametrize("address", METADATA.values(), ids=METADATA)
+@pytest.mark.parametrize("ranges", [(), ("0.0.0.0/0", "::/0"), ("169.254.0.0/16", "fd00::/8")], ids=str)
+async def test_where_clouds_give_out_credentials_is_refused(address: str, ranges: tuple[str, ...]) -> None:
+    """By name, beside a public address and written as the host, also when the operator opened a range around it."""
+    names = Names(one=(address,), several=("93.184.215.14", address))
+    destinations = Destinations({}, upstream(*ranges), PORTS, lookup=names)
+    for host in ("one.test", "several.test", address):
+        with pytest.raises(DestinationRefused, match='the operator can name it under "resolve:"') as refused:
+            await destinations.route(host, 80)
+        assert refused.value.code == "destination.metadata"
+
+
+async def test_an_operator_can_open_it_by_naming_it() -> None:
+    """One address exactly, or an entry of its own."""
+    names = Names(a=("169.254.169.254",))
+    exactly = Destinations({}, upstream("169.254.169.254/32"), PORTS, lookup=names)
+    assert (await exactly.route("a.test", 80)).address == ("169.254.169.254", 80)
+    entries = {"metadata.test": ResolveEntry(Address("169.254.169.254", 80), None)}
+    assert (await Destinations(entries, upstream(), PORTS).route("metadata.test", 80)).address[0] == "169.254.169.254"
 
 
 @pytest.mark.parametrize("address", ["93.184.215.14", "2606:2800:21f::1", "64:ff9b::5db8:d70e"])
