@@ -260,7 +260,7 @@ def test_a_disk_that_is_filling_is_a_warning(
     """At twice the low-water mark machines still hear "ready"; numbers and paths are for the operator's token."""
     storage = gate.service._chron._writer._storage
     disk = os.statvfs(gate.config.chron.parent)
-    monkeypatch.setattr("chron.ledger.LOOK_EVERY_S", 0)
+    monkeypatch.setattr("chron.storage.LOOK_EVERY_S", 0)
     monkeypatch.setattr(storage, "_low_water_bytes", disk.f_bavail * disk.f_frsize * 2 // 3)
     ready, summary = api.get("/readyz"), "the disk of the log is filling"
     assert (ready.status_code, ready.json()) == (200, {"status": "ok", "faults": {}, "warnings": {"disk": summary}})
