@@ -152,7 +152,7 @@ SMUGGLED = {
     "a blank before the colon": (b"GET /echo HTTP/1.1\r\nHost : other.test\r\n", "wire.malformed"),
     "authority as path": (b"GET //other.test/echo HTTP/1.1\r\nHost: a\r\n", "wire.path"),
     "another host in the path": (b"GET /@other.test/../../echo HTTP/1.1\r\nHost: a\r\n", "wire.path"),
-    "HTTP/2 unasked": (b"PRI * HTTP/2.0\r\n", "wire.path"),
+    "HTTP/2 unasked": (b"PRI * HTTP/2.0\r\n", "wire.malformed"),
     "a header that imitates Host": (b"GET /echo HTTP/1.1\r\nHost: a\r\nHo_st: b\r\nTransfer_Encoding: x\r\n", "wire."),
 }
 
