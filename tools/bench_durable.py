@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import sqlite_utils
@@ -141,7 +142,8 @@ def inserts(folder: Path, tried: Tried, *, wal: bool) -> None:
         database = sqlite_utils.Database(connection)
         if wal:
             database.enable_wal()
-        _one_by_one(tried, database["records"].insert)
+        # A denial has fields that an allowed call has not; a column is added once.
+        _one_by_one(tried, partial(database["records"].insert, alter=True))
 
 
 def chron(path: Path, tried: Tried, producers: int, *, outcomes: bool = True) -> None:
