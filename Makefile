@@ -16,7 +16,7 @@ rehearse: setup ## see the gate allow and refuse, from a real client, in under a
 	@.venv/bin/claiim rehearse
 
 test: setup ## run all tests, on every core
-	.venv/bin/python -m pytest -n auto --dist loadfile
+	.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 torture: setup ## the tests that break the disk, the power and the process, in their long numbers (half an hour)
 	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py
