@@ -10,7 +10,7 @@ that had reached the server unheard is not written twice. Then a record in the l
     lifecycle, event "spooled", log "spool/gate-1/chr_01k...", records 320, head "9f3c..."
 
 The file stays, as `....taken.db`. What is weaker meanwhile: nobody signs, and whoever can write this host's disk can
-take the file away, with all that it says. Kept texts, checkpoints and erasures wait for the server.
+take the file away, with all that it says. All but what requests leave behind is refused until the server is back.
 """
 
 import sqlite3
@@ -34,7 +34,16 @@ MOST_SPOOLED = 100_000
 LOOK_EVERY_S = 1.0
 _ROWS_PER_READ = 500
 _TAKEN = ".taken.db"
+_ASIDE = frozenset({"decision", "outcome", "segment", "access", "approval", "lifecycle"})
 _OWN = ("v", "seq", "id", "ts", "kind")
+
+
+def may_wait(entry: Entry) -> bool:
+    """Whether an entry may be set aside: all that requests leave behind, and the end of a run.
+
+    Keys, checkpoints, texts, and what lets bodies go count by their place in the log, and rules by who hears of them.
+    """
+    return bool(entry.drafts) and all(draft[2] in _ASIDE for draft in entry.drafts)
 
 
 class Spool:

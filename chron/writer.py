@@ -30,7 +30,7 @@ from chron.errors import ChronError, ServerAwayError
 from chron.recovery import MARK_EVERY_RECORDS, Unresolved, decisions_without_outcome
 from chron.signed import CHECKPOINT
 from chron.sources import OpenLog, Storage, Store
-from chron.spool import Return, Spool
+from chron.spool import Return, Spool, may_wait
 
 MOST_WAITING = 10_000
 """Records that may wait; beyond it the disk cannot keep up and waiting would only grow memory."""
@@ -245,7 +245,7 @@ class Writer:
         if self._spool is None:
             self._fail(entries + self._drain(), error)
             return
-        waits = [entry for entry in entries if entry.drafts and not entry.texts and not entry.checkpoint]
+        waits = [entry for entry in entries if may_wait(entry)]
         try:
             # Also with nothing to set aside yet: whoever asks whether the gate is well hears whether there is a place.
             results = self._spool.keep([entry.drafts for entry in waits])

@@ -156,7 +156,7 @@ def tail_command(
 
 
 def _wait() -> bool:
-    time.sleep(_LOOK_EVERY_S)
+    time.sleep(_LOOK_EVERY_S)  # a log tells nobody that it grew; who follows one looks again, and is a person
     return True
 
 

@@ -63,6 +63,9 @@ def test_an_absence_is_bridged(mortal: PostgresServer, tmp_path: Path) -> None:
         assert not chron.faults()
         with pytest.raises(ChronError, match="cannot use chron"):
             chron.keep([("skill", "deploy", "1", "d1", "skill: deploy\n")])
+        for kind, fields in (("erasure", {"first": 1, "last": 2}), ("key", {"vkey": "x"}), ("policy", {"event": "x"})):
+            with pytest.raises(ChronError, match="cannot use chron"):
+                chron.write(kind, fields)
         mortal.start()
         back(chron)
         sent(chron, pending)

@@ -15,7 +15,7 @@ from support.gate import OTHER_TOKEN, LiveGate, running
 from support.raw import authorization, read_all, read_head, status
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
-from support.ways import dial_listener, registry, url_of
+from support.ways import dial_listener, listening, registry, url_of
 
 LISTENERS: dict[str, Any] = {
     "origin": {"mode": "reverse", "listen": "127.0.0.1:0", "target": "https://origin.test"},
@@ -38,15 +38,8 @@ LISTENERS: dict[str, Any] = {
 
 @pytest.fixture
 def gate(tmp_path: Path, origin: Origin, plain_origin: Origin, target_ca_pem: Path) -> Iterator[LiveGate]:
-    live = LiveGate(
-        tmp_path / "gate",
-        origin,
-        plain_origin,
-        target_ca=target_ca_pem,
-        mappings=ORIGIN_MAPPINGS,
-        config={"listeners": LISTENERS},
-        agents=registry(deploy_bot="listener:builder"),
-    )
+    agents = registry(deploy_bot="listener:builder")
+    live = listening(LISTENERS, agents, tmp_path / "gate", origin, plain_origin, ca=target_ca_pem)
     with running(live):
         yield live
 
@@ -218,15 +211,8 @@ def test_a_proxy_may_prove_an_agent_too(
     tmp_path: Path, origin: Origin, plain_origin: Origin, target_ca_pem: Path
 ) -> None:
     """So that no token has to be in the agent's environment; what it names is judged as at the proxy's own listener."""
-    live = LiveGate(
-        tmp_path / "gate",
-        origin,
-        plain_origin,
-        target_ca=target_ca_pem,
-        mappings=ORIGIN_MAPPINGS,
-        config={"listeners": LISTENERS},
-        agents=registry(deploy_bot="listener:bare"),
-    )
+    agents = registry(deploy_bot="listener:bare")
+    live = listening(LISTENERS, agents, tmp_path / "gate", origin, plain_origin, ca=target_ca_pem)
     with running(live) as gate:
         trusted = ssl.create_default_context(cafile=str(gate.ca))
         proxy = f"http://{gate.service.listener_addresses['bare']}"

@@ -18,9 +18,8 @@ from proxy.mitm.socks import NoSocks, read_request
 from support.gate import AGENTS, TOKEN, LiveGate, running
 from support.needed import needed
 from support.raw import connect, read_all, read_head, status
-from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
-from support.ways import dial_listener, registry
+from support.ways import dial_listener, listening, registry
 
 LISTENERS: dict[str, Any] = {
     "socks": {"mode": "socks5", "listen": "127.0.0.1:0"},
@@ -31,15 +30,8 @@ USER = bytes((1, 10)) + b"deploy-bot" + bytes((len(TOKEN),)) + TOKEN.encode()
 
 @pytest.fixture
 def gate(tmp_path: Path, origin: Origin, plain_origin: Origin, target_ca_pem: Path) -> Iterator[LiveGate]:
-    live = LiveGate(
-        tmp_path / "gate",
-        origin,
-        plain_origin,
-        target_ca=target_ca_pem,
-        mappings=ORIGIN_MAPPINGS,
-        config={"listeners": LISTENERS},
-        agents=registry(other_bot="listener:own-socks"),
-    )
+    agents = registry(other_bot="listener:own-socks")
+    live = listening(LISTENERS, agents, tmp_path / "gate", origin, plain_origin, ca=target_ca_pem)
     with running(live):
         yield live
 

@@ -27,7 +27,10 @@ NEEDED = ("ip", "nft", "nsenter", "unshare", "setpriv")
 
 
 def need_namespaces() -> None:
-    """End the test here where namespaces cannot be made; in CI they can."""
+    """End the test here where namespaces cannot be made.
+
+    `.ci/run` installs the tools; a container without the right to make networks is no fault of the gate.
+    """
     if missing := [tool for tool in NEEDED if not shutil.which(tool, path=f"{os.environ.get('PATH', '')}:/usr/sbin")]:
         pytest.skip(f"{missing[0]} is not installed; this test makes networks with it")
     if os.geteuid() != 0 or subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True).returncode:

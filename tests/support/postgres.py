@@ -156,6 +156,7 @@ def _tool(name: str) -> str:
     """Where a program is; without it the test ends here, and fails where nothing may be missing."""
     tool = installed(name)
     if tool is None:
+        # A person without the server tests the rest; `.ci/run` installs it, so there it is missing for nobody.
         say = pytest.fail if os.environ.get("CLAIIM_CI") else pytest.skip
         say(f"{name} is not installed; this test runs a PostgreSQL server")
     return tool

@@ -1,10 +1,13 @@
 """The gate's further listeners, for tests that come by them."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 from support.gate import AGENTS, LiveGate
 from support.raw import TIMEOUT_S
+from support.rules import ORIGIN_MAPPINGS
+from support.targets import Origin
 
 
 def registry(**identities: str) -> dict[str, Any]:
@@ -14,6 +17,12 @@ def registry(**identities: str) -> dict[str, Any]:
         for agent in AGENTS["agents"]
     ]
     return {**AGENTS, "agents": agents}
+
+
+def listening(listeners: dict[str, Any], agents: dict[str, Any], folder: Path, *targets: Origin, ca: Path) -> LiveGate:
+    """A gate with these listeners in front of the targets; not running yet."""
+    config = {"listeners": listeners}
+    return LiveGate(folder, *targets, target_ca=ca, mappings=ORIGIN_MAPPINGS, config=config, agents=agents)
 
 
 def url_of(gate: LiveGate, listener: str) -> str:
