@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from chron.batch import Batch, Draft, Entry, KeptText, tell
+from chron.batch import Batch, Draft, Entry, KeptText, Receipt, tell
 from chron.body import Fields
 from chron.checkpoints import Checkpoints
 from chron.drafting import Drafting
@@ -47,7 +47,7 @@ _FINISHING = frozenset({"outcome", "lifecycle"})
 FORGET = (0, 0)
 """As what is to be emptied: the plain text that is left in the write-ahead log; resolves with 1 when it is gone."""
 
-_THERE = "SELECT 1 FROM chron WHERE id = ?"
+_THERE = "SELECT seq, hash FROM chron WHERE id = ?"
 _KEPT = "SELECT 1 FROM artefact WHERE kind = ? AND id = ? AND version = ? AND digest = ?"
 
 _NOTHING = Entry(())
@@ -278,7 +278,8 @@ class Writer:
         low = self._storage.low()
         for entry in (entry for entry in entries if not entry.checkpoint):
             if entry.kept:
-                if self._got_there(ledger, entry):
+                if found := self._got_there(ledger, entry):
+                    batch.results.append((entry, found))
                     continue
                 entry.drafts = [(id_, self._clock_ns(), kind, fields) for id_, _, kind, fields in entry.drafts]
             if low and not _finishes(entry):
@@ -366,13 +367,16 @@ class Writer:
                 self._patient.append(entry)
         return others
 
-    def _got_there(self, ledger: OpenLog, entry: Entry) -> bool:
-        """Whether a record that was kept is in the log, because only the answer to its commit was lost."""
-        if ledger.connection.execute(_THERE, (entry.drafts[0][0],)).fetchone() is None:
-            return False
+    def _got_there(self, ledger: OpenLog, entry: Entry) -> tuple[Receipt, ...]:
+        """The receipts of records that were kept and are in the log, as only the answer to their commit was lost."""
+        receipts = list[Receipt]()
         for id_, _, kind, fields in entry.drafts:
-            self._unresolved.note(ledger.seq, id_, kind, fields)
-        return True
+            row = ledger.connection.execute(_THERE, (id_,)).fetchone()
+            if row is None:
+                return ()  # all or nothing: they were one commit
+            receipts.append(Receipt(row[0], id_, row[1]))
+            self._unresolved.note(row[0], id_, kind, fields)
+        return tuple(receipts)
 
     def _reopen(self) -> OpenLog:
         """Open the file anew, make sure nothing acknowledged is lost, and write down what happened."""

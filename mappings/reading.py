@@ -93,6 +93,7 @@ class Alternative:
     """Whether it differs by nothing but "%2F" read as "/"."""
 
 
+_ODD_HEADERS = _OVERRIDE_HEADERS | _TARGET_HEADERS
 _SUFFIXES = tuple(suffix + slash for suffix in _FORMATS for slash in ("", "/"))
 
 
@@ -102,7 +103,7 @@ def ordinary(request: Request) -> bool:
     if "%2F" in path or path.endswith(_SUFFIXES):
         return False
     for name, value in request.headers:
-        if _folded(name) in _OVERRIDE_HEADERS or _folded(name) in _TARGET_HEADERS:
+        if _folded(name) in _ODD_HEADERS:
             return False
         in_a_form = name == "content-type" and request.body and "form" in value.lower()
         if in_a_form and may_hold(request.body or b"", _OVERRIDE_PARAMETERS):
@@ -119,12 +120,15 @@ def alternatives(request: Request) -> Iterator[Alternative]:
         slashes = replace(request, path=request.path.replace("%2F", "/"))
         yield Alternative(slashes, 'some servers read "%2F" as "/"', lenient=False, slashes=True)
         bases.append(slashes)
+    for name, value in request.headers:
+        if _folded(name) in _TARGET_HEADERS:
+            elsewhere = _elsewhere(request, value)
+            yield Alternative(elsewhere, f'some servers read the path from "{name}"', False)
+            if elsewhere.method != NO_METHOD:
+                bases.append(elsewhere)
     for base in bases:
         for method in _overriding_methods(request):
             yield Alternative(replace(base, method=method), f'some servers read the method as "{method}"', False)
-    for name, value in request.headers:
-        if _folded(name) in _TARGET_HEADERS:
-            yield Alternative(_elsewhere(request, value), f'some servers read the path from "{name}"', False)
     path = request.path.removesuffix("/")
     for suffix in _FORMATS:
         if path.endswith(suffix) and not path.endswith("/" + suffix):

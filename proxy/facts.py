@@ -42,6 +42,7 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOP_BY_HOP = frozenset({b"keep-alive", b"te", b"http2-settings", b"connection", b"upgrade"})
 """RFC 9110, 7.6.1: these concern one connection only; they are rebuilt, not forwarded."""
 _KEPT_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
+_NEVER_OPTIONS = (_FRAMING | _SINGLE) - _KEPT_CONNECTION_OPTIONS
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
@@ -264,7 +265,7 @@ def _check_fields(fields: Fields) -> Fields:
 
 def _check_framing(lowered: Fields, options: set[bytes]) -> None:
     """Refuse what would move the end of the body for somebody behind the gate."""
-    if options & (_FRAMING | _SINGLE) - _KEPT_CONNECTION_OPTIONS:
+    if options & _NEVER_OPTIONS:
         # RFC 9110, 7.6.1: never for a field that concerns everybody. Dropped as asked, Content-Length would take
         # the frame from a body, and the target would read the body as the next request, judged by nobody.
         raise FactsError("wire.connection", "Connection names a field that is not for this connection alone")

@@ -8,6 +8,7 @@ import pytest
 from mappings import NOT_RECOGNISED, Call, Mappings, Recognition, Request, canonical_target
 from mappings.compile import compile_documents
 from mappings.documents import read_document
+from mappings.reading import alternatives
 
 Mapped = Callable[..., Mappings]
 RequestOf = Callable[..., Request]
@@ -474,3 +475,11 @@ def test_the_default_target_is_printable(request_of: RequestOf) -> None:
         odd(Recognition((Call("odd:x", {}),))).resolve(request_of("GET https://odd.test/a%C2%9Bb")).operations
     )
     assert operation.target == "odd.test/a%C2%9Bb"
+
+
+def test_a_header_for_the_path_and_one_for_the_method_are_read_together(request_of: RequestOf) -> None:
+    """A server that honours both reads a third request, which is judged as well; folded names count."""
+    headers = (("x_original_url", "/guarded"), ("x-http-method-override", "delete"))
+    found = alternatives(request_of("GET https://a.test/open", None, headers))
+    read = {(each.request.method, each.request.path) for each in found}
+    assert read == {("GET", "/guarded"), ("DELETE", "/open"), ("DELETE", "/guarded")}
