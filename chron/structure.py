@@ -52,11 +52,6 @@ class _Index:
         return f"LEFT JOIN chron AS {table} INDEXED BY {self.name} ON {same}"
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """What of a record it asks for."""
-        return (self.column, self.condition.partition(" ")[0]) if self.condition else (self.column,)
-
-    @property
     def by_join(self) -> bool:
         """Whether it has so many of the records that each is looked up in it."""
         return self.condition in ("", f"{self.column} IS NOT NULL")
@@ -107,16 +102,13 @@ def _statement(indexes: tuple[_Index, ...]) -> str:
     wanted = ", ".join(index.wanted() for index in indexes)
     found = ", ".join(index.found(f"i{at}") for at, index in enumerate(indexes))
     joins = " ".join(index.joined(f"i{at}") for at, index in enumerate(indexes) if index.by_join)
-    columns = ", ".join(dict.fromkeys(["seq", "id", *(name for index in indexes for name in index.columns)]))
-    # Computed columns cost most here, and SQLite computes one wherever it is named: so each is, once. With a LIMIT a
-    # subquery is not taken apart again (https://www.sqlite.org/optoverview.html#flattening, rule 13).
     # `count(n.leaf)` and not of the number, which SQLite would give without looking the record up. By number from the
     # last to the first: SQLite finds the next number beside the one before it, and does not search for it as a query
     # would. The chain is over the bytes of a body, and would not see that they are no text to a query any more.
     return f"""
 SELECT count(*), {wanted}, count(n.leaf) FILTER (WHERE typeof(n.body) <> 'blob'), {found}
-FROM (SELECT {columns} FROM chron NOT INDEXED WHERE seq > ?1 AND seq <= ?2 LIMIT -1) AS r
-LEFT JOIN chron AS n NOT INDEXED ON n.seq = ?1 + 1 + ?2 - r.seq {joins}"""  # noqa: S608 -- all texts are ours
+FROM chron AS r NOT INDEXED LEFT JOIN chron AS n NOT INDEXED ON n.seq = ?1 + 1 + ?2 - r.seq {joins}
+WHERE r.seq > ?1 AND r.seq <= ?2"""  # noqa: S608 -- all texts are ours
 
 
 _OTHER_INDEXES = """
