@@ -25,8 +25,9 @@ SELECT seq, CAST(body->>'$.in_doubt' AS BIGINT) FROM chron
 WHERE kind = 'lifecycle' AND body->>'$.event' IN ('open', 'gone')
   AND CAST(body->>'$.in_doubt' AS BIGINT) > 0 ORDER BY seq"""
 _DOUBTED = """
-SELECT ref FROM chron AS d WHERE seq > ? AND seq <= ? AND kind = 'outcome' AND result = 'in_doubt'
-  AND NOT EXISTS (SELECT 1 FROM chron AS o WHERE o.ref = d.ref AND o.kind = 'outcome' AND o.result != 'in_doubt')
+SELECT ref FROM chron AS d WHERE seq > ? AND seq <= ? AND kind = 'outcome' AND body->>'$.result' = 'in_doubt'
+  AND NOT EXISTS (
+    SELECT 1 FROM chron AS o WHERE o.ref = d.ref AND o.kind = 'outcome' AND o.body->>'$.result' != 'in_doubt')
 ORDER BY seq"""
 _BODY = "SELECT body FROM chron WHERE id = ?"
 _LAST_SEGMENT = "SELECT body FROM chron WHERE ref = ? AND kind = 'segment' ORDER BY seq DESC LIMIT 1"

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from chron import schema
 from chron.errors import refused
 from chron.querying import reading
 from chron.sources import Source
@@ -56,6 +57,7 @@ def _ask_file(
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     # Their first use declares a table inside of SQLite, which the authorizer would not let pass.
     connection.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')").close()
+    schema.widen(connection)
     connection.set_authorizer(_authorize)
     try:
         cursor = connection.execute(statement)

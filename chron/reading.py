@@ -169,7 +169,7 @@ def find(
 
     `since` is included, `until` is not. With `newest`, only that many of the newest ones.
     """
-    same = {"kind": kind, "agent": agent, "anchor": anchor, "outcome": outcome, "host": host}
+    same = {"kind": kind, "agent": agent, "anchor": anchor, "outcome": outcome, "body->>'$.host'": host}
     conditions = [f"{name} = ?" for name, value in same.items() if value]
     values: list[str | int] = [value for value in same.values() if value]
     if kind not in ("", "decision", "outcome"):

@@ -22,14 +22,14 @@ WHERE kind = 'lifecycle' AND body->>'$.resolved_to' IS NOT NULL ORDER BY seq DES
 
 _WITHOUT_OUTCOME = """
 SELECT d.seq, d.id FROM chron AS d
-WHERE d.seq > ? AND d.kind = 'decision' AND d.channel IN ('wire', 'forward')
+WHERE d.seq > ? AND d.kind = 'decision' AND d.body->>'$.channel' IN ('wire', 'forward')
   AND NOT EXISTS (SELECT 1 FROM chron AS o WHERE o.ref = d.id AND o.kind = 'outcome')
 ORDER BY d.seq"""
 
 
 _SOME_WITHOUT_OUTCOME = """
 SELECT 1 FROM chron AS d
-WHERE d.seq BETWEEN ? AND ? AND d.kind = 'decision' AND d.channel IN ('wire', 'forward')
+WHERE d.seq BETWEEN ? AND ? AND d.kind = 'decision' AND d.body->>'$.channel' IN ('wire', 'forward')
   AND NOT EXISTS (SELECT 1 FROM chron AS o WHERE o.ref = d.id AND o.kind = 'outcome')
 LIMIT 1"""
 

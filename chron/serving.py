@@ -30,7 +30,7 @@ from chron.sources import Connection, Source
 GRACE_S = 10.0
 """How long a gate whose process has not ended may be gone before what it left open is in doubt."""
 _THERE = "SELECT 1 FROM chron WHERE id = ?"
-_WIRE = "SELECT 1 FROM chron WHERE id = ? AND kind = 'decision' AND channel IN ('wire', 'forward')"
+_WIRE = "SELECT 1 FROM chron WHERE id = ? AND kind = 'decision' AND body->>'$.channel' IN ('wire', 'forward')"
 _OUTCOME = "SELECT 1 FROM chron WHERE ref = ? AND kind = 'outcome'"
 _USED = "SELECT body->>'$.approval' FROM chron WHERE kind = 'approval' AND body->>'$.event' = 'used' AND "
 _OWN_EVENTS = frozenset({"join", "leave"})

@@ -122,7 +122,9 @@ async def test_a_record_that_surfaces_after_an_error_is_blocked(open_chron, path
     after = await chron.append("outcome", {"ref": first.id, "result": "sent", "status": 200})
     chron.close()
     assert verify(path).ok
-    told = rows("SELECT seq, kind, target, result, body->>'$.event' FROM chron WHERE seq > 2 ORDER BY seq")
+    told = rows(
+        "SELECT seq, kind, body->>'$.target', body->>'$.result', body->>'$.event' FROM chron WHERE seq > 2 ORDER BY seq"
+    )
     assert told == [
         (3, "decision", "second", None, None),
         (4, "decision", "third", None, None),
@@ -131,8 +133,8 @@ async def test_a_record_that_surfaces_after_an_error_is_blocked(open_chron, path
         (after.seq, "outcome", None, "sent", None),
         (8, "lifecycle", None, None, "close"),
     ]
-    [(ref, reason)] = rows("SELECT ref, body->>'$.error' FROM chron WHERE result = 'blocked'")
-    assert rows("SELECT target FROM chron WHERE id = ?", ref) == [("second",)]
+    [(ref, reason)] = rows("SELECT ref, body->>'$.error' FROM chron WHERE body->>'$.result' = 'blocked'")
+    assert rows("SELECT body->>'$.target' FROM chron WHERE id = ?", ref) == [("second",)]
     assert reason == "its record was not acknowledged, so nothing was forwarded"
     assert rows("SELECT body->>'$.unacknowledged' FROM chron WHERE seq = 5") == [(2,)]
 
@@ -354,7 +356,7 @@ def test_a_killed_gate_loses_no_acknowledged_record(path):
         ).fetchall()
         unresolved = connection.execute(
             "SELECT count(*) FROM chron d WHERE kind = 'decision' AND NOT EXISTS "
-            "(SELECT 1 FROM chron o WHERE o.ref = d.id AND o.result = 'in_doubt')"
+            "(SELECT 1 FROM chron o WHERE o.ref = d.id AND o.body->>'$.result' = 'in_doubt')"
         ).fetchone()
     assert set(acknowledged) <= set(stored)
     assert [clean for clean, _ in opened] == [1, 0, 0, 0]

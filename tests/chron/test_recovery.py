@@ -50,7 +50,8 @@ def test_a_decision_without_outcome_is_in_doubt_at_the_next_start(path, open_chr
     open_chron().close()
     open_chron().close()
     doubts = rows(
-        "SELECT d.target, o.body->>'$.error' FROM chron o JOIN chron d ON d.id = o.ref WHERE o.result = 'in_doubt'"
+        "SELECT d.body->>'$.target', o.body->>'$.error' FROM chron o JOIN chron d ON d.id = o.ref "
+        "WHERE o.body->>'$.result' = 'in_doubt'"
     )
     assert doubts == [("open", "the gate stopped before the outcome was known")]
     assert rows(OPENED) == [(1, 0), (0, 1), (1, 0)]
@@ -62,7 +63,8 @@ def test_a_start_that_crashes_too_leaves_nothing_twice(path, open_chron, rows):
     crash(path, 'await chron.append("decision", dict(channel="wire", target="two"))')
     open_chron()
     doubts = rows(
-        "SELECT d.target FROM chron o JOIN chron d ON d.id = o.ref WHERE o.result = 'in_doubt' ORDER BY o.seq"
+        "SELECT d.body->>'$.target' FROM chron o JOIN chron d ON d.id = o.ref "
+        "WHERE o.body->>'$.result' = 'in_doubt' ORDER BY o.seq"
     )
     assert doubts == [("one",), ("two",)]
     assert rows(OPENED) == [(1, 0), (0, 1), (0, 1)]
@@ -79,7 +81,9 @@ async def test_a_clean_stop_that_left_something_open_is_looked_at_again(open_chr
         (1, 1)
     ]
     open_chron()
-    doubts = rows("SELECT d.target FROM chron o JOIN chron d ON d.id = o.ref WHERE o.result = 'in_doubt'")
+    doubts = rows(
+        "SELECT d.body->>'$.target' FROM chron o JOIN chron d ON d.id = o.ref WHERE o.body->>'$.result' = 'in_doubt'"
+    )
     assert doubts == [("first",)]
     assert rows(OPENED) == [(1, 0), (1, 1)]
 
@@ -99,7 +103,7 @@ async def test_recovery_reads_only_behind_the_last_mark(open_chron, monkeypatch,
     statements = []
     connection.set_trace_callback(statements.append)
     [in_doubt] = left_behind(connection, chron._writer._ledger.seq).in_doubt
-    assert rows("SELECT target FROM chron WHERE id = ?", in_doubt) == [("30",)]
+    assert rows("SELECT body->>'$.target' FROM chron WHERE id = ?", in_doubt) == [("30",)]
     bound = next(text for text in statements if "NOT EXISTS" in text)
     assert f"d.seq > {marks[-1][1]} " in bound.replace("\n", " ")
 
@@ -182,7 +186,9 @@ def test_a_start_that_cannot_write_leaves_the_doubts_to_the_next(path, open_chro
         open_chron()
     open_chron()
     assert failed
-    doubts = rows("SELECT d.target FROM chron o JOIN chron d ON d.id = o.ref WHERE o.result = 'in_doubt'")
+    doubts = rows(
+        "SELECT d.body->>'$.target' FROM chron o JOIN chron d ON d.id = o.ref WHERE o.body->>'$.result' = 'in_doubt'"
+    )
     assert doubts == [("one",)]
 
 
@@ -258,5 +264,7 @@ async def test_a_writer_that_dies_with_a_batch_in_hand_says_so(open_chron, monke
     monkeypatch.undo()
     chron.close()
     open_chron()
-    doubts = rows("SELECT d.target FROM chron o JOIN chron d ON d.id = o.ref WHERE o.result = 'in_doubt'")
+    doubts = rows(
+        "SELECT d.body->>'$.target' FROM chron o JOIN chron d ON d.id = o.ref WHERE o.body->>'$.result' = 'in_doubt'"
+    )
     assert doubts == [("one",)]

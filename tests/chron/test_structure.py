@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chron import Chron, ChronError, find, schema, structure, verify
+from chron.freesql import ask_sql
 
 CHANGED = {
     "lacks one": "({}) AND seq <> {last}",
@@ -21,7 +22,28 @@ CASES = [
 # An entry without a ref, or an agent, is found by no query that asks for one.
 for named in ("ref", "agent", "anchor", "action"):
     CASES.remove((f"chron_{named}", "has one more"))
-FORMERLY = {name: f"CREATE INDEX {name} ON chron({name.removeprefix('chron_')}, seq)" for name in schema.FORMERLY}
+OTHER_KEYS = {"ts": "action", "agent": "action", "anchor": "action", "action": "agent", "ref": "id"}
+
+_COLUMNS = "ts kind channel outcome mode agent anchor org action target environment method host path code reason ref"
+_COLUMNS += " result status policy policy_digest skill skill_digest session request"
+_TABLE = """CREATE TABLE chron(
+  seq  INTEGER PRIMARY KEY,
+  id   TEXT NOT NULL UNIQUE,
+  body TEXT,
+  leaf BLOB NOT NULL CHECK(length(leaf)=32),
+  hash BLOB NOT NULL CHECK(length(hash)=32)"""
+for _name in _COLUMNS.split():
+    _TABLE += f",\n  {_name} {'ANY' if _name == 'status' else 'TEXT'} AS (body->>'$.{_name}') VIRTUAL"
+FORMERLY = {
+    "chron": f"{_TABLE}\n) STRICT",
+    "decisions": """CREATE VIEW decisions AS
+SELECT d.seq, d.id, d.ts, d.outcome, d.mode, d.agent, d.anchor, d.action, d.target, d.environment,
+       d.host, d.method, d.path, d.reason, d.code, o.result, o.status
+FROM chron AS d LEFT JOIN chron AS o ON o.ref = d.id AND o.kind = 'outcome'
+WHERE d.kind = 'decision'""",
+    **{f"chron_{name}": f"CREATE INDEX chron_{name} ON chron({name}, seq)" for name in ("agent", "anchor", "action")},
+}
+"""As logs written before have them, in words of their own."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +55,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         chron = Chron.open(path, low_water_bytes=0)
         chron.keep([("skill", "deploy-v2", 1, "d1", "skill: deploy-v2\n")])
         for number in range(30):
-            fields = {"agent": f"bot-{number % 3}", "action": "deploy:staging", "anchor": "alice@acme.test"}
+            fields = {
+                "agent": f"bot-{number % 3}",
+                "action": "deploy:staging",
+                "host": "api.test",
+                "anchor": "alice@acme.test",
+            }
             decided = await chron.append("decision", {**fields, "outcome": "DENY" if number % 4 else "ALLOW"})
             await chron.append("outcome", {"ref": decided.id, "result": "blocked", "status": 403})
         chron.close()
@@ -78,36 +105,52 @@ def test_an_index_over_other_records_shows(log, rows, name, change):
         assert fault(log, jobs) == f'the file is damaged: index "{name}" is not over the records'
 
 
-@pytest.mark.parametrize("name", ["chron_ts", "chron_agent", "chron_anchor", "chron_action", "chron_ref"])
-def test_an_index_with_other_keys_shows(log, name):
+@pytest.mark.parametrize(("column", "other"), OTHER_KEYS.items())
+def test_an_index_with_other_keys_shows(log, column, other):
     """All records are in it, under another field's values."""
+    name = f"chron_{column}"
     text = schema.INDEXES[name]
-    column = name.removeprefix("chron_")
-    rebuild(log, name, text, text.replace(f"({column}", "(reason" if column != "ref" else "(id"))
+    rebuild(log, name, text, text.replace(f"({column}", f"({other}"))
     assert verify(log).fault == f'the file is damaged: index "{name}" is not over the records'
 
 
 @pytest.fixture
 def older(log) -> Path:
-    """The same log with its indexes as older ones have them."""
+    """The same log with its table, view and indexes as older ones have them."""
+    newer = log.rename(log.with_name("newer.db"))
     with closing(sqlite3.connect(log, isolation_level=None)) as shell:
-        for name, text in FORMERLY.items():
-            shell.execute(f"DROP INDEX {name}")
-            shell.execute(text)
+        shell.execute("ATTACH ? AS newer", (str(newer),))
+        objects = shell.execute("SELECT type, name, sql FROM newer.sqlite_master WHERE sql IS NOT NULL").fetchall()
+        for pragma in ("application_id", "user_version"):
+            [(value,)] = shell.execute(f"PRAGMA newer.{pragma}").fetchall()
+            shell.execute(f"PRAGMA main.{pragma} = {value}")
+        for type_, name, text in objects:
+            if type_ == "table":
+                shell.execute(FORMERLY.get(name, text))
+        shell.execute("INSERT INTO chron(seq, id, body, leaf, hash) SELECT seq, id, body, leaf, hash FROM newer.chron")
+        for name in ("artefact", "person"):
+            shell.execute(f"INSERT INTO {name} SELECT * FROM newer.{name}")
+        for type_, name, text in objects:
+            if type_ != "table":
+                shell.execute(FORMERLY.get(name, text))
     return log
 
 
 def test_an_older_log_opens_and_verifies_as_it_is(older, rows):
-    """What an older version wrote keeps its indexes, also when it is written on, and is as good by them."""
+    """What an older version wrote keeps its table and indexes, also when it is written on, and is as good by them."""
     assert verify(older).ok
+    newer = older.with_name("newer.db")
+    for table in ("chron", "decisions"):
+        query = f"SELECT id, host, action, status FROM {table} ORDER BY seq"
+        assert ask_sql(older, query, limit=99, most_s=60) == ask_sql(newer, query, limit=99, most_s=60)
     Chron.open(older, low_water_bytes=0).close()
     assert verify(older).ok
-    kept = dict(rows("SELECT name, sql FROM sqlite_master WHERE type = 'index'"))
+    kept = dict(rows("SELECT name, sql FROM sqlite_master"))
     assert {name: kept[name] for name in FORMERLY} == FORMERLY
     assert len(list(find(older, agent="bot-1"))) == 10
 
 
-@pytest.mark.parametrize("name", FORMERLY)
+@pytest.mark.parametrize("name", [name for name in FORMERLY if name in schema.INDEXES])
 def test_an_index_of_an_older_log_hides_nothing_either(older, rows, name):
     """A record that is missing in it shows, whether or not it has an agent."""
     [(last,)] = rows("SELECT max(seq) FROM chron")
@@ -127,9 +170,9 @@ def test_ids_under_which_no_record_is_found_show(log, rows):
 def test_an_index_of_somebody_elses_is_looked_at_too(log):
     """One's own index is welcome, and is not believed."""
     with closing(sqlite3.connect(log, isolation_level=None)) as shell:
-        shell.execute("CREATE INDEX mine ON chron(host)")
+        shell.execute("CREATE INDEX mine ON chron(body->>'$.host')")
     assert verify(log).ok
-    rebuild(log, "mine", "ON chron(host)", "ON chron(host) WHERE seq <> 7")
+    rebuild(log, "mine", "ON chron(body->>'$.host')", "ON chron(body->>'$.host') WHERE seq <> 7")
     found = verify(log)
     assert not found.ok
     assert found.fault.startswith("the file is damaged: ")
