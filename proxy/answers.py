@@ -8,7 +8,8 @@ get that shape, so that the reason reaches the person or the model behind the to
     gRPC            status and message    `proxy.grpcanswers`; PERMISSION_DENIED with the reason
     mcp, jsonrpc    an error of the call  `proxy.rpcanswers`; the client raises it with the reason
     graphql         errors                `proxy.rpcanswers`
-    others          JSON                  `proxy.shapes`; kubectl: Error from server (Forbidden): <reason> ...
+    kubernetes      Status                `proxy.kubernetesanswers`; Error from server (Forbidden): <reason> ...
+    others          JSON                  `proxy.shapes`
     LOCK            423, lock info        terraform prints it, and of any other refusal of its state nothing
 
 What each caller prints, and which of them print nothing, is in docs/denials.md, which a test holds to this table.
@@ -25,6 +26,7 @@ from proxy.asjson import as_json
 from proxy.awsanswers import aws_answer
 from proxy.gitanswers import git_answer
 from proxy.grpcanswers import grpc_fields
+from proxy.kubernetesanswers import kubernetes_answer
 from proxy.refusals import RETRY_AFTER_S, Answer, Refusal, made
 from proxy.rpcanswers import GRAPHQL, JSONRPC, graphql_answer, jsonrpc_answer
 from proxy.shapes import SHAPES
@@ -34,6 +36,7 @@ _GRPC = "application/grpc"
 _IDIOMS: Mapping[str, Callable[[Refusal, Request], Answer]] = {
     "aws": aws_answer,
     "git": git_answer,
+    "kubernetes": kubernetes_answer,
     GRAPHQL: graphql_answer,
     **dict.fromkeys(JSONRPC, jsonrpc_answer),
 }
@@ -53,8 +56,8 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
     if idiom := _IDIOMS.get(family):
         return idiom(refusal, request)
     if shape := SHAPES.get(family):
-        media = "application/json" if family == "kubernetes" else "application/json; charset=utf-8"
-        return made(refusal, refusal.error_status, media, as_json(shape(refusal)))
+        # Without a charset: docker compares the whole field.
+        return made(refusal, refusal.error_status, "application/json", as_json(shape(refusal)))
     if request.method == "LOCK" and (request.header("content-type") or "").startswith("application/json"):
         return _locked(refusal)
     return problem(refusal)

@@ -24,25 +24,10 @@ def word(status: int) -> str:
     return HTTPStatus(status).phrase.replace(" ", "")
 
 
-def _kubernetes(refusal: Refusal) -> Any:
-    # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
-    return {
-        "kind": "Status",
-        "apiVersion": "v1",
-        "metadata": {},
-        "status": "Failure",
-        "message": refusal.sentence,
-        "reason": word(refusal.error_status),
-        "details": {"causes": [{"reason": refusal.code, "message": refusal.reason}]},
-        "code": refusal.error_status,
-    }
-
-
 def _github(refusal: Refusal) -> Any:
     # https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
     return {
         "message": refusal.sentence,
-        "documentation_url": "",
         "status": str(refusal.error_status),
         "code": refusal.code,
         "chron_id": refusal.chron_id,
@@ -149,7 +134,6 @@ SHAPES: Mapping[str, Shape] = {
     "github": _github,
     "gitlab": _message,
     "google": _google,
-    "kubernetes": _kubernetes,
     "openai": _typed,
     "pagerduty": _pagerduty,
     "registry": _registry,

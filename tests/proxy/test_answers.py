@@ -119,6 +119,15 @@ def test_kubectl_reads_a_status() -> None:
     assert said["details"]["causes"] == [{"reason": DENIED.code, "message": DENIED.reason}]
 
 
+@pytest.mark.parametrize("path", ["/api", "/apis", "/api/v1", "/apis/apps/v1/", "/version", "/openapi/v3"])
+def test_what_kubectl_looks_around_with_is_answered_in_text(path: str) -> None:
+    """It prints the body of such an error only when that is text, and "unknown" of all else."""
+    refused = answer(DENIED, replace(request(), method="GET", path=path), "kubernetes")
+    assert (refused.status, media(refused), refused.body.decode()) == (403, "text/plain; charset=utf-8", SENTENCE)
+    written = answer(DENIED, replace(request(), method="GET", path=f"{path}/namespaces/default/pods"), "kubernetes")
+    assert (media(written) == "application/json") == ("/openapi" not in path)
+
+
 def test_github_clients_read_a_message() -> None:
     """gh and octokit print `message`."""
     said = json.loads(answer(DENIED, request(), "github").body)
@@ -160,7 +169,7 @@ def test_an_sdk_finds_the_reason_where_it_looks(family: str) -> None:
 
 def test_every_shape_is_looked_into() -> None:
     """No shape without a row above."""
-    assert set(SHAPES) == set(WHERE_THEY_LOOK)
+    assert set(SHAPES) == set(WHERE_THEY_LOOK) - {"kubernetes"}
 
 
 def test_git_reads_plain_text() -> None:
