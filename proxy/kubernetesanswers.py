@@ -23,7 +23,8 @@ def kubernetes_answer(refusal: Refusal, request: Request) -> Answer:
     status = refusal.error_status
     if request.method == "GET" and _DISCOVERY.fullmatch(request.path.rstrip("/")):
         text = refusal.sentence.encode("utf-8", "replace")
-        return made(refusal, status, "text/plain; charset=utf-8", text)
+        # Of 503 and 504 it says words of its own instead (k8s.io/apimachinery, NewGenericServerResponse).
+        return made(refusal, min(status, 500), "text/plain; charset=utf-8", text)
     # https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/status/
     said = {
         "kind": "Status",

@@ -1,4 +1,4 @@
-"""What each caller shows of a refusal: the table that docs/denials.md prints and the tests hold, and two gates to refuse.
+"""What each caller shows of a refusal: the table of docs/denials.md, which the tests hold; and two gates that refuse.
 
 denied        by policy, or because the agent is suspended, or because a person has to say yes: 403
 unrecorded    the gate cannot write it down: 503
@@ -7,7 +7,7 @@ wrong token   no tunnel at all: 407 to CONNECT
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,13 +50,6 @@ class Caller:
         return {"unrecorded": self.unrecorded, "wrong token": self.wrong_token}.get(case, self.denied)
 
 
-def shown(said: str, reason: str, chron_id: str, status: int) -> str:
-    """What of a refusal stands in what a tool has printed."""
-    if reason in said and chron_id in said:
-        return REASON
-    return STATUS if re.search(rf"\b{status}\b", said) else NOTHING
-
-
 AWS = {"wrong_token": NOTHING}
 GRPC = Caller("status 7 or 14 and a message in the head of an answer", wrong_token=STATUS)
 
@@ -90,10 +83,10 @@ SDKS: dict[str, Caller] = {
 """Libraries, by the name of the call in sdks/calls.py."""
 
 TOOLS: dict[str, Caller] = {
-    "kubectl get --raw": Caller("`Status`"),
-    "kubectl, discovery": Caller("text", unrecorded=STATUS, requests=6),
+    "kubectl get --raw": Caller("`Status`", requests=2),
+    "kubectl, discovery": Caller("text; 500 for the gate's own failures", requests=6),
     "aws": Caller("the protocol of the call, as boto3", **AWS),
-    "aws s3 cp": Caller("no body: it asks with HEAD first", denied=STATUS, unrecorded=STATUS, **AWS),
+    "aws s3 cp": Caller("none: it asks with HEAD first", denied=STATUS, unrecorded=UNTRIED, wrong_token=UNTRIED),
     "gh api": Caller("`message`"),
     "gh api graphql": Caller("`message`"),
     "gh pr list": Caller("`message`"),
@@ -104,11 +97,11 @@ TOOLS: dict[str, Caller] = {
     "gcloud": Caller("`error` with `status` and `ErrorInfo`", unrecorded=UNTRIED, wrong_token=UNTRIED),
     "terraform, http backend": Caller("nothing that it prints", denied=NOTHING, unrecorded=UNTRIED),
     "npm": Caller("the status line", unrecorded=UNTRIED),
-    "pip, an index": Caller("nothing that it prints without `-v`", denied=NOTHING, unrecorded=UNTRIED, wrong_token=UNTRIED),
+    "pip, an index": Caller("nothing without `-v`", denied=NOTHING, unrecorded=UNTRIED, wrong_token=UNTRIED),
     "cargo": Caller("problem document", wrong_token=STATUS),
     "curl": Caller("problem document", wrong_token=STATUS),
-    "curl --fail": Caller("problem document, which it leaves out", denied=STATUS, unrecorded=STATUS, wrong_token=NOTHING),
-    "wget": Caller("the status line", wrong_token=STATUS),
+    "curl --fail": Caller("problem document, left out", denied=STATUS, unrecorded=STATUS, wrong_token=NOTHING),
+    "wget": Caller("the status line"),
     "skopeo": Caller("nothing that it prints of its first question", denied=STATUS, unrecorded=STATUS, requests=2),
 }  # fmt: skip
 """Commands, by the name of the command in test_denials_tools.py."""
@@ -149,17 +142,8 @@ class Gates:
 
     sound: LiveGate
     full: LiveGate
-    bundle: Path
-
-    def environment(self, case: str) -> dict[str, str]:
-        """What a tool is given, over a nearly empty environment."""
-        bot, right = CASES[case]
-        gate = self.full if case == "unrecorded" else self.sound
-        wired = gate.environment(bot, token(bot) if right else "clm_wrong")
-        fresh = {name: value for name, value in wired.items() if os.environ.get(name) != value}
-        # Libraries read the file once: one bundle for both gates, so that a process can go from one to the other.
-        own = str(gate.folder / "wiring" / self.bundle.name)
-        return {name: str(self.bundle) if value == own else value for name, value in fresh.items()}
+    environments: Mapping[str, dict[str, str]]
+    """What a tool is given in each case, over a nearly empty environment."""
 
     def count(self, case: str) -> int:
         """How many requests of a case were refused so far."""
@@ -167,6 +151,16 @@ class Gates:
             return len(self.records(case))
         found = re.search(rb'claiim_outcomes_total\{result="blocked"\} (\d+)', self.full.service.gate.metrics.text())
         return int(found[1]) if found else 0
+
+    def shown(self, said: str, case: str, before: int) -> str:
+        """What stands in what a tool has printed of one of the refusals since `before` were counted."""
+        told = self.records(case)[before:]
+        if any(each["reason"] in said and each["id"] in said for each in told):
+            return REASON
+        if case == "unrecorded" and UNRECORDED in said:
+            return REASON
+        status = {"unrecorded": 503, "wrong token": 407}.get(case, 403)
+        return STATUS if re.search(rf"\b{status}\b", said) else NOTHING
 
     def records(self, case: str) -> list[dict[str, Any]]:
         """The refusals of a case, oldest first."""
@@ -182,7 +176,17 @@ def two_gates(folder: Path) -> Iterator[Gates]:
         storage._low_water_bytes, storage._looked_s = 2**62, 0.0
         bundle = folder / "bundle.pem"
         write_bundle(bundle, sound.service.ca_pem + full.service.ca_pem)
-        yield Gates(sound, full, bundle)
+        yield Gates(sound, full, {case: _environment(sound, full, bundle, case) for case in CASES})
+
+
+def _environment(sound: LiveGate, full: LiveGate, bundle: Path, case: str) -> dict[str, str]:
+    bot, right = CASES[case]
+    gate = full if case == "unrecorded" else sound
+    wired = gate.environment(bot, token(bot) if right else "clm_wrong")
+    fresh = {name: value for name, value in wired.items() if os.environ.get(name) != value}
+    # Libraries read the file once: one bundle for both gates, so that a process can go from one to the other.
+    own = str(gate.folder / "wiring" / bundle.name)
+    return {name: str(bundle) if value == own else value for name, value in fresh.items()}
 
 
 def _gate(folder: Path) -> LiveGate:
@@ -190,11 +194,3 @@ def _gate(folder: Path) -> LiveGate:
     live = LiveGate(folder, mappings=_MAPPINGS, skills=_SKILLS, agents=_AGENTS, config=approvals)
     (folder / "wiring").mkdir()
     return live
-
-
-def words(case: str, records: Sequence[Mapping[str, Any]]) -> tuple[str, str, int]:
-    """Reason, record id and status that a case was answered with."""
-    if case == "unrecorded":
-        return UNRECORDED, "", 503
-    last = records[-1]
-    return str(last["reason"]), str(last["id"]), 407 if case == "wrong token" else 403

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.denials import SDKS, UNTRIED, Gates, shown, words
+from clients.denials import SDKS, UNTRIED, Gates
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".clients/bin/python"
@@ -53,14 +53,14 @@ ROWS = [
 def test_a_library_shows_what_the_page_says(gates: Gates, ask: Ask, case: str, name: str) -> None:
     """It fails, shows of the refusal what its row says, and comes back no more often than it may."""
     caller, before = SDKS[name], gates.count(case)
-    kind, text = ask(name, gates.environment(case))
+    kind, text = ask(name, gates.environments[case])
     assert kind, "it has taken the refusal for success"
     asked = gates.count(case) - before
     if case in ("unrecorded", "wrong token"):
         assert 1 <= asked <= MOST_TRIES
     else:
         assert asked == caller.requests
-    assert shown(text, *words(case, gates.records(case))) == caller.shows(case), f"{kind}: {text}"
+    assert gates.shown(text, case, before) == caller.shows(case), f"{kind}: {text}"
 
 
 def test_every_call_has_a_row() -> None:

@@ -124,6 +124,10 @@ def test_what_kubectl_looks_around_with_is_answered_in_text(path: str) -> None:
     """It prints the body of such an error only when that is text, and "unknown" of all else."""
     refused = answer(DENIED, replace(request(), method="GET", path=path), "kubernetes")
     assert (refused.status, media(refused), refused.body.decode()) == (403, "text/plain; charset=utf-8", SENTENCE)
+    lost = answer(
+        replace(DENIED, code="gate.audit-unavailable"), replace(request(), method="GET", path=path), "kubernetes"
+    )
+    assert lost.status == 500, "of a 503 kubectl shows no body"
     written = answer(DENIED, replace(request(), method="GET", path=f"{path}/namespaces/default/pods"), "kubernetes")
     assert (media(written) == "application/json") == ("/openapi" not in path)
 
