@@ -95,10 +95,9 @@ def _details(refusal: Refusal, status: int) -> dict[str, object]:
 
 
 def _locked(refusal: Refusal) -> Answer:
-    """What terraform's http backend reads: the holder of a lock, of whom it prints everything.
+    """What terraform's http backend reads: who holds a lock, of which it prints the ID and nothing else.
 
     https://developer.hashicorp.com/terraform/language/backend/http: 423 with the lock info of the holder. Of any other
     status it prints at most the number. WebDAV's own LOCK (RFC 4918, 9.10) has a body of XML.
     """
-    held = {"ID": refusal.chron_id, "Operation": refusal.action, "Who": "claiim", "Info": refusal.sentence}
-    return made(refusal, 423, "application/json", as_json(held | _details(refusal, 423)))
+    return made(refusal, 423, "application/json", as_json({"ID": refusal.sentence, **_details(refusal, 423)}))

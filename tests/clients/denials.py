@@ -194,3 +194,12 @@ def _gate(folder: Path) -> LiveGate:
     live = LiveGate(folder, mappings=_MAPPINGS, skills=_SKILLS, agents=_AGENTS, config=approvals)
     (folder / "wiring").mkdir()
     return live
+
+
+def table(rows: Mapping[str, Caller]) -> str:
+    """The rows as docs/denials.md has them."""
+    head = "| caller | what it gets | denied | cannot be recorded | wrong token |\n|---|---|---|---|---|\n"
+    return head + "".join(
+        f"| {name} | {row.idiom} | {row.denied} | {row.unrecorded} | {row.wrong_token} |\n"
+        for name, row in rows.items()
+    )
