@@ -18,6 +18,7 @@ A request that waits for a person is answered 202 in the plain form and as an er
 An answer names the rule's reason and the record; it never holds a path, a trace or another agent's name.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
@@ -32,6 +33,8 @@ from proxy.rpcanswers import GRAPHQL, JSONRPC, graphql_answer, jsonrpc_answer
 from proxy.shapes import SHAPES
 
 _GRPC = "application/grpc"
+_MEDIA = re.compile(r"[a-z/-]+(?:\+[a-z0-9.]+)?(?:; ?[a-z=-]+[a-z0-9.-]*)?", re.IGNORECASE)
+"""gRPC, PROTOCOL-HTTP2, "Content-Type", and gRPC-Web's `-web`, `-web-text`."""
 
 _IDIOMS: Mapping[str, Callable[[Refusal, Request], Answer]] = {
     "aws": aws_answer,
@@ -52,6 +55,7 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
         return problem(refusal)
     if (media := request.header("content-type") or "").lower().startswith(_GRPC):
         # By what the caller speaks, whatever its host is bound to; an HTTP status would lose the reason.
+        media = media if _MEDIA.fullmatch(media) else _GRPC  # what a malformed head has must not come back in ours
         return made(refusal, 200, media, b"", grpc_fields(refusal.status, refusal.sentence))
     if idiom := _IDIOMS.get(family):
         return idiom(refusal, request)

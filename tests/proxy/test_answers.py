@@ -387,6 +387,20 @@ GRPC = {
 }
 
 
+MEDIA = {
+    "application/grpc-web+proto": b"application/grpc-web+proto",
+    "application/grpc; charset=utf-8": b"application/grpc; charset=utf-8",
+    "application/grpc\r\nX-Evil: 1": b"application/grpc",
+    "application/grpc\x00": b"application/grpc",
+}
+
+
+@pytest.mark.parametrize(("asked", "media_type"), MEDIA.items(), ids=[repr(each) for each in MEDIA])
+def test_grpc_gets_the_type_it_speaks(asked: str, media_type: bytes) -> None:
+    """And nothing of a head that was malformed."""
+    assert dict(answer(DENIED, request(content_type=asked)).fields)[b"Content-Type"] == media_type
+
+
 @pytest.mark.parametrize(("code", "status"), GRPC.items())
 def test_grpc_gets_a_status_of_its_own(code: str, status: bytes) -> None:
     """Whatever the host is bound to, for any refusal: a head that says it all, its message percent-encoded."""
