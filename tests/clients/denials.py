@@ -93,6 +93,7 @@ TOOLS: dict[str, Caller] = {
     "octokit": Caller("`message`"),
     "octokit graphql": Caller("`message`"),
     "git clone": Caller("text to the first request", wrong_token=STATUS),
+    "git lfs": Caller("`message`"),
     "docker": Caller("`message`", requests=5),
     "gcloud": Caller("`error` with `status` and `ErrorInfo`", unrecorded=UNTRIED, wrong_token=UNTRIED),
     "terraform, http backend": Caller("nothing that it prints", denied=NOTHING, unrecorded=UNTRIED),

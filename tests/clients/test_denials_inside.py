@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from aiohttp import web
 
 from clients.tools import AGENTS, MAPPINGS, ByEnvironment, Ran
 from support.gate import LiveGate
 from support.needed import needed
-from support.targets import GitServer, KubernetesApi, Origin, Target, TerraformState
+from support.targets import GitServer, KubernetesApi, Origin, Seen, Target, TerraformState
 
 type Started = Callable[..., ByEnvironment]
 
@@ -23,10 +25,26 @@ FETCH = {
     "action": "repo:download",
     "target": "${repository}",
 }
+DISCOVERY = {
+    "id": "discovery",
+    "match": {"host": "app.terraform.io", "path": "/.well-known/terraform.json"},
+    "action": "health:check",
+    "target": "${host}",
+}
+CLOUD = """
+terraform {
+  cloud {
+    organization = "acme"
+    workspaces {
+      name = "shop"
+    }
+  }
+}
+"""
 SKILLS: dict[str, dict[str, Any]] = {
     "deploy-v2": {
         "skill": "deploy-v2",
-        "allow": ["kubernetes:get:**", "kubernetes:list:**", "git:fetch", "state:read", "data:read"],
+        "allow": ["kubernetes:get:**", "kubernetes:list:**", "git:fetch", "health:check", "state:read", "data:read"],
         "deny": ["repo:download", "code:execute", "state:lock", "kubernetes:get:pods/log"],
         "limits": [{"action": "data:read", "most": 1, "per": "hour"}],
     },
@@ -41,7 +59,7 @@ def started(tmp_path: Path, target_ca_pem: Path) -> Iterator[Started]:
     with ExitStack() as stack:
 
         def start(target: Target) -> ByEnvironment:
-            mappings = {**MAPPINGS, "rules": [*MAPPINGS["rules"], FETCH]}
+            mappings = {**MAPPINGS, "rules": [*MAPPINGS["rules"], FETCH, DISCOVERY]}
             live = LiveGate(
                 tmp_path / "gate", target, target_ca=target_ca_pem, mappings=mappings, skills=SKILLS, agents=AGENTS
             )
@@ -109,6 +127,31 @@ def test_terraform_prints_why_it_gets_no_lock(started: Started, terraform_state:
     unwrapped = Ran(ran.code, " ".join(ran.out.split()), " ".join(ran.err.replace("│", " ").split()))
     assert refused(gated, unwrapped)["action"] == "state:lock"
     assert "LOCK" not in {seen.method for seen in terraform_state.seen}
+
+
+class HcpTerraform(Target):
+    """As much of it as tells where its API is.
+
+    https://developer.hashicorp.com/terraform/internals/remote-service-discovery
+    """
+
+    NAMES = ("app.terraform.io",)
+
+    async def answer(self, request: web.Request, seen: Seen) -> web.StreamResponse:
+        places = {f"tfe.v2{more}": "/api/v2/" for more in ("", ".1", ".2")}
+        return web.json_response(places | {"state.v2": "/api/v2/"})
+
+
+def test_hcp_terraform_prints_why(started: Started, target_ca: trustme.CA) -> None:
+    """It may find out where the API is and whether it is there; why it gets no more it prints."""
+    with HcpTerraform(target_ca) as target:
+        gated = started(target)
+        (gated.folder / "main.tf").write_text(CLOUD)
+        token = {"TF_TOKEN_app_terraform_io": "token", "CHECKPOINT_DISABLE": "1"}
+        ran = gated.run(needed("terraform"), "init", "-no-color", "-input=false", **token)
+        unwrapped = Ran(ran.code, " ".join(ran.out.split()), " ".join(ran.err.replace("│", " ").split()))
+        refused(gated, unwrapped)
+        assert {seen.path for seen in target.seen} == {"/.well-known/terraform.json", "/api/v2/ping"}
 
 
 STATUS_LINES = {

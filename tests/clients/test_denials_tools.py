@@ -1,6 +1,7 @@
 """Command-line tools: what they print has our reason and the record in it, they fail, and they ask once."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -58,6 +59,7 @@ COMMANDS: dict[str, list[str]] = {
     "octokit": ["node", "--input-type=module", "-e", OCTOKIT],
     "octokit graphql": ["node", "--input-type=module", "-e", OCTOKIT_GRAPHQL],
     "git clone": ["git", "clone", "https://git.test/acme/shop.git"],
+    "git lfs": ["git-lfs", "locks"],
     "docker": ["docker", "--tlsverify", "--tlscacert", "{bundle}", "-H", "tcp://docker.test:443", "rm", "web"],
     "gcloud": ["gcloud", "projects", "list", "--quiet"],
     "terraform, http backend": ["terraform", "init", "-input=false", "-no-color"],
@@ -78,6 +80,7 @@ def work(tmp_path: Path) -> Path:
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     (tmp_path / "main.tf").write_text(BACKEND)
     (tmp_path / "Cargo.toml").write_text(CRATE)
+    (tmp_path / ".lfsconfig").write_text('[lfs]\n\turl = "https://git.test/acme/shop.git/info/lfs"\n')
     return tmp_path
 
 
@@ -108,6 +111,9 @@ def run(work: Path, name: str, environ: Mapping[str, str]) -> Ran:
         folder = ROOT / ".clients"
         if not (folder / "node_modules").exists():
             pytest.skip('octokit is not here; "make clients" fetches it')
+    if tool == "git-lfs":
+        environment = {"PATH": os.environ["PATH"], "HOME": str(work)}
+        subprocess.run([needed("git"), "init", "-q"], cwd=work, env=environment, check=True)
     command = [needed(tool), *(each.replace("{bundle}", environ["SSL_CERT_FILE"]) for each in arguments)]
     return run_in(folder, command, {**users(work, environ), "HOME": str(work)})
 
