@@ -16,7 +16,7 @@ from typing import Any
 from clients.tools import AGENTS
 from policies import credential
 from proxy.wiring import write_bundle
-from support.gate import LiveGate, running
+from support.gate import LiveGate
 
 REASON, STATUS, NOTHING, UNTRIED = "the reason", "the status", "nothing", "-"
 """All of it, with the record's id where there is one; its number; not even that; no test has looked."""
@@ -50,15 +50,16 @@ class Caller:
         return {"unrecorded": self.unrecorded, "wrong token": self.wrong_token}.get(case, self.denied)
 
 
-AWS = {"wrong_token": NOTHING}
-GRPC = Caller("status 7 or 14 and a message in the head of an answer", wrong_token=STATUS)
+AWS = {"wrong_token": UNTRIED}
+"""Of each library it is tried once, for it is not the protocol's affair."""
+GRPC = "status 7 or 14 and a message in the head of an answer"
 
 SDKS: dict[str, Caller] = {
     "boto3, Query XML": Caller("`ErrorResponse`", **AWS),
     "boto3, EC2 XML": Caller("`Response`, code `UnauthorizedOperation`", **AWS),
     "boto3, JSON 1.0": Caller("`__type` and `message`", **AWS),
     "boto3, JSON 1.1": Caller("`__type` and `message`", **AWS),
-    "boto3, REST JSON": Caller("`X-Amzn-ErrorType` and `message`", **AWS),
+    "boto3, REST JSON": Caller("`X-Amzn-ErrorType` and `message`", wrong_token=NOTHING),
     "boto3, REST XML": Caller("`ErrorResponse`", **AWS),
     "boto3, CBOR": Caller("a map of `__type` and `message`", **AWS),
     "boto3, S3": Caller("`Error` without a frame", **AWS),
@@ -75,17 +76,17 @@ SDKS: dict[str, Caller] = {
     "gql": Caller("`errors` with `extensions`"),
     "MCP, streamable HTTP": Caller("JSON-RPC `error` with the call's id, in a 200"),
     "MCP, SSE": Caller("JSON-RPC `error`; it prints the status line of its GET"),
-    "gRPC, unary": GRPC,
-    "gRPC, answers streamed": GRPC,
-    "gRPC, requests streamed": GRPC,
-    "gRPC, both streamed": GRPC,
+    "gRPC, unary": Caller(GRPC, wrong_token=STATUS),
+    "gRPC, answers streamed": Caller(GRPC, wrong_token=UNTRIED),
+    "gRPC, requests streamed": Caller(GRPC, wrong_token=UNTRIED),
+    "gRPC, both streamed": Caller(GRPC, wrong_token=UNTRIED),
 }
 """Libraries, by the name of the call in sdks/calls.py."""
 
 TOOLS: dict[str, Caller] = {
     "kubectl get --raw": Caller("`Status`", requests=2),
     "kubectl, discovery": Caller("text; 500 for the gate's own failures", requests=6),
-    "aws": Caller("the protocol of the call, as boto3", **AWS),
+    "aws": Caller("the protocol of the call, as boto3", wrong_token=NOTHING),
     "aws s3 cp": Caller("none: it asks with HEAD first", denied=STATUS, unrecorded=UNTRIED, wrong_token=UNTRIED),
     "gh api": Caller("`message`"),
     "gh api graphql": Caller("`message`"),
@@ -172,12 +173,14 @@ class Gates:
 @contextmanager
 def two_gates(folder: Path) -> Iterator[Gates]:
     """Run both; at the end every decision has its outcome."""
-    with running(_gate(folder / "sound")) as sound, _gate(folder / "full") as full:
+    with _gate(folder / "sound") as sound, _gate(folder / "full") as full:
         storage = full.service._chron._writer._storage
         storage._low_water_bytes, storage._looked_s = 2**62, 0.0
         bundle = folder / "bundle.pem"
         write_bundle(bundle, sound.service.ca_pem + full.service.ca_pem)
         yield Gates(sound, full, {case: _environment(sound, full, bundle, case) for case in CASES})
+        ended = [each["ref"] for each in sound.records("outcome")]
+    assert sorted(each["id"] for each in sound.records()) == sorted(ended)
 
 
 def _environment(sound: LiveGate, full: LiveGate, bundle: Path, case: str) -> dict[str, str]:
