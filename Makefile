@@ -1,7 +1,7 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test torture selftest catalogues vocabulary lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test clients torture selftest catalogues vocabulary lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
@@ -17,6 +17,9 @@ rehearse: setup ## see the gate allow and refuse, from a real client, in under a
 
 test: setup ## run all tests, on every core
 	.venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+clients: setup ## fetch the vendors' libraries that some tests run for real (needs the package registries; half a minute)
+	@tools/clients.sh
 
 torture: setup ## the tests that break the disk, the power and the process, in their long numbers (half an hour)
 	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py

@@ -94,6 +94,13 @@ class Mappings:
         except Exception:  # noqa: BLE001 - reading a body too many costs time; one too few costs the answer
             return True
 
+    def family(self, host: str) -> str:
+        """Return the shape of refusals on a host, whatever is asked of it; "" when it is bound to nothing."""
+        try:
+            return self._binding(host).binding.family
+        except Exception:  # noqa: BLE001 - total: a refusal without its shape is one still
+            return ""
+
     def resolve(self, request: Request) -> Resolution:
         """Return the operations of the request, or the problem."""
         try:

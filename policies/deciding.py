@@ -97,6 +97,11 @@ class Policies:
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, nobody was identified
             return broken(credential, error)
 
+    def proves(self, credential: Credential, at: datetime) -> bool:
+        """Say whether a credential is right for the agent it names, in whatever state that agent is."""
+        known, right = self._tokens.presented(credential.agent, credential.token_sha256, at)
+        return credential.agent in self.standings and self._unproven(credential, known, right, at) is None
+
     def agent_of_token(self, token_sha256: str) -> str | None:
         """Return the agent that a token's digest belongs to, in whatever state it is; None when to nobody."""
         return self._tokens.owner.get(token_sha256)

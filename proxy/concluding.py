@@ -10,12 +10,14 @@ from dataclasses import replace
 
 from mappings import Operation
 from policies import Decision, Outcome
-from proxy.answers import Answer, Refusal, answer
+from proxy.answers import answer
 from proxy.approvals import Approval
 from proxy.destinations import Route
+from proxy.facts import Facts, likely_request
 from proxy.messages import judged
 from proxy.questions import FORWARD
 from proxy.records import NOTHING_NAMED, channel
+from proxy.refusals import Answer, Refusal
 from proxy.upgrades import WEBSOCKET
 from proxy.verdicts import Case, Head, Verdict
 
@@ -34,14 +36,15 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
             refusal = refusal_of(operation, decision, chron_id, resolution.unnamed)
             return _answered(case, refusal, ids)
     permitted = refusal_of(operations[0], decisions[0], ids[0])
+    family = _family(head, facts, resolution.family)
     if head.inbound.delegated:
         return Verdict(None, facts, None, ids[0], ids, permitted, head.started_ns, channel=FORWARD)
     if route is None or facts is None:
         lost = replace(permitted, code="upstream.unresolved", reason=f"upstream -- {unreachable}")
-        reply = answer(lost, facts.request if facts else None)
+        reply = answer(lost, facts.request if facts else None, family)
         return Verdict(reply, facts, None, ids[0], ids, lost, head.started_ns, unreachable)
     messages = resolution.pack if facts.upgrade == WEBSOCKET and judged(resolution.pack) else ""
-    return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns, messages=messages)
+    return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns, family=family, messages=messages)
 
 
 def still_waiting(case: Case, ids: tuple[str, ...], approval: Approval, url: str, error: str = "") -> Verdict:
@@ -57,7 +60,8 @@ def still_waiting(case: Case, ids: tuple[str, ...], approval: Approval, url: str
 
 def _answered(case: Case, refusal: Refusal, ids: tuple[str, ...], error: str = "") -> Verdict:
     head, facts = case.head, case.facts
-    reply = answer(refusal, facts.request if facts else None, case.decided.resolution.family)
+    request = facts.request if facts else likely_request(head.inbound)
+    reply = answer(refusal, request, _family(head, facts, case.decided.resolution.family))
     how = channel(head.inbound)
     return Verdict(reply, facts, None, refusal.chron_id, ids, refusal, head.started_ns, error, how)
 
@@ -75,11 +79,19 @@ def unrecorded(head: Head, code: str, reason: str) -> Verdict:
         chron_id="",
     )
     try:
-        reply = answer(refusal, head.facts.request if head.facts else None)
+        request = head.facts.request if head.facts else likely_request(head.inbound)
+        reply = answer(refusal, request, _family(head, head.facts, ""))
     except Exception:  # noqa: BLE001 -- even then there is an answer, and it is no permission
         _log.exception("no answer could be made")
         reply = Answer(503, ((b"Content-Length", b"0"),), b"")
     return Verdict(reply, None, None, "", (), refusal, head.started_ns)
+
+
+def _family(head: Head, facts: Facts | None, resolved: str) -> str:
+    """The shape of answers that the caller parses: also where nobody got as far as to ask what its request does."""
+    tunnel = head.inbound.tunnel
+    host = facts.request.host if facts else tunnel[0] if tunnel else ""
+    return resolved or (head.book.mappings.family(host) if host else "")
 
 
 def refusal_of(operation: Operation | None, decision: Decision, chron_id: str, unnamed: str = "") -> Refusal:

@@ -126,6 +126,26 @@ def read_facts(inbound: Inbound, body: bytes | None) -> Facts:
     return Facts(request, target.wire, fields, authority, upgrade)
 
 
+def likely_request(inbound: Inbound) -> Request | None:
+    """What a request that has no one reading looks like, to answer its caller in its own words and for nothing else.
+
+    None for what is no request to a target: a CONNECT, or a head that could not be parsed.
+    """
+    if inbound.method in ("", "CONNECT"):
+        return None
+    host, port = inbound.tunnel or ("", 0)
+    return Request(
+        method=inbound.method,
+        scheme="https" if inbound.scheme == "https" else "http",
+        host=host,
+        port=port,
+        path=inbound.target.partition("?")[0],
+        query=(),
+        headers=tuple((name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in inbound.fields),
+        body=None,
+    )
+
+
 def request_digest(facts: Facts) -> str:
     """SHA-256 over the canonical head and what was read of the body."""
     request = facts.request

@@ -18,20 +18,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mappings import Problem
-from proxy.answers import Refusal
 from proxy.facts import Fields, Inbound
+from proxy.refusals import Refusal
+from proxy.rpcanswers import GRAPHQL, JSONRPC, call_id, graphql_error, jsonrpc_error
 
 POLICY_VIOLATION = 1008
 _REASON_BYTES = 123
 """RFC 6455, 5.5 and 5.5.1: a control frame carries 125 bytes, two of them the code."""
 
-_JSONRPC = frozenset({"mcp", "jsonrpc"})
-_GRAPHQL = "graphql"
 _ASKS = frozenset({"subscribe", "start"})
 _KEEPS_GOING = frozenset({"connection_init", "ping", "pong", "complete", "stop", "connection_terminate"})
 """https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md and subscriptions-transport-ws, PROTOCOL.md"""
-_DENIED = -32001
-"""JSON-RPC 2.0, 5.1: -32000 to -32099 are for servers to define."""
 
 _UNREADABLE = Problem("wire.message", "the message is not strict JSON of the protocol that this host speaks")
 _OF_THE_UPGRADE = (b"upgrade", b"connection", b"content-type", b"content-length", b"transfer-encoding", b"expect")
@@ -50,7 +47,7 @@ class Message:
 
 def judged(pack: str) -> bool:
     """Whether messages to hosts of this pack are decided on one by one."""
-    return pack in _JSONRPC or pack == _GRAPHQL
+    return pack in JSONRPC or pack == GRAPHQL
 
 
 def read_message(pack: str, content: bytes, *, is_text: bool) -> Message | None:
@@ -59,16 +56,16 @@ def read_message(pack: str, content: bytes, *, is_text: bool) -> Message | None:
         value = json.loads(content.decode("utf-8"), object_pairs_hook=_object) if is_text else None
     except (ValueError, RecursionError):
         value = None
-    if pack in _JSONRPC:
+    if pack in JSONRPC:
         readable = isinstance(value, dict | list)
-        return Message(content, _id(value)) if readable else Message(b"", problem=_UNREADABLE)
+        return Message(content, call_id(value)) if readable else Message(b"", problem=_UNREADABLE)
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return Message(b"", problem=_UNREADABLE)
     if value["type"] in _KEEPS_GOING:
         return None
     if value["type"] not in _ASKS or not isinstance(value.get("payload"), dict):
-        return Message(b"", _id(value), _UNREADABLE)
-    return Message(json.dumps(value["payload"]).encode("utf-8", "replace"), _id(value))
+        return Message(b"", call_id(value), _UNREADABLE)
+    return Message(json.dumps(value["payload"]).encode("utf-8", "replace"), call_id(value))
 
 
 def as_post(upgrade: Inbound) -> Inbound:
@@ -85,11 +82,9 @@ def error_message(pack: str, call: str | int | None, refusal: Refusal) -> str | 
     """The refusal as the protocol's own error; None when there is no call to name, and the connection must close."""
     if call is None:
         return None
-    named = {"code": refusal.code, "chron_id": refusal.chron_id, "action": refusal.action}
-    if pack in _JSONRPC:
-        error = {"code": _DENIED, "message": refusal.sentence, "data": named}
-        return json.dumps({"jsonrpc": "2.0", "id": call, "error": error})
-    return json.dumps({"type": "error", "id": call, "payload": [{"message": refusal.sentence, "extensions": named}]})
+    if pack in JSONRPC:
+        return json.dumps(jsonrpc_error(call, refusal))
+    return json.dumps({"type": "error", "id": call, "payload": [graphql_error(refusal)]})
 
 
 def close_reason(refusal: Refusal) -> str:
@@ -104,8 +99,3 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError
     return found
-
-
-def _id(value: object) -> str | int | None:
-    found = value.get("id") if isinstance(value, dict) else None
-    return found if isinstance(found, str | int) and not isinstance(found, bool) else None

@@ -146,7 +146,9 @@ class Gate:
     ) -> tuple[str, int] | Verdict:
         """Where a CONNECT leads, or the recorded refusal. Nothing is resolved or dialled yet.
 
-        An accepted CONNECT is no decision: each request inside the tunnel is judged, and none has left.
+        An accepted CONNECT is no decision: each request inside the tunnel is judged, and none has left. So one who
+        is who they say and may not act, as a suspended agent, gets a tunnel as well: of a refused CONNECT most
+        clients show a number, of a refused request the reason.
         """
         if isinstance(who, Problem):
             return await self.judge(self.malformed_head(inbound, NOBODY, who), None)
@@ -154,8 +156,9 @@ class Gate:
         try:
             place = connect_authority(authority, inbound.fields)
             self.destinations.check_port(place[1])
-            admitted = who is not NOBODY and self.book.policies.identify(who, self.now()) is None
-            if admitted and not self._judging.stopping:
+            policies, at = self.book.policies, self.now()
+            proven = who is not NOBODY and (policies.identify(who, at) is None or policies.proves(who, at))
+            if proven and not self._judging.stopping:
                 return place
         except (FactsError, DestinationRefused) as error:
             problem = Problem(error.code, error.message)

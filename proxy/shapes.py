@@ -2,30 +2,40 @@
 
 An SDK that finds its own shape raises its own "permission denied" with our reason as the message; of anything else it
 says "could not parse", and the reason is lost. A shape holds one sentence (reason, record id, what a person can do)
-and, where there is room, the stable code of the refusal and the record's id; it invents nothing.
+and, where there is room, the stable code of the refusal and the record's id; it invents nothing. Beside the status of
+its answer it names what that status is called there, for what is refused is not always for want of a permission.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from proxy.answers import Refusal
+    from proxy.refusals import Refusal
 
 type Shape = Callable[[Refusal], Any]
 """From a refusal to a JSON value."""
+
+
+def word(status: int) -> str:
+    """What a status is called, as one word: "ServiceUnavailable"."""
+    return HTTPStatus(status).phrase.replace(" ", "")
 
 
 def _github(refusal: Refusal) -> Any:
     # https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
     return {
         "message": refusal.sentence,
-        "documentation_url": "",
-        "status": "403",
+        "status": str(refusal.error_status),
         "code": refusal.code,
         "chron_id": refusal.chron_id,
     }
+
+
+_GOOGLE = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 407: "UNAUTHENTICATED", 504: "DEADLINE_EXCEEDED"}
+"""https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto; all else is UNAVAILABLE."""
 
 
 def _google(refusal: Refusal) -> Any:
@@ -36,13 +46,16 @@ def _google(refusal: Refusal) -> Any:
         "domain": "claiim",
         "metadata": {"chron_id": refusal.chron_id},
     }
-    return {"error": {"code": 403, "message": refusal.sentence, "status": "PERMISSION_DENIED", "details": [info]}}
+    status = refusal.error_status
+    named = _GOOGLE.get(status, "UNAVAILABLE")
+    return {"error": {"code": status, "message": refusal.sentence, "status": named, "details": [info]}}
 
 
 def _azure(refusal: Refusal) -> Any:
     # https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/error-not-found, shape of an error
+    code = "AuthorizationFailed" if refusal.error_status == 403 else word(refusal.error_status)
     details = [{"code": refusal.code, "message": refusal.chron_id}]
-    return {"error": {"code": "AuthorizationFailed", "message": refusal.sentence, "details": details}}
+    return {"error": {"code": code, "message": refusal.sentence, "details": details}}
 
 
 def _cloudflare(refusal: Refusal) -> Any:
@@ -60,6 +73,11 @@ def _message(refusal: Refusal) -> Any:
     return {"message": refusal.sentence, "code": refusal.code, "chron_id": refusal.chron_id}
 
 
+def _argocd(refusal: Refusal) -> Any:
+    # https://grpc-ecosystem.github.io/grpc-gateway/docs/mapping/customizing_your_gateway/; 7 is PERMISSION_DENIED
+    return {"error": refusal.sentence, "message": refusal.sentence, "code": 7}
+
+
 def _errors(refusal: Refusal) -> Any:
     # developer.hashicorp.com/vault/api-docs, "Error response"; docs.datadoghq.com/api, v1 and v2
     return {"errors": [refusal.sentence]}
@@ -71,26 +89,34 @@ def _json_api(refusal: Refusal) -> Any:
         "errors": [
             {
                 "id": refusal.chron_id,
-                "status": "403",
+                "status": str(refusal.error_status),
                 "code": refusal.code,
-                "title": "forbidden",
+                "title": HTTPStatus(refusal.error_status).phrase.lower(),
                 "detail": refusal.sentence,
             }
         ]
     }
 
 
+def _registry(refusal: Refusal) -> Any:
+    # https://github.com/opencontainers/distribution-spec/blob/main/spec.md, "Error Codes"
+    code = "DENIED" if refusal.error_status == 403 else "UNAVAILABLE"
+    return {"errors": [{"code": code, "message": refusal.sentence, "detail": {"chron_id": refusal.chron_id}}]}
+
+
 def _typed(refusal: Refusal) -> Any:
     # platform.openai.com/docs/guides/error-codes; docs.claude.com/en/api/errors; docs.stripe.com/api/errors
+    kind = "permission_error" if refusal.error_status == 403 else "api_error"
     return {
         "type": "error",
-        "error": {"type": "permission_error", "message": refusal.sentence, "code": refusal.code, "param": None},
+        "error": {"type": kind, "message": refusal.sentence, "code": refusal.code, "param": None},
     }
 
 
 def _slack(refusal: Refusal) -> Any:
     # https://docs.slack.dev/apis/web-api, "Evaluating responses"
-    return {"ok": False, "error": "access_denied", "response_metadata": {"messages": [refusal.sentence]}}
+    error = "access_denied" if refusal.error_status == 403 else "service_unavailable"
+    return {"ok": False, "error": error, "response_metadata": {"messages": [refusal.sentence]}}
 
 
 def _pagerduty(refusal: Refusal) -> Any:
@@ -100,6 +126,7 @@ def _pagerduty(refusal: Refusal) -> Any:
 
 SHAPES: Mapping[str, Shape] = {
     "anthropic": _typed,
+    "argocd": _argocd,
     "azure": _azure,
     "cloudflare": _cloudflare,
     "datadog": _errors,
@@ -109,6 +136,7 @@ SHAPES: Mapping[str, Shape] = {
     "google": _google,
     "openai": _typed,
     "pagerduty": _pagerduty,
+    "registry": _registry,
     "slack": _slack,
     "stripe": _typed,
     "terraform": _json_api,

@@ -12,12 +12,12 @@ from datetime import datetime
 
 from mappings import Mappings, Problem, Resolution
 from policies import Credential, Decision, Outcome, Policies, Question
-from proxy.answers import Answer, Refusal
 from proxy.approvals import Approval
 from proxy.destinations import Route
 from proxy.facts import Facts, Inbound
 from proxy.identity import NO_ISSUERS, Issuers
 from proxy.questions import WIRE
+from proxy.refusals import Answer, Refusal
 from proxy.uses import Charge
 
 NOTHING = Resolution((), None, "")
@@ -142,6 +142,8 @@ class Verdict:
     error: str = ""
     """Why an allowed request could not be sent at all."""
     channel: str = WIRE
+    family: str = ""
+    """The shape of answers that the caller parses; "" for the plain one."""
     messages: str = ""
     """The pack by which each message is judged that follows a WebSocket's upgrade; "" where none is."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-SKIPPED = {".venv", ".catalogues", ".git", "node_modules", ".pytest_cache", ".hypothesis"}
+SKIPPED = {".venv", ".catalogues", ".clients", ".git", "node_modules", ".pytest_cache", ".hypothesis"}
 
 _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

@@ -27,12 +27,12 @@ from aiohttp import web
 
 from mappings import Problem
 from policies import Credential
-from proxy.answers import CHRON_ID_FIELD, Answer
 from proxy.answers import problem as refused
 from proxy.api.problems import problem
 from proxy.facts import Fields, Inbound
 from proxy.identity import NOBODY, Unproven, agent_of_token
 from proxy.pipeline import Gate
+from proxy.refusals import CHRON_ID_FIELD, Answer
 from proxy.verdicts import Ending, Head, Verdict
 
 _log = logging.getLogger(__name__)

@@ -26,7 +26,7 @@ from mitmproxy.websocket import WebSocketMessage
 
 from mappings import CanonicalError, Problem, canonical_host
 from policies import Credential, Decision
-from proxy.answers import Answer, Refusal, answer
+from proxy.answers import answer
 from proxy.destinations import Route
 from proxy.facts import Inbound
 from proxy.identity import NOBODY, Unproven
@@ -38,6 +38,7 @@ from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.signs import SignsOfLife, passes_over
 from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
+from proxy.refusals import Answer, Refusal
 from proxy.verdicts import Ending, Verdict
 
 if TYPE_CHECKING:
@@ -517,4 +518,4 @@ def _internal_error() -> Refusal:
 def _upstream_failure(verdict: Verdict, permitted: Refusal, message: str, timed_out: bool) -> Answer:
     code = "upstream.timeout" if timed_out or "connect timeout" in message else "upstream.failed"
     failed = replace(permitted, code=code, reason=f"upstream -- {message[:200]}")
-    return answer(failed, verdict.facts.request if verdict.facts else None)
+    return answer(failed, verdict.facts.request if verdict.facts else None, verdict.family)

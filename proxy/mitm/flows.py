@@ -11,8 +11,8 @@ from mitmproxy import http
 
 from mappings import CanonicalError, split_authority
 from policies import Credential
-from proxy.answers import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.facts import Inbound
+from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.verdicts import Head, Verdict
 
 _NOT_FROM_TARGETS = frozenset(
@@ -148,6 +148,11 @@ def respond(flow: http.HTTPFlow, answer: Answer) -> None:
     fields = [(name.lower() if flow.request.is_http2 else name, value) for name, value in answer.fields]
     flow.response = http.Response.make(answer.status, answer.body, http.Headers(fields))
     flow.response.data.http_version = version if flow.request.is_http2 else b"HTTP/1.1"
+    if answer.phrase:
+        flow.response.data.reason = answer.phrase
+    if flow.request.method == "HEAD":
+        # RFC 9110, 9.3.2. Sent all the same, the client would take it for the answer to its next request.
+        flow.response.data.content = b""
     # The agent must not be asked to upload what nobody will read.
     flow.request.headers.pop("expect", None)
 
@@ -187,7 +192,7 @@ def redirect_here(flow: http.HTTPFlow, tunnel: Tunnel | None) -> None:
 def serialise(answer: Answer) -> bytes:
     """An answer as HTTP/1.1 bytes that close the connection, for a client whose request was none."""
     lines = [
-        b"HTTP/1.1 %d " % answer.status,
+        b"HTTP/1.1 %d %b" % (answer.status, answer.phrase),
         *(b"%s: %s" % field for field in answer.fields),
         b"Connection: close",
     ]

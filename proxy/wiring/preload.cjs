@@ -99,6 +99,7 @@ function readReason(response, socket, head, done) {
     try {
       const problem = JSON.parse(text);
       text = problem.reason || problem.detail || problem.message || '';
+      if (problem.chron_id) text += ` [${problem.chron_id}]`;
     } catch { /* not JSON: shown as it came */ }
     const words = String(text).replace(/[^\x20-\x7e]+/g, ' ').trim().slice(0, 500);
     done(words);

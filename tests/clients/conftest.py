@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from clients.denials import Gates, two_gates
 from clients.tools import AGENTS, MAPPINGS, SKILLS, WAYS, Gated, Served
 from support.gate import LiveGate
 from support.targets import Target
@@ -38,3 +39,10 @@ def served(tmp_path: Path, target_ca_pem: Path) -> Iterator[Callable[..., Served
     """Put targets behind a gate that is a process of its own."""
     with ExitStack() as stack:
         yield lambda *targets: stack.enter_context(Served(*_site(tmp_path, targets, target_ca_pem)))
+
+
+@pytest.fixture(scope="module")
+def gates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gates]:
+    """Gates that refuse, for a file of callers."""
+    with two_gates(tmp_path_factory.mktemp("gates")) as both:
+        yield both

@@ -239,6 +239,12 @@ def _run(command: Any, folder: Path, environ: Mapping[str, str]) -> subprocess.C
     )  # fmt: skip
 
 
+def run_in(folder: Path, command: list[str], environ: Mapping[str, str]) -> Ran:
+    """Run a command with this environment and nothing of this machine's own but where its tools are."""
+    done = _run(command, folder, {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", **environ})
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
 WAYS: dict[str, type[Gated]] = {"environment": ByEnvironment, "claiim-run": ByCommand}
 in_both_ways = pytest.mark.parametrize("way", WAYS)
 """For one test of each kind of tool; `claiim run` takes a second."""

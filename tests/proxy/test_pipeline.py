@@ -331,7 +331,7 @@ TUNNELS: dict[str, tuple[Credential | Problem, str, int, str]] = {
     "no credentials": (NOBODY, "a.test:443", 407, "agent.no-credentials"),
     "a repeated field": (Problem("wire.field-repeated", "twice"), "a.test:443", 407, "agent.no-credentials"),
     "a wrong token": (credential("deploy-bot", "x"), "a.test:443", 407, "agent.wrong-token"),
-    "suspended": (credential("other-bot", "clm_other"), "a.test:443", 403, "agent.suspended"),
+    "a wrong token of a suspended agent": (credential("other-bot", "x"), "a.test:443", 403, "agent.suspended"),
     "a port": (WHO, "a.test:22", 403, "destination.port"),
     "no port": (WHO, "a.test", 400, "wire.authority"),
     "userinfo": (WHO, "u:p@a.test:443", 400, "wire.host.userinfo"),
@@ -357,6 +357,17 @@ async def test_an_accepted_tunnel_is_no_decision(log: Chron) -> None:
     connect = Inbound("CONNECT", "http", "/", (), "10.0.0.9")
     assert await gate_with(log).open_tunnel(connect, WHO, "A.test.:443") == ("a.test", 443)
     assert await records(log) == []
+
+
+async def test_who_is_suspended_is_told_inside_the_tunnel(log: Chron) -> None:
+    """With the right token it opens, and leads nowhere: of a refused CONNECT most clients show a number alone."""
+    gate, who = gate_with(log), credential("other-bot", "clm_other")
+    assert await gate.open_tunnel(Inbound("CONNECT", "http", "/", (), "10.0.0.9"), who, "a.test:443") == ("a.test", 443)
+    verdict = await gate.judge(gate.read_head(inbound(), who), b"")
+    assert verdict.answer is not None
+    assert (verdict.answer.status, verdict.route) == (403, None)
+    (record,) = await records(log)
+    assert (record["outcome"], record["code"]) == ("DENY", "agent.suspended")
 
 
 PRESENTED = {

@@ -134,6 +134,30 @@ def test_a_denied_upload_is_answered_before_its_end(gate: LiveGate, client: http
     assert origin.seen == []
 
 
+@pytest.mark.parametrize("http2", [False, True], ids=["http/1.1", "h2"])
+def test_a_denied_head_has_no_body(gate: LiveGate, origin: Origin, http2: bool) -> None:
+    """The next answer on its connection is the one to the next request, and not what is left of the refusal."""
+    with client_of(gate, http2=http2) as client:
+        refused = client.head("https://origin.test/")
+        answered = client.get("https://origin.test/echo")
+    assert (refused.status_code, refused.content, answered.status_code) == (403, b"", 200)
+    denied, allowed = gate.records()
+    assert (refused.headers["x-chron-id"], answered.headers["x-chron-id"]) == (denied["id"], allowed["id"])
+    assert [seen.path for seen in origin.seen] == ["/echo"]
+    assert origin.connections == 1
+
+
+def test_a_denied_head_leaves_its_connection_in_step(gate: LiveGate, origin: Origin) -> None:
+    """Two requests in one go: after the refusal's head comes the status line of the second answer."""
+    with tunnel(gate) as secure:
+        head = b"HEAD / HTTP/1.1\r\nHost: origin.test\r\n\r\n"
+        secure.sendall(head + b"GET /echo HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n")
+        refused, _, rest = read_all(secure).partition(b"\r\n\r\n")
+    denied = gate.records()[0]
+    assert refused.startswith(f"HTTP/1.1 403 Forbidden: {denied['reason']} [{denied['id']}]\r\n".encode())
+    assert rest.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_http2_reaches_an_http2_target(tmp_path: Path, h2_origin: H2Origin, target_ca_pem: Path) -> None:
     """HTTP/2 on both sides."""
     rules = {

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}  # RFC 9110, section 7.6.1
 
 
+@cache
 def find_aws() -> str | None:
     """An AWS CLI that runs; None when there is none.
 
