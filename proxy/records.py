@@ -97,6 +97,7 @@ def wire_fields(
         "request_digest": request_digest(facts),
         "request_bytes": None if request.body is None or not request.body_complete else len(request.body),
         "upgrade": facts.upgrade or None,
+        "opaque": True if facts.opaque else None,
         "traceparent": _traceparent(request.header("traceparent")),
     }
     if route is not None:

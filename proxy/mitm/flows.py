@@ -5,9 +5,11 @@ flow, `respond` puts one of our answers. Nothing here decides.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 
 from mitmproxy import http
+from mitmproxy.connection import Client, Server
 
 from mappings import CanonicalError, split_authority
 from policies import Credential
@@ -36,6 +38,8 @@ class Tunnel:
     """The `Proxy-Authorization` it came with, to be looked at again with each request; None: each brings its own."""
     scheme: str = ""
     """Of a target that the operator fixed, how it is spoken to; else "", and what the agent speaks tells."""
+    unread: "tuple[Head, Verdict] | None" = None
+    """What let it through unread; None where each request in it is judged."""
 
 
 @dataclass(slots=True)
@@ -108,6 +112,17 @@ def inbound(
         fixed=bool(tunnel and tunnel.scheme),
         port=port,
     )
+
+
+def connect_flow(client: Client, server: Server, host: str, port: int) -> http.HTTPFlow:
+    """The CONNECT that a tunnel is which was asked for in another language."""
+    flow = http.HTTPFlow(client, server, live=True)
+    authority = f"{host}:{port}".encode("ascii")
+    fields = http.Headers()
+    flow.request = http.Request(
+        host, port, b"CONNECT", b"", authority, b"", b"HTTP/1.1", fields, b"", None, time.time(), time.time()
+    )
+    return flow
 
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
