@@ -45,6 +45,7 @@ OF_DECISIONS = {
     "opaque": "true where what follows passes unread: a tunnel",
     "traceparent": "W3C trace context",
     "address": "address and port of the target",
+    "via": "the proxy that the gate went through, and its port",
     "upstream_verified": "whether the target's certificate was verified",
     "operation": "the provider's name of what was called",
     "access": "read, write, ... where the provider's tables say so",

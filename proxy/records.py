@@ -102,6 +102,7 @@ def wire_fields(
     }
     if route is not None:
         fields["address"] = f"{route.address[0]} {route.address[1]}"
+        fields["via"] = route.parent.shown if route.parent else None
         fields["upstream_verified"] = route.verify if request.scheme == "https" else None
     return fields
 

@@ -28,7 +28,8 @@ from mitmproxy.websocket import WebSocketMessage
 from mappings import CanonicalError, Problem, canonical_host
 from policies import Credential, Decision
 from proxy.answers import answer
-from proxy.destinations import Route
+from proxy.chaining import REFUSED_WORDS, told
+from proxy.destinations import Parent, Route
 from proxy.facts import Inbound
 from proxy.identity import NOBODY, Unproven
 from proxy.messages import POLICY_VIOLATION, as_post, close_reason, error_message, read_message
@@ -75,6 +76,10 @@ class AgentConnection(server.LiveConnectionHandler):
         self._sni: str | None = None
         self._routes: dict[tuple[str, int], Route] = {}
         """Addresses that a verdict has permitted on this connection; others are not dialled."""
+        self._parents: dict[tuple[str, int], Parent] = {}
+        """The proxies that some of them are reached through, by their own address."""
+        self._beneath: dict[tuple[str, int], Server] = {}
+        """What carries the connection to an address that is reached through one."""
         self._dialling: dict[str, asyncio.TimerHandle] = {}
         self._open: dict[str, http.HTTPFlow] = {}
         """Forwarded flows that have no ending yet."""
@@ -167,6 +172,8 @@ class AgentConnection(server.LiveConnectionHandler):
         match subject:
             case http.HTTPFlow() if name == "websocket_message":
                 subject.metadata[layers.REFUSED] = layers.Refused(1011, "the gate failed")  # RFC 6455, 7.4.1
+            case http.HTTPFlow() if name == "http_connect_upstream":
+                self._close_client()  # what it carries is no flow of an agent's
             case http.HTTPFlow():
                 subject.metadata.pop(layers.PERMIT, None)
                 self._finish(subject, "failed", error=f"the gate failed in {name}")
@@ -367,6 +374,9 @@ class AgentConnection(server.LiveConnectionHandler):
         self._engine.opened(flow.id, exchange, self)
         flows.forward(flow, verdict)
         self._routes[verdict.route.address] = verdict.route
+        if parent := verdict.route.parent:
+            self._routes[parent.route.address] = parent.route
+            self._parents[parent.route.address] = parent
         if verdict.messages:
             flow.metadata[layers.MESSAGE_LIMIT] = self._engine.max_body_bytes
         flow.metadata[layers.PERMIT] = verdict
@@ -411,6 +421,18 @@ class AgentConnection(server.LiveConnectionHandler):
             self._engine.connect_timeout_s, task.cancel, "connect timeout"
         )
 
+    def _on_http_connect_upstream(self, flow: http.HTTPFlow) -> None:
+        """Write the CONNECT for the proxy beyond: where it was permitted to go, and what the gate is known by there."""
+        assert isinstance(flow.server_conn, Server)
+        assert flow.server_conn.address is not None
+        data, parent = flow.request.data, self._parents[flow.server_conn.address[0], flow.server_conn.address[1]]
+        shown = f"[{data.host}]" if ":" in data.host else data.host
+        data.authority = f"{shown}:{data.port}".encode("ascii")
+        data.headers = http.Headers([(b"Host", data.authority)])
+        if parent.authorization:
+            data.headers[b"Proxy-Authorization"] = parent.authorization
+        self._beneath[data.host, data.port] = flow.server_conn
+
     def _on_server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
         self._dialling.pop(data.server.id).cancel()
 
@@ -421,7 +443,13 @@ class AgentConnection(server.LiveConnectionHandler):
     def give_up(self, exchange: Exchange) -> None:
         """End an exchange whose target has not begun to answer in time."""
         exchange.timed_out = True
-        self.close_connection(exchange.flow.server_conn)
+        server = exchange.flow.server_conn
+        if server.via is not None and server.address is not None:
+            server = self._beneath.get((server.address[0], server.address[1]), server)
+        if server in self.transports:
+            self.close_connection(server)
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Close the agent's connection now; what is open on it ends as failed."""
@@ -530,7 +558,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_error(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange | None = flow.metadata.get(_EXCHANGE)
-        message = flow.error.msg if flow.error else "unknown error"
+        message = told(flow.error.msg) if flow.error else "unknown error"
         self._finish(flow, "failed", error=message)
         if flow.response is not None:
             return
@@ -587,5 +615,7 @@ def _internal_error() -> Refusal:
 
 def _upstream_failure(verdict: Verdict, permitted: Refusal, message: str, timed_out: bool) -> Answer:
     code = "upstream.timeout" if timed_out or "connect timeout" in message else "upstream.failed"
+    if message.startswith(REFUSED_WORDS):
+        code = "upstream.proxy"
     failed = replace(permitted, code=code, reason=f"upstream -- {message[:200]}")
     return answer(failed, verdict.facts.request if verdict.facts else None, verdict.family)

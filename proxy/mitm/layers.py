@@ -47,6 +47,7 @@ from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer
 
+from proxy.mitm.flows import asks_parent
 from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
 from proxy.upgrades import WEBSOCKET
 
@@ -268,6 +269,14 @@ class GateStream(HttpStream):
                 self.stream_id, f"unexpected interim response {status}", ErrorCode.GENERIC_SERVER_ERROR
             )
             yield from self.handle_protocol_error(unasked)
+            return
+        if status == 407 and asks_parent(self.flow):
+            # The proxy beyond wants something of us; passed on, an agent would answer it with what is ours to see.
+            yield commands.CloseConnection(self.context.server)
+            unproven = ResponseProtocolError(
+                self.stream_id, "Upstream proxy refused HTTP CONNECT request: 407", ErrorCode.GENERIC_SERVER_ERROR
+            )
+            yield from self.handle_protocol_error(unproven)
             return
         yield from super().state_wait_for_response_headers(event)
 

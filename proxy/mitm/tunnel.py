@@ -16,9 +16,10 @@ from mitmproxy.connection import ConnectionState, Server
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
+from mitmproxy.proxy.layers.http._upstream_proxy import HttpUpstreamProxy
 
 from proxy.hellos import HelloRefused, Hellos
-from proxy.mitm.flows import Exchange
+from proxy.mitm.flows import Exchange, server_spec
 
 type Commands[T] = Generator[commands.Command, Any, T]
 
@@ -156,8 +157,12 @@ def opaque_layer(context: Context, carried: Opaque) -> layer.Layer:
     verdict = carried.exchange.verdict
     assert verdict is not None
     assert verdict.route is not None
-    inner = context.fork()
-    inner.server = Server(address=verdict.route.address)
+    inner, route = context.fork(), verdict.route
+    inner.server = Server(address=route.address)
     carried.exchange.flow.server_conn = inner.server
-    carried.layer = OpaqueLayer(inner, carried)
+    if route.parent is None:
+        carried.layer = OpaqueLayer(inner, carried)
+    else:
+        inner.server.via = server_spec(route.parent)
+        carried.layer = (HttpUpstreamProxy.make(inner, send_connect=True) / OpaqueLayer(inner, carried))[0]
     return carried.layer

@@ -168,7 +168,7 @@ FAULTS = {
     "verification off for all": (
         "version: 1\nupstream: {verify: false}\n",
         '2:12: unknown key "verify"; known here: ca_bundle, connect_timeout_s, response_timeout_s, '
-        "allow_private, unverified_hosts",
+        "allow_private, unverified_hosts, proxy, no_proxy",
     ),
 }
 
