@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from mappings.documents import read_document
-from mappings.inventory import pack_of, written_rules
+from mappings.inventory import pack_of, written_rules, written_tunnels
 from mappings.places import Fault, PackError
 from mappings.templates import Template, read_action_template
 
@@ -25,18 +25,19 @@ class KeptRules:
         if document.digest != digest:
             raise PackError([Fault(document.place(), 'has another digest; run "claiim chron verify"')])
         self._pack = pack_of(document)
-        self._rules = {rule.id: rule for rule in written_rules(document)}
+        written = (*written_rules(document), *written_tunnels(document))
+        self._rules = {(rule.id, _position(rule.place)): rule for rule in written}
         self._patterns: dict[str, re.Pattern[str]] = {}
 
     def fault(self, id_: str, pack: str, place: str, action: str) -> str:
         """Say what of a record is not as the text has it; "" when all is."""
         position = _position(place)
-        rule = self._rules.get(id_)
-        if rule is None or _position(rule.place) != position or pack != self._pack:
+        rule = self._rules.get((id_, position))
+        if rule is None or pack != self._pack:
             return f'the text has no rule "{id_}" at {position}'
-        if id_ not in self._patterns:
-            self._patterns[id_] = _pattern(read_action_template(rule.action))
-        if self._patterns[id_].fullmatch(action):
+        if rule.action not in self._patterns:
+            self._patterns[rule.action] = _pattern(read_action_template(rule.action))
+        if self._patterns[rule.action].fullmatch(action):
             return ""
         return f'the rule says "{rule.action}", which is never "{action}"'
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from mappings.actions import canonical_action
 from mappings.bodies import Pointer, read_pointer
-from mappings.compiled import HTTP_PACK, Binding, Compiled, RuleSet, RuleSource
+from mappings.compiled import HTTP_PACK, Binding, Compiled, RuleSet, RuleSource, Tunnel
 from mappings.documents import parse
 from mappings.environments import Classifier, environment_value
 from mappings.hosts import HostIndex, host_pattern
@@ -32,6 +32,7 @@ from mappings.recognition import Pack
 from mappings.resolution import ATTRIBUTES
 from mappings.routepack import Route, RouteList, RoutePack, read_prefix, read_route
 from mappings.rulesets import Matched, RuleCompiler
+from mappings.tunnels import add_tunnel
 
 if TYPE_CHECKING:
     # The shapes of documents take pydantic, whose start costs more than compiling (0.1 s): only when there are any.
@@ -117,6 +118,7 @@ class _Compiler:
         self.classifiers: list[Classifier] = []
         self.lookups: dict[str, Lookup] = {}
         self.rules: dict[str, RuleCompiler] = {}
+        self.tunnels: dict[tuple[str, int], Tunnel] = {}
 
     def compiled(self) -> Compiled:
         sets = {scope: rules.compiled() for scope, rules in self.rules.items()}
@@ -129,6 +131,7 @@ class _Compiler:
             tuple(self.lookups.values()),
             own,
             {**self.shipped, **{scope: partial(_itself, rules) for scope, rules in sets.items()}},
+            self.tunnels,
         )
 
     def rules_of(self, scope: str, known: KnownNames) -> RuleCompiler:
@@ -169,6 +172,8 @@ class _Compiler:
             self._classify(located, ("env", at), classifier)
         for name, lookup in site.lookups.items():
             self._look_up(located, ("lookups", name), name, lookup, known)
+        for at, tunnel in enumerate(site.tunnels):
+            add_tunnel(located, ("tunnels", at), tunnel, self.tunnels)
         self.rules_of("", known).add(located, site.rules)
 
     def _bind(self, located: Located, path: Path, bind: BindText) -> None:

@@ -6,7 +6,7 @@ Values only, apart from `mappings.compile`, so that resolving needs nothing of w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mappings.bodies import Pointer
 from mappings.conditions import Predicate
@@ -55,6 +55,17 @@ class Binding:
 
 
 @dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A host and port whose connections the operator lets through unread."""
+
+    ref: RuleRef
+    """The entry that says so."""
+    tls: bool
+    """Whether only TLS passes whose hello names the host."""
+    facts: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class RuleSet:
     """The rules of one pack, or the operator's: filed by what they are about."""
 
@@ -83,3 +94,5 @@ class Compiled:
     """The operator's, which hold everywhere."""
     pack_rules: Mapping[str, RuleSource]
     """By pack; they hold on hosts bound to it."""
+    tunnels: Mapping[tuple[str, int], Tunnel] = field(default_factory=dict)
+    """By canonical host and port."""

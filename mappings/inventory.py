@@ -26,6 +26,7 @@ from mappings.recognition import Call, Pack
 from mappings.request import Request
 from mappings.routepack import RoutePack
 from mappings.routes import method_rank
+from mappings.tunnels import TUNNEL_OPEN
 
 _ATTRIBUTES = frozenset({"access", "executes", "mints", "known"})
 """Facts that an operation has by itself (`Call.attributes`), whatever the request."""
@@ -219,6 +220,14 @@ def written_rules(document: Document) -> Iterator[Written]:
         op = rule["match"].get("op", ())
         patterns = (op,) if isinstance(op, str) else tuple(op)
         yield Written(rule["id"], patterns, rule["action"], str(document.place(("rules", at))))
+
+
+def written_tunnels(document: Document) -> Iterator[Written]:
+    """Yield the tunnels of a compiled document, each as the rule that it is: what it is called and its one action."""
+    value = document.value
+    tunnels = value.get("tunnels") if isinstance(value, dict) else None
+    for at, tunnel in enumerate(tunnels or ()):
+        yield Written(tunnel["id"], (TUNNEL_OPEN,), TUNNEL_OPEN, str(document.place(("tunnels", at))))
 
 
 def pack_of(document: Document) -> str:

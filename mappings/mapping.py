@@ -19,7 +19,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mappings.compiled import Compiled, Rule
+from mappings.compiled import Compiled, Rule, Tunnel
 from mappings.conditions import Answer, all_hold
 from mappings.hostrules import HostRules, rank_of
 from mappings.naming import MAX_OPERATIONS, NO_CAPTURES, TOO_MANY_OPERATIONS, Naming
@@ -30,6 +30,7 @@ from mappings.recognition import Call, Pack, Recognition
 from mappings.request import Request
 from mappings.resolution import CONFLICT, UNMAPPED, UNREADABLE, Operation, Problem, Resolution, RuleRef
 from mappings.routes import Candidate, choose, method_rank
+from mappings.tunnels import resolve_tunnel
 
 _NO_RULE = Problem(UNMAPPED, "no rule names this request")
 _UNREAD_FORM = Problem(UNREADABLE, "a form that was not read whole may name another method")
@@ -101,9 +102,15 @@ class Mappings:
         except Exception:  # noqa: BLE001 - total: a refusal without its shape is one still
             return ""
 
+    def tunnel(self, host: str, port: int) -> Tunnel | None:
+        """Return what the operator lets through unread to a canonical host and port; None when it is to be read."""
+        return self._compiled.tunnels.get((host, port))
+
     def resolve(self, request: Request) -> Resolution:
         """Return the operations of the request, or the problem."""
         try:
+            if request.method == "CONNECT":
+                return resolve_tunnel(self._compiled, request)
             first = self._resolve(request)
             # If these lines are removed, a deletion passes as a POST behind more padding than is read.
             if request.whole().body is None and self._form_counts(request):
@@ -123,7 +130,8 @@ class Mappings:
         """Return what `resolve` returns, and every rule that came near, the most specific first."""
         seen: list[Considered] = []
         try:
-            self._resolve(request, seen)
+            if request.method != "CONNECT":
+                self._resolve(request, seen)
         except Exception:  # noqa: BLE001 - total, as resolve
             seen.clear()
         return self.resolve(request), tuple(seen)

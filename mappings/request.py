@@ -16,7 +16,8 @@ class Request:
 
     method: str
     """The method token, upper case."""
-    scheme: Literal["http", "https"]
+    scheme: Literal["http", "https", "tcp"]
+    """``tcp`` is that of a CONNECT whose connection is passed through unread."""
     host: str
     """Canonical: lower-case A-label or IP address, no brackets, no trailing dot."""
     port: int

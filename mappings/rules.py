@@ -13,6 +13,8 @@
         key: "json:data.relationships.workspace.data.id"
         table:
           ws-9: {workspace: payments, env: production}
+    tunnels:
+      - {id: pinned-updates, host: updates.vendor.test}
     rules:
       - id: k8s-rollout
         match: {op: "kubernetes:{create,patch}:apps/{deployments,statefulsets}{,/scale}"}
@@ -55,6 +57,10 @@ is a fact. A row's ``env`` counts as a classifier that fires. An id that is not 
 environments makes the environment ``unknown``. With a key in the body, whatever matches needs its body. A large
 table may stand in a mapping file of its own.
 
+**tunnels** are hosts whose connections are passed through unread, each with its ``ports`` (443 unless said otherwise)
+and what it ``carries``: ``tls``, so that the hello must name the host, or ``anything``. Opening one is the action
+``tunnel:open`` on ``host:port`` (`mappings.tunnels`).
+
 **not** is a nested match that must not hold. Everything else in a match must hold.
 
 **action, target** are templates over ``${env} ${host} ${method} ${path}``, facts, captures, ``${json:a.b}``
@@ -77,7 +83,7 @@ Faults, for example:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -143,6 +149,18 @@ class LookupText(_Strict):
     """For each id the facts that it stands for."""
 
 
+class TunnelText(_Strict):
+    """A host whose connections are passed through unread."""
+
+    id: str
+    host: str
+    """Exactly one; no pattern."""
+    ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = (443,)
+    carries: Literal["tls", "anything"] = "tls"
+    """``tls``: only TLS whose hello names the host passes. ``anything``: whatever comes."""
+    facts: Facts = {}
+
+
 class MappingFile(_Strict):
     """An operator's mapping file."""
 
@@ -150,4 +168,5 @@ class MappingFile(_Strict):
     bind: tuple[BindText, ...] = ()
     env: tuple[ClassifierText, ...] = ()
     lookups: dict[str, LookupText] = {}
+    tunnels: tuple[TunnelText, ...] = ()
     rules: tuple[RuleText, ...] = ()

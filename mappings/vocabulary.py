@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mappings.tunnels import TUNNEL_OPEN
+
 VOCABULARY: Mapping[str, str] = {
     "health:check": "ask whether something is well",
     "deploy:plan": "compute what a deployment would do; the server changes nothing",
@@ -37,3 +39,11 @@ VOCABULARY: Mapping[str, str] = {
     "message:send": "send something that people receive",
 }
 """Meaning by action; ``${env}`` is an environment, or ``unknown``, or ``conflict``."""
+
+OPERATORS_WORDS: Mapping[str, str] = {
+    TUNNEL_OPEN: "pass a connection through unread, to a host and port that stand under `tunnels` in a mapping file",
+}
+"""Meaning by action, of what nothing shipped ever says."""
+
+WORDS: Mapping[str, str] = {**VOCABULARY, **OPERATORS_WORDS}
+"""All that stands in policies beside the names of operations."""

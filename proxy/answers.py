@@ -53,6 +53,9 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
     """The refusal in the shape the caller of `family` parses; problem+json when there is no such shape."""
     if request is None:
         return problem(refusal)
+    if request.method == "CONNECT":
+        # RFC 9110, 9.3.6: any 2xx would say that the tunnel is open.
+        return problem(refusal, refusal.error_status)
     if (media := request.header("content-type") or "").lower().startswith(_GRPC):
         # By what the caller speaks, whatever its host is bound to; an HTTP status would lose the reason.
         media = media if _MEDIA.fullmatch(media) else _GRPC  # what a malformed head has must not come back in ours
@@ -67,11 +70,11 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
     return problem(refusal)
 
 
-def problem(refusal: Refusal) -> Answer:
-    """The refusal as RFC 9457 problem details."""
-    status = refusal.status
+def problem(refusal: Refusal, status: int | None = None) -> Answer:
+    """The refusal as RFC 9457 problem details, with its own status unless another is given."""
+    status = status or refusal.status
     extra: tuple[tuple[bytes, bytes], ...] = ()
-    if status == 202:
+    if refusal.approval:
         extra = ((b"Retry-After", b"%d" % RETRY_AFTER_S),)  # RFC 9110, 10.2.3
     if status == 407:
         extra = ((b"Proxy-Authenticate", b'Basic realm="claiim"'),)  # RFC 9110, 11.7.1: required with 407

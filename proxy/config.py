@@ -163,6 +163,21 @@ class ApiConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamProxyConfig:
+    """The proxy that targets are reached through."""
+
+    host: str
+    port: int
+    tls: bool
+    ca: Path | None
+    credentials_file: Path | None
+    credentials_env: str | None
+    """The variable that holds them."""
+    by_name: bool
+    """Whether it is asked for names, and resolves them."""
+
+
+@dataclass(frozen=True, slots=True)
 class UpstreamConfig:
     """How targets are reached and verified."""
 
@@ -174,6 +189,9 @@ class UpstreamConfig:
     allow_private: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]
     unverified_hosts: frozenset[str]
     """Hosts whose certificate is not verified; each use stands in the record."""
+    proxy: UpstreamProxyConfig | None = None
+    no_proxy: tuple[str, ...] = ()
+    """What is reached directly all the same."""
 
 
 @dataclass(frozen=True, slots=True)

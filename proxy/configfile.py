@@ -15,7 +15,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from mappings import CanonicalError, canonical_host
+from mappings import CanonicalError, canonical_host, split_authority
+from proxy.chaining import read_exception
 from proxy.checkpointconfig import CheckpointsSection, has_enough
 from proxy.config import SIGNATURE_ALGORITHMS, SignatureAlgorithm, parse_address
 from proxy.listenerconfig import Listeners
@@ -23,6 +24,7 @@ from proxy.retention import RetentionSection
 
 _ISSUER = re.compile(r"[^#\s]{1,512}")
 _DAYS = re.compile(r"([1-9][0-9]{0,2})d")
+_PROXY = re.compile(r"(https?)://([^/?#@\s]+)/?")
 _WEB_ADDRESS = re.compile(r"https?://[^\s/?#@]+(?:/[^\s#]*)?")  # RFC 3986, 3; no user information, no fragment
 
 
@@ -62,6 +64,40 @@ def _is_base_address(text: str) -> str:
     if not _WEB_ADDRESS.fullmatch(text) or "?" in text:
         raise ValueError(f'"{text}" is not where a PDP is; write for example "https://pdp.acme.test"')
     return text
+
+
+def _is_proxy(text: str) -> str:
+    read_proxy(text)
+    return text
+
+
+def read_proxy(text: str) -> tuple[bool, str, int]:
+    """Whether the proxy of a URL speaks TLS, its host and its port; raises ValueError."""
+    found = _PROXY.fullmatch(text)
+    try:
+        host, port = split_authority(found[2], 0) if found else ("", 0)
+    except CanonicalError:
+        port = 0
+    if found is None or port == 0:
+        # Not quoted: what is wrong with it may be that a password stands in it.
+        raise ValueError(
+            'not a proxy; write scheme, host and port, for example "http://proxy.acme.test:3128"; '
+            'a user and password go into "credentials_file"'
+        )
+    return found[1] == "https", host, port
+
+
+def _is_exception(text: str) -> str:
+    read_exception(text)
+    return text
+
+
+def _has_one_secret(section: "UpstreamProxySection") -> "UpstreamProxySection":
+    if section.credentials_file is not None and section.credentials_env is not None:
+        raise ValueError('"credentials_file" and "credentials_env" are two places for one secret; keep one')
+    if section.ca is not None and not read_proxy(section.url)[0]:
+        raise ValueError('"ca" is for a proxy that is reached by https://')
+    return section
 
 
 def _names_each_host_once(table: object) -> object:
@@ -157,6 +193,16 @@ class CaSection(_Section):
     key: str
 
 
+class UpstreamProxySection(_Section):
+    """Of `upstream.proxy`."""
+
+    url: Annotated[str, AfterValidator(_is_proxy)]
+    credentials_file: str | None = None
+    credentials_env: str | None = None
+    ca: str | None = None
+    resolves: Literal["gate", "proxy"] = "gate"
+
+
 class UpstreamSection(_Section):
     """Of `upstream`."""
 
@@ -165,6 +211,8 @@ class UpstreamSection(_Section):
     response_timeout_s: Annotated[int, Field(ge=1, le=86_400)] = 600
     allow_private: list[NetworkText] = []
     unverified_hosts: list[HostText] = []
+    proxy: Annotated[UpstreamProxySection, AfterValidator(_has_one_secret)] | None = None
+    no_proxy: list[Annotated[str, AfterValidator(_is_exception)]] = ["127.0.0.0/8", "::1"]
 
 
 class JwtEntry(_Section):

@@ -40,6 +40,7 @@ from proxy.config import (
     ResolveEntry,
     TlsConfig,
     UpstreamConfig,
+    UpstreamProxyConfig,
     WebhookConfig,
     parse_address,
     why,
@@ -135,6 +136,8 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             response_timeout_s=file.upstream.response_timeout_s,
             allow_private=tuple(ipaddress.ip_network(text) for text in file.upstream.allow_private),
             unverified_hosts=frozenset(file.upstream.unverified_hosts),
+            proxy=_upstream_proxy(file.upstream.proxy, folder),
+            no_proxy=tuple(file.upstream.no_proxy),
         ),
         resolve={
             host: ResolveEntry(parse_address(entry.address), folder / entry.ca if entry.ca else None)
@@ -166,6 +169,21 @@ def _tls(section: configfile.TlsSection | None, folder: Path) -> TlsConfig | Non
         key=folder / section.key,
         client_ca=folder / section.client_ca if section.client_ca else None,
         ca=folder / section.ca if section.ca else None,
+    )
+
+
+def _upstream_proxy(section: configfile.UpstreamProxySection | None, folder: Path) -> UpstreamProxyConfig | None:
+    if section is None:
+        return None
+    tls, host, port = configfile.read_proxy(section.url)
+    return UpstreamProxyConfig(
+        host=host,
+        port=port,
+        tls=tls,
+        ca=folder / section.ca if section.ca else None,
+        credentials_file=folder / section.credentials_file if section.credentials_file else None,
+        credentials_env=section.credentials_env,
+        by_name=section.resolves == "proxy",
     )
 
 

@@ -12,13 +12,15 @@ Nothing private is reachable unless the operator says so: by an entry in `resolv
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from proxy.chaining import Chaining
 from proxy.config import ResolveEntry, UpstreamConfig
 
 type IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -50,6 +52,10 @@ _METADATA = frozenset(
 them: only an entry in `resolve:`, or exactly that address."""
 
 
+_METADATA_NAMES = frozenset({"metadata.google.internal", "metadata.goog", "metadata", "instance-data.ec2.internal"})
+"""The same by name, where this machine's DNS does not know it and the proxy beyond would be asked for it."""
+
+
 class DestinationRefused(Exception):
     """This destination may not be reached; `code` is for machines."""
 
@@ -70,10 +76,30 @@ class Route:
     host: str
     """The name the certificate must carry."""
     address: tuple[str, int]
-    """IP address and port to connect to."""
+    """IP address and port to connect to; with a `parent` that resolves, the name and port that it is asked for."""
     ca: Path | None
     """The only CA trusted for this host; None means the system's roots and the configured bundle."""
     verify: bool
+    parent: "Parent | None" = None
+    """The proxy to go through; None means directly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """A proxy between the gate and a target."""
+
+    route: Route
+    """How it is reached itself."""
+    tls: bool
+    by_name: bool
+    """Whether it is asked for names."""
+    authorization: str = field(repr=False)
+    """Its `Proxy-Authorization`; "" where it wants none."""
+
+    @property
+    def shown(self) -> str:
+        """How records name it."""
+        return f"{self.route.host} {self.route.address[1]}"
 
 
 async def look_up(host: str) -> tuple[str, ...]:
@@ -96,11 +122,13 @@ class Destinations:
         *,
         lookup: Lookup = look_up,
         monotonic_s: Callable[[], float] = time.monotonic,
+        chaining: Chaining | None = None,
     ) -> None:
         self._resolve = resolve
         self._upstream = upstream
         self._allowed_ports = allowed_ports
         self._lookup = lookup
+        self._chaining = chaining
         self._monotonic_s = monotonic_s
         self._own_ports: frozenset[int] = frozenset()
         self._answers: dict[str, tuple[float, tuple[str, ...]]] = {}
@@ -124,12 +152,46 @@ class Destinations:
             addresses = await self._addresses(entry.address.host)
             self._refuse_own(addresses[0], entry.address.port)
             return Route(host, (addresses[0], entry.address.port), entry.ca, verify)
-        addresses = await self._addresses(host)
+        chain = self._chaining
+        if chain is not None and chain.around_by_name(host):
+            chain = None
+        addresses = await self._checked(host, port, unknown_passes=chain is not None and chain.by_name)
+        if chain is None or (addresses and chain.around_by_address(addresses[0])):
+            return Route(host, (addresses[0], port), None, verify)
+        parent = await self._parent(chain)
+        return Route(host, (host if chain.by_name else addresses[0], port), None, verify, parent)
+
+    async def refuse_own_parent(self) -> None:
+        """Raise DestinationRefused where the proxy beyond is this gate itself, as far as that can be told now."""
+        if self._chaining is not None:
+            with contextlib.suppress(DestinationUnknown):
+                await self._parent(self._chaining)
+
+    async def _parent(self, chain: Chaining) -> Parent:
+        """The proxy beyond, at an address that is not ours; it may be private, as the operator has named it."""
+        addresses = await self._addresses(chain.host)
+        for address in addresses:
+            self._refuse_own(address, chain.port)
+        route = Route(chain.host, (addresses[0], chain.port), chain.ca, verify=True)
+        return Parent(route, chain.tls, chain.by_name, chain.authorization)
+
+    async def _checked(self, host: str, port: int, *, unknown_passes: bool) -> tuple[str, ...]:
+        """The addresses of a host, each of them one that may be reached; none only where the proxy beyond resolves."""
+        try:
+            addresses = await self._addresses(host)
+        except DestinationUnknown:
+            if not unknown_passes:
+                raise
+            if host in _METADATA_NAMES:
+                raise DestinationRefused(
+                    "destination.metadata", f'"{host}" is where a cloud gives out credentials'
+                ) from None
+            return ()
         for address in addresses:
             # All of them, not the first: a name with one private address among several is a trap.
             self._refuse_own(address, port)
             self._refuse_private(host, address)
-        return Route(host, (addresses[0], port), None, verify)
+        return addresses
 
     async def _addresses(self, host: str) -> tuple[str, ...]:
         try:

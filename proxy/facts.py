@@ -98,6 +98,17 @@ class Facts:
     """Canonical authority for `Host` or `:authority`."""
     upgrade: str
     """"websocket" or "spdy/3.1" when the request asks for it, else ""."""
+    opaque: bool = False
+    """What comes after it is passed through unread."""
+
+
+def tunnel_facts(host: str, port: int) -> Facts:
+    """What a CONNECT is whose connection is passed through unread.
+
+    Of its own fields nothing counts: they are said to the gate, and no rule or policy could verify one of them.
+    """
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return Facts(Request("CONNECT", "tcp", host, port, "/", (), (), b""), "/", (), authority, "", opaque=True)
 
 
 def read_facts(inbound: Inbound, body: bytes | None) -> Facts:

@@ -12,7 +12,7 @@ from mappings.catalogues import Archive, CatalogueError
 from mappings.compiled import Compiled
 from mappings.inventory import known_operations, written_rules
 from mappings.loading import catalogues_in_use, load_compiled
-from mappings.vocabulary import VOCABULARY
+from mappings.vocabulary import WORDS
 from policies.knownactions import KnownActions
 from proxy.config import Config
 
@@ -36,6 +36,6 @@ def known_actions(compiled: Compiled, documents: Sequence[Document], archives: M
             return None  # told elsewhere; here it means that any name may come
         return None if listed is None else frozenset(each.name.casefold() for each in listed)
 
-    said = [*VOCABULARY, *(rule.action for document in documents for rule in written_rules(document))]
+    said = [*WORDS, *(rule.action for document in documents for rule in written_rules(document))]
     words = sorted({_VARIABLE.sub("*", action).lower() for action in said})
     return KnownActions(tuple(words), frozenset(compiled.packs), operations)

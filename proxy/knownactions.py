@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from mappings.actions import canonical_action
 from mappings.inventory import known_operations, written_rules
 from mappings.loading import catalogues_in_use, load_compiled
-from mappings.vocabulary import VOCABULARY
+from mappings.vocabulary import WORDS
 from proxy.config import Config
 
 ENVIRONMENTS = ("production", "staging", "development", "test", "unknown", "conflict")
@@ -25,7 +25,7 @@ def known_actions(config: Config) -> list[str]:
 
 def _written(config: Config) -> Iterator[str]:
     compiled, documents = load_compiled(config.mappings, config.catalogues)
-    templates = {*VOCABULARY, *(rule.action for document in documents for rule in written_rules(document))}
+    templates = {*WORDS, *(rule.action for document in documents for rule in written_rules(document))}
     for template in templates:
         yield from {_VARIABLE.sub(value, template) for value in ENVIRONMENTS}
     archives = catalogues_in_use(config.catalogues)

@@ -6,13 +6,14 @@ gate reads is cut as the gate cuts it. So what is said here is what the gate wou
     split_url("https://a.test?x=1")     ("https", "a.test", "/?x=1")
     split_url("ftp://a.test/")          ValueError: "ftp://a.test/" is no http:// or https:// URL
     split_url("a.test/x")               ValueError: "a.test/x" is no http:// or https:// URL
+    on_paper("CONNECT", "a.test:443")   a tunnel that is to pass unread
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from mappings import Mappings, Request
-from proxy.facts import Inbound, read_facts
+from proxy.facts import Inbound, connect_authority, read_facts, tunnel_facts
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """RFC 6455, 3: a WebSocket URL names the HTTP request that opens the connection."""
@@ -35,6 +36,9 @@ def on_paper(method: str, url: str, headers: Sequence[tuple[str, str]], body: by
 
     Raises ValueError for what is no URL.
     """
+    if method.upper() == "CONNECT":
+        # RFC 9112, 3.2.3: what it names is a host and a port.
+        return Inbound("CONNECT", "http", "/", (), "", uri_authority=url), False
     scheme, authority, target = split_url(url)
     fields = [(name.encode(), value.encode()) for name, value in headers]
     named = {name.lower() for name, _ in fields}
@@ -62,6 +66,8 @@ def as_judged(inbound: Inbound, body: bytes | None, mappings: Mappings, max_body
 
     `body` is b"" when there is none and None when it is not known.
     """
+    if inbound.method == "CONNECT":
+        return tunnel_facts(*connect_authority(inbound.uri_authority, inbound.fields)).request
     if body == b"":
         return read_facts(inbound, b"").request
     request = read_facts(inbound, None).request

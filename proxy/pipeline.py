@@ -32,7 +32,7 @@ from proxy.checking import Checking
 from proxy.concluding import unrecorded, verdict_of
 from proxy.config import ApprovalsConfig
 from proxy.destinations import DestinationRefused, Destinations, DestinationUnknown, Route
-from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts
+from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts, tunnel_facts
 from proxy.holding import Holding
 from proxy.identity import NOBODY, ClientCertificate, Unproven, read_credential
 from proxy.judging import Judging, refuse
@@ -143,12 +143,14 @@ class Gate:
 
     async def open_tunnel(
         self, inbound: Inbound, who: Credential | Problem, authority: str
-    ) -> tuple[str, int] | Verdict:
+    ) -> tuple[str, int] | Head | Verdict:
         """Where a CONNECT leads, or the recorded refusal. Nothing is resolved or dialled yet.
 
         An accepted CONNECT is no decision: each request inside the tunnel is judged, and none has left. So one who
         is who they say and may not act, as a suspended agent, gets a tunnel as well: of a refused CONNECT most
         clients show a number, of a refused request the reason.
+
+        One that is to pass unread is a decision: it comes back as the head that is to be judged, as any request.
         """
         if isinstance(who, Problem):
             return await self.judge(self.malformed_head(inbound, NOBODY, who), None)
@@ -159,12 +161,31 @@ class Gate:
             policies, at = self.book.policies, self.now()
             proven = who is not NOBODY and (policies.identify(who, at) is None or policies.proves(who, at))
             if proven and not self._judging.stopping:
-                return place
+                return place if self.book.mappings.tunnel(*place) is None else self._opaque_head(inbound, who, place)
         except (FactsError, DestinationRefused) as error:
             problem = Problem(error.code, error.message)
         except Exception:  # noqa: BLE001 -- every unknown is a deny
             _log.exception("reading a CONNECT failed; it is refused")
         return await self.judge(self.malformed_head(inbound, who, problem), None)
+
+    def _opaque_head(self, inbound: Inbound, who: Credential, place: tuple[str, int]) -> Head:
+        book, may_hold = self.book, self.book.policies.ever_holds(who.agent)
+        facts = tunnel_facts(*place)
+        return Head(inbound, who, facts, None, False, book, time.perf_counter_ns(), self.now(), may_hold)
+
+    def narrowed(self, head: Head, facts: Facts) -> Decision | None:
+        """Why what is passed through unread would not be let through any more; None when it still would.
+
+        By the rules now in force. What it was counted against when it began, and the humans who said yes to it then,
+        are not asked for again.
+        """
+        now = replace(head, book=self.book, at=self.now())
+        if self.book.mappings.tunnel(facts.request.host, facts.request.port) is None:
+            # Asked as a request it would only be one that nothing names, which an agent in observe mode may make.
+            return refuse(now, "mapping.unmapped", "mapping -- this tunnel is written down no more")
+        decided = self._judging.decide(now, facts)
+        self.uses.release(decided.charges)
+        return next((each.decision for each in decided.judgements if each.denies and not _used_up(each)), None)
 
     # --- judging -------------------------------------------------------------------------------------
 
@@ -305,6 +326,10 @@ class Gate:
             fields: FieldValues = {"channel": verdict.channel, "ref": record_id, "duration_us": duration_us}
             segment = {**fields, "request_bytes": request_bytes, "response_bytes": response_bytes}
             self._recorder.note("segment", segment)
+
+
+def _used_up(judgement: Judgement) -> bool:
+    return judgement.decision.code.endswith(".limit")
 
 
 def _may_hold(book: Book, who: Credential, facts: Facts) -> bool:

@@ -97,10 +97,12 @@ def wire_fields(
         "request_digest": request_digest(facts),
         "request_bytes": None if request.body is None or not request.body_complete else len(request.body),
         "upgrade": facts.upgrade or None,
+        "opaque": True if facts.opaque else None,
         "traceparent": _traceparent(request.header("traceparent")),
     }
     if route is not None:
         fields["address"] = f"{route.address[0]} {route.address[1]}"
+        fields["via"] = route.parent.shown if route.parent else None
         fields["upstream_verified"] = route.verify if request.scheme == "https" else None
     return fields
 

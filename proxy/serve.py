@@ -46,8 +46,9 @@ from proxy.api import (
 )
 from proxy.breakglass import ExceptionDesk
 from proxy.ca import certificate_faults, own_authority
+from proxy.chaining import chaining
 from proxy.config import Address, Config, ConfigError, why
-from proxy.destinations import Destinations, Lookup, look_up
+from proxy.destinations import DestinationRefused, Destinations, Lookup, look_up
 from proxy.holding import Holding
 from proxy.housekeeping import Housekeeping
 from proxy.metrics import Metrics
@@ -156,6 +157,10 @@ class Service:
             opened = await _listening(partial(self.engine.open, listener), listener.listen)
             self.listener_addresses[listener.name] = opened
             self._guard_own_ports()
+        try:
+            await self.gate.destinations.refuse_own_parent()
+        except DestinationRefused as error:
+            raise ConfigError.plain(f"upstream.proxy: {error.message}; name the proxy beyond") from None
         if not self._private:
             # After the listeners: a start that fails on a busy port must not replace the token of the gate
             # that is there. A private gate keeps its token to itself.
@@ -198,7 +203,13 @@ class Service:
         gate = Gate(
             self._served(book),
             self._chron,
-            Destinations(config.resolve, config.upstream, config.proxy.allowed_ports, lookup=self._lookup),
+            Destinations(
+                config.resolve,
+                config.upstream,
+                config.proxy.allowed_ports,
+                lookup=self._lookup,
+                chaining=chaining(config.upstream, os.environ),
+            ),
             origin=Origin(self.session, NAME, VERSION),
             now=self._now,
             metrics=metrics,

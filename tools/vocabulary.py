@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from mappings.catalogues import shipped  # noqa: E402 - found by the line above
 from mappings.inventory import Known, doors, keeps_its_name, known_operations, pack_of, written_rules  # noqa: E402
 from mappings.loading import load_compiled  # noqa: E402
-from mappings.vocabulary import VOCABULARY  # noqa: E402
+from mappings.vocabulary import OPERATORS_WORDS, VOCABULARY  # noqa: E402
 
 PAGE = ROOT / "docs" / "vocabulary.md"
 EXAMPLES = 8
@@ -112,8 +112,11 @@ def page() -> str:
     for word, meaning in VOCABULARY.items():
         families = ", ".join(found.get(word, {}))
         lines.append(f"| [`{word}`](#{_anchor(word)}) | {meaning} | {families} |")
+    lines += [f"| [`{word}`](#{_anchor(word)}) | {meaning} | |" for word, meaning in OPERATORS_WORDS.items()]
     for word, meaning in VOCABULARY.items():
         lines += ["", f"## {word}", "", f"{meaning[0].upper()}{meaning[1:]}.", "", *_table(found.get(word, {}))]
+    for word, meaning in OPERATORS_WORDS.items():
+        lines += ["", f"## {word}", "", f"{meaning[0].upper()}{meaning[1:]}."]
     return "\n".join([*lines, "", *_rest(left)]) + "\n"
 
 

@@ -41,6 +41,7 @@ RULES: dict[str, Any] = {
         {"host": attacks.KUBERNETES, "pack": "kubernetes", "facts": {"cluster": "attack"}},
         {"host": attacks.MCP, "pack": "mcp"},
     ],
+    "tunnels": [{"id": "attack-tunnel", "host": attacks.TUNNEL}],
     "rules": [
         {
             "id": "attack-read",
@@ -115,11 +116,14 @@ SKILL: dict[str, Any] = {
         "aws:ec2:describeinstances",
         "kubernetes:list:pods",
         "mcp:tools/list",
+        "tunnel:open",
     ],
     "deny": ["attack:destroy", "attack:guarded", "pr:merge", "infra:destroy", "data:delete", "repo:push"],
 }
 
 
+PLAIN_HOSTS = (attacks.PLAIN_HOST, attacks.TUNNEL)
+"""What leads to the target's other port, which has no TLS."""
 RUNNING_HOSTS = tuple(host for host in _BOUND_HOSTS if host not in attacks.PROVIDERS)
 """What a gate that runs already has to send to the target."""
 
@@ -173,7 +177,7 @@ def own_config(folder: Path, target: RecordingTarget, rules: Config | None) -> C
         "api": {"listen": "127.0.0.1:0"},
         "resolve": {
             **{host: {"address": f"127.0.0.1:{target.port}", "ca": ca} for host in _BOUND_HOSTS},
-            attacks.PLAIN_HOST: {"address": f"127.0.0.1:{target.plain_port}"},
+            **{host: {"address": f"127.0.0.1:{target.plain_port}"} for host in PLAIN_HOSTS},
         },
         "upstream": {"ca_bundle": ca, "response_timeout_s": 5},
     }

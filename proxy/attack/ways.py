@@ -1,6 +1,7 @@
 """Section C: which way through the proxy? Every way in is judged alike, and what cannot be judged ends."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from proxy.attack.attacks import (
     DESTROY,
@@ -12,6 +13,7 @@ from proxy.attack.attacks import (
     PLAIN_DESTROY,
     PLAIN_HOST,
     READ,
+    TUNNEL,
     TUNNEL_WITHOUT_TLS,
     UNBOUND,
     Attack,
@@ -132,3 +134,11 @@ def attacks() -> Iterable[Attack]:
     yield from table(
         "B25", NOTHING, {"HTTP behind a hello that is none": hello + DESTROY.sends}, way=_IN_TUNNEL, follows=False
     )
+
+    # Behind this one there is no TLS: what passes is a request that the target reads.
+    unread = Way(connect=f"{TUNNEL}:443", sni=None, tls=False)
+    inside = {"HTTP": DESTROY.sends, "HTTP behind an empty line": b"\r\n" + DESTROY.sends}
+    rows = {f"{name} in a tunnel that passes unread": sends for name, sends in inside.items()}
+    yield from table("B25", NOTHING, rows, way=unread, follows=False)
+    rows = {"another port of a tunnel that passes unread": DESTROY.sends}
+    yield from table("B25", NOTHING, rows, way=replace(unread, connect=f"{TUNNEL}:80"), follows=False)

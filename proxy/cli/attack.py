@@ -99,8 +99,7 @@ def _readable(config: "Config") -> "Path | str | None":
 
 
 def _prepare(folder: Path) -> None:
-    from proxy.attack.attacks import PLAIN_HOST
-    from proxy.attack.owngate import RUNNING_HOSTS, now, target_tls, write_rules
+    from proxy.attack.owngate import PLAIN_HOSTS, RUNNING_HOSTS, now, target_tls, write_rules
 
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +109,8 @@ def _prepare(folder: Path) -> None:
     click.echo(f"mappings: [..., {folder / 'mappings'}]\npolicies: [..., {folder / 'policies'}]\nresolve:")
     for host in RUNNING_HOSTS:
         click.echo(f'  {host}: {{address: "127.0.0.1:{PORTS[0]}", ca: {folder / "target-ca.pem"}}}')
-    click.echo(f'  {PLAIN_HOST}: {{address: "127.0.0.1:{PORTS[1]}"}}')
+    for host in PLAIN_HOSTS:
+        click.echo(f'  {host}: {{address: "127.0.0.1:{PORTS[1]}"}}')
 
 
 def _show(shots: "Sequence[Shot]", as_json: bool) -> None:

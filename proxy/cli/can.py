@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from mappings import canonical_action
-from mappings.vocabulary import VOCABULARY
+from mappings.vocabulary import WORDS
 from policies import Outcome, Policies
 from policies.patterns import Matcher
 from proxy.activations import load_in_force
@@ -97,7 +97,7 @@ def _known(policies: Policies, agent: str) -> Iterator[str]:
     patterns = set(_permitting(policies, agent))
     yield from (pattern for pattern in patterns if "*" not in pattern)
     permits = Matcher([(pattern, True) for pattern in patterns], allow=True)
-    words = (word.replace("${env}", environment) for word in VOCABULARY for environment in _ENVIRONMENTS)
+    words = (word.replace("${env}", environment) for word in WORDS for environment in _ENVIRONMENTS)
     yield from (word for word in words if permits.match(word))
 
 

@@ -4,6 +4,7 @@ The request goes through the same reading as one on the wire and through the map
 is sent anywhere. Without any configuration the shipped packs answer alone.
 
     claiim map POST https://app.terraform.io/api/v2/runs -H 'Content-Type: application/json' -d @run.json
+    claiim map CONNECT updates.vendor.test:443      is it a tunnel that passes unread?
     claiim map --har traffic.har --json             one line for each recorded request
 """
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 
 from mappings import Document, load_mappings
-from mappings.vocabulary import VOCABULARY
+from mappings.vocabulary import WORDS
 from policies.loading import BUNDLE_SUFFIX, TESTS, files_of_tests, read_tests, read_texts
 from policies.testing import Report, run_tests
 from policies.testschema import CasesError
@@ -95,7 +95,7 @@ def _drafts(paths: Sequence[Path], loaded: Sequence[Document]) -> list[Document]
 
 def _words() -> list[str]:
     """Return the vocabulary as actions; of those with an environment, the one that matters."""
-    return [word.replace("${env}", "production") for word in VOCABULARY]
+    return [word.replace("${env}", "production") for word in WORDS]
 
 
 def _report(tested: Report, kind: str, coverage: bool) -> str:

@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any, cast
 from mitmproxy import http, tls
 from mitmproxy.connection import Server
 from mitmproxy.proxy import commands, events, layer, mode_specs, server, server_hooks
+from mitmproxy.proxy.context import Context
 from mitmproxy.websocket import WebSocketMessage
 
 from mappings import CanonicalError, Problem, canonical_host
 from policies import Credential, Decision
 from proxy.answers import answer
-from proxy.destinations import Route
+from proxy.chaining import REFUSED_WORDS, told
+from proxy.destinations import Parent, Route
 from proxy.facts import Inbound
 from proxy.identity import NOBODY, Unproven
 from proxy.messages import POLICY_VIOLATION, as_post, close_reason, error_message, read_message
@@ -38,8 +40,9 @@ from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.signs import SignsOfLife, passes_over
 from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
+from proxy.mitm.tunnel import OPAQUE, Opaque, RefusedTunnel, opaque_layer
 from proxy.refusals import Answer, Refusal
-from proxy.verdicts import Ending, Verdict
+from proxy.verdicts import Ending, Head, Verdict
 
 if TYPE_CHECKING:
     from proxy.mitm.engine import Engine
@@ -73,6 +76,10 @@ class AgentConnection(server.LiveConnectionHandler):
         self._sni: str | None = None
         self._routes: dict[tuple[str, int], Route] = {}
         """Addresses that a verdict has permitted on this connection; others are not dialled."""
+        self._parents: dict[tuple[str, int], Parent] = {}
+        """The proxies that some of them are reached through, by their own address."""
+        self._beneath: dict[tuple[str, int], Server] = {}
+        """What carries the connection to an address that is reached through one."""
         self._dialling: dict[str, asyncio.TimerHandle] = {}
         self._open: dict[str, http.HTTPFlow] = {}
         """Forwarded flows that have no ending yet."""
@@ -81,9 +88,14 @@ class AgentConnection(server.LiveConnectionHandler):
         self._inner: layer.NextLayer | None = None
         """What follows an accepted CONNECT, while it is being found out."""
         self._agent_spoke = asyncio.Event()
+        self._unread: Opaque | None = None
+        """What passes unread, when the whole connection does."""
         context = self.layer.context
         context.layers.clear()
-        self.layer = first_layer(context, arrival)
+        if self._tunnel is not None and self._tunnel.unread is not None:
+            self.layer = self._unread_layer(context, self._tunnel, *self._tunnel.unread)
+        else:
+            self.layer = first_layer(context, arrival)
 
     # --- backpressure --------------------------------------------------------------------------------
 
@@ -97,6 +109,9 @@ class AgentConnection(server.LiveConnectionHandler):
             # a quarter of the time that the engine takes for a request.
             self.layer = inner.layer
             self._inner = None
+        unread = self._unread
+        if unread is not None and unread.stands and unread.told and unread.layer is not None:
+            self.layer = unread.layer  # likewise
         if isinstance(event, events.ConnectionEvent) and event.connection is self.client:
             self._agent_spoke.set()
 
@@ -157,6 +172,8 @@ class AgentConnection(server.LiveConnectionHandler):
         match subject:
             case http.HTTPFlow() if name == "websocket_message":
                 subject.metadata[layers.REFUSED] = layers.Refused(1011, "the gate failed")  # RFC 6455, 7.4.1
+            case http.HTTPFlow() if name == "http_connect_upstream":
+                self._close_client()  # what it carries is no flow of an agent's
             case http.HTTPFlow():
                 subject.metadata.pop(layers.PERMIT, None)
                 self._finish(subject, "failed", error=f"the gate failed in {name}")
@@ -206,9 +223,58 @@ class AgentConnection(server.LiveConnectionHandler):
             assert opened.answer is not None
             flows.respond(flow, opened.answer)
             return
+        if isinstance(opened, Head):
+            await self._pass_unread(Exchange(flow, opened, presented))
+            return
         host, port = opened
         assert isinstance(who, Credential)
         self._tunnel = Tunnel(host, port, who, presented)
+
+    # --- what passes unread --------------------------------------------------------------------------
+
+    async def _pass_unread(self, exchange: Exchange) -> None:
+        """Judge a CONNECT as what it is: the whole of what its agent does there."""
+        flow = exchange.flow
+        flow.metadata[_EXCHANGE] = exchange
+        await self._judge(exchange, None)
+        if flow.response is None:
+            self._unread = flow.metadata[OPAQUE] = self._opaque(exchange)
+        elif flow.response.status_code < 300:
+            raise RuntimeError("a refusal would tell the agent that its tunnel is open")  # RFC 9110, 9.3.6
+
+    def _opaque(self, exchange: Exchange) -> Opaque:
+        facts = exchange.head.facts
+        assert facts is not None
+        tunnel = self._gate.book.mappings.tunnel(facts.request.host, facts.request.port)
+        anything = tunnel is not None and not tunnel.tls
+        return Opaque(exchange, None if anything else facts.request.host)
+
+    def _unread_layer(self, context: Context, tunnel: Tunnel, head: Head, verdict: Verdict) -> layer.Layer:
+        """What carries a tunnel that was let through before there was a connection: by SOCKS."""
+        flow = flows.connect_flow(self.client, context.server, tunnel.host, tunnel.port)
+        exchange = Exchange(flow, head, tunnel.presented or (), verdict)
+        flow.metadata[_EXCHANGE] = exchange
+        self._permit(exchange, verdict)
+        return opaque_layer(context, self._opaque(exchange))
+
+    def _on_tunnel_open(self, flow: http.HTTPFlow) -> None:
+        self._engine.answered(flow.id)
+
+    async def _on_tunnel_refused(self, refused: RefusedTunnel) -> None:
+        exchange = refused.carried.exchange
+        assert exchange.head.facts is not None
+        authority = exchange.head.facts.wire_authority
+        problem = Problem("wire.tunnel", f"the tunnel is for {authority} and nothing else: {refused.why}")
+        self._finish(exchange.flow, "blocked", error=f"wire -- {problem.message}")
+        head = self._gate.malformed_head(exchange.head.inbound, exchange.head.credential, problem)
+        verdict = await self._gate.judge(head, None)
+        assert verdict.answer is not None
+        refused.answer = flows.serialise(verdict.answer)
+
+    def _on_tunnel_end(self, flow: http.HTTPFlow) -> None:
+        self._finish(flow, "sent")
+
+    # --- TLS -----------------------------------------------------------------------------------------
 
     def _on_next_layer(self, nextlayer: layer.NextLayer) -> None:
         if self._tunnel is None and self._arrival.redirected is None:
@@ -297,12 +363,20 @@ class AgentConnection(server.LiveConnectionHandler):
         if verdict.answer is not None:
             flows.respond(flow, verdict.answer)
             return
+        self._permit(exchange, verdict)
+
+    def _permit(self, exchange: Exchange, verdict: Verdict) -> None:
+        """Let an exchange go on as its verdict says; from here on it needs an ending."""
+        flow = exchange.flow
         assert verdict.route is not None
         # First of all, so that whatever fails from here on is the outcome of the decision.
         self._open[flow.id] = flow
         self._engine.opened(flow.id, exchange, self)
         flows.forward(flow, verdict)
         self._routes[verdict.route.address] = verdict.route
+        if parent := verdict.route.parent:
+            self._routes[parent.route.address] = parent.route
+            self._parents[parent.route.address] = parent
         if verdict.messages:
             flow.metadata[layers.MESSAGE_LIMIT] = self._engine.max_body_bytes
         flow.metadata[layers.PERMIT] = verdict
@@ -315,7 +389,9 @@ class AgentConnection(server.LiveConnectionHandler):
         exchange.gone = asyncio.get_running_loop().create_future()
         engine, request = self._engine, exchange.flow.request
         # RFC 9110, 15.2: never to a client of HTTP/1.0.
-        wanted = request.data.http_version == b"HTTP/1.1" and passes_over(request.headers.get("user-agent", ""))
+        # To a CONNECT neither: many clients take the first answer to one for the last.
+        wanted = exchange.head.inbound.method != "CONNECT" and request.data.http_version == b"HTTP/1.1"
+        wanted = wanted and passes_over(request.headers.get("user-agent", ""))
         every_s = engine.keep_alive_s if wanted else 0
         signs = SignsOfLife(lambda: self._sign_of_life(exchange.flow), every_s, engine.later)
         try:
@@ -345,6 +421,18 @@ class AgentConnection(server.LiveConnectionHandler):
             self._engine.connect_timeout_s, task.cancel, "connect timeout"
         )
 
+    def _on_http_connect_upstream(self, flow: http.HTTPFlow) -> None:
+        """Write the CONNECT for the proxy beyond: where it was permitted to go, and what the gate is known by there."""
+        assert isinstance(flow.server_conn, Server)
+        assert flow.server_conn.address is not None
+        data, parent = flow.request.data, self._parents[flow.server_conn.address[0], flow.server_conn.address[1]]
+        shown = f"[{data.host}]" if ":" in data.host else data.host
+        data.authority = f"{shown}:{data.port}".encode("ascii")
+        data.headers = http.Headers([(b"Host", data.authority)])
+        if parent.authorization:
+            data.headers[b"Proxy-Authorization"] = parent.authorization
+        self._beneath[data.host, data.port] = flow.server_conn
+
     def _on_server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
         self._dialling.pop(data.server.id).cancel()
 
@@ -355,7 +443,13 @@ class AgentConnection(server.LiveConnectionHandler):
     def give_up(self, exchange: Exchange) -> None:
         """End an exchange whose target has not begun to answer in time."""
         exchange.timed_out = True
-        self.close_connection(exchange.flow.server_conn)
+        server = exchange.flow.server_conn
+        if server.via is not None and server.address is not None:
+            server = self._beneath.get((server.address[0], server.address[1]), server)
+        if server in self.transports:
+            self.close_connection(server)
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Close the agent's connection now; what is open on it ends as failed."""
@@ -364,13 +458,17 @@ class AgentConnection(server.LiveConnectionHandler):
     def cut(self, refusal: Refusing) -> list[Decision]:
         """Break the connection off when somebody on it may no longer act; why, once for each exchange that ends.
 
-        A tunnel with nothing open stays: its next request is refused, with the reason.
+        A tunnel with nothing open stays: its next request is refused, with the reason. One that passes unread has no
+        next request, so it is asked about as a whole.
         """
         stopped: list[Decision] = []
         for flow in list(self._open.values()):
             exchange: Exchange = flow.metadata[_EXCHANGE]
             who = self._who(exchange.presented)
             denied = self._gate.unproven(exchange.head, who) if isinstance(who, Unproven) else refusal(who)
+            facts = exchange.head.facts
+            if denied is None and facts is not None and facts.opaque:
+                denied = self._gate.narrowed(exchange.head, facts)
             if denied is not None:
                 self._finish(flow, "failed", error=denied.reason)
                 stopped.append(denied)
@@ -460,7 +558,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_error(self, flow: http.HTTPFlow) -> None:
         exchange: Exchange | None = flow.metadata.get(_EXCHANGE)
-        message = flow.error.msg if flow.error else "unknown error"
+        message = told(flow.error.msg) if flow.error else "unknown error"
         self._finish(flow, "failed", error=message)
         if flow.response is not None:
             return
@@ -517,5 +615,7 @@ def _internal_error() -> Refusal:
 
 def _upstream_failure(verdict: Verdict, permitted: Refusal, message: str, timed_out: bool) -> Answer:
     code = "upstream.timeout" if timed_out or "connect timeout" in message else "upstream.failed"
+    if message.startswith(REFUSED_WORDS):
+        code = "upstream.proxy"
     failed = replace(permitted, code=code, reason=f"upstream -- {message[:200]}")
     return answer(failed, verdict.facts.request if verdict.facts else None, verdict.family)

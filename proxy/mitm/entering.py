@@ -21,7 +21,7 @@ from proxy.mitm.flows import Tunnel, serialise
 from proxy.mitm.listener import NoTls, SecuredStream
 from proxy.mitm.redirected import original_destination
 from proxy.pipeline import Gate
-from proxy.verdicts import Verdict
+from proxy.verdicts import Head, Verdict
 
 
 class Entrance:
@@ -121,14 +121,18 @@ class Entrance:
         assert asked is not None
         who = self._who(asked.presented)
         opened = await self._gate.open_tunnel(self._inbound("CONNECT", asked.authority), who, asked.authority)
-        if isinstance(opened, Verdict) or isinstance(who, Unproven):
+        unread: tuple[Head, Verdict] | None = None
+        if isinstance(opened, Head) and opened.facts is not None:
+            request, verdict = opened.facts.request, await self._gate.judge(opened, None)
+            unread, opened = (opened, verdict), (request.host, request.port) if verdict.answer is None else verdict
+        if not isinstance(opened, tuple) or isinstance(who, Unproven):
             # SOCKS has no words for why; the record has.
             self.writer.write(socks.answer(socks.NOT_ALLOWED))
             self.writer.close()
             return None
         self.writer.write(socks.answer(socks.SUCCEEDED))
         host, port = opened
-        return Tunnel(host, port, who, asked.presented)
+        return Tunnel(host, port, who, asked.presented, unread=unread)
 
     def _who(self, presented: tuple[str, ...]) -> Credential | Unproven:
         arrived = self._listener.identities(self._client) if self._listener else ()

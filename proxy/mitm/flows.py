@@ -5,13 +5,17 @@ flow, `respond` puts one of our answers. Nothing here decides.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mitmproxy import http
+from mitmproxy.connection import Client, Server
 
 from mappings import CanonicalError, split_authority
 from policies import Credential
-from proxy.facts import Inbound
+from proxy.destinations import Parent
+from proxy.facts import Facts, Inbound
 from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.verdicts import Head, Verdict
 
@@ -36,6 +40,8 @@ class Tunnel:
     """The `Proxy-Authorization` it came with, to be looked at again with each request; None: each brings its own."""
     scheme: str = ""
     """Of a target that the operator fixed, how it is spoken to; else "", and what the agent speaks tells."""
+    unread: "tuple[Head, Verdict] | None" = None
+    """What let it through unread; None where each request in it is judged."""
 
 
 @dataclass(slots=True)
@@ -110,6 +116,17 @@ def inbound(
     )
 
 
+def connect_flow(client: Client, server: Server, host: str, port: int) -> http.HTTPFlow:
+    """The CONNECT that a tunnel is which was asked for in another language."""
+    flow = http.HTTPFlow(client, server, live=True)
+    authority = f"{host}:{port}".encode("ascii")
+    fields = http.Headers()
+    flow.request = http.Request(
+        host, port, b"CONNECT", b"", authority, b"", b"HTTP/1.1", fields, b"", None, time.time(), time.time()
+    )
+    return flow
+
+
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
@@ -140,6 +157,32 @@ def forward(flow: http.HTTPFlow, verdict: Verdict) -> None:
     else:
         data.authority = b""
         data.headers.fields = facts.wire_fields
+    if route.parent is not None:
+        _through(flow, facts, route.address, route.parent)
+
+
+def _through(flow: http.HTTPFlow, facts: Facts, target: tuple[str, int], parent: Parent) -> None:
+    """Send the request through a proxy: by CONNECT, or where it resolves and there is no TLS, in its own words."""
+    data = flow.request.data
+    if facts.request.scheme == "http" and parent.by_name and not facts.upgrade:
+        # RFC 9112, 3.2.2. The engine writes the path as it stands, and takes the scheme for how the proxy is reached.
+        data.path = f"http://{facts.wire_authority}{facts.wire_target}".encode("ascii")
+        data.host, data.port = parent.route.address
+        data.scheme = b"https" if parent.tls else b"http"
+        if parent.authorization:
+            data.headers.fields += ((b"Proxy-Authorization", parent.authorization.encode("ascii")),)
+        return
+    flow.server_conn = Server(address=target, via=server_spec(parent))
+
+
+def server_spec(parent: Parent) -> tuple[Literal["http", "https"], tuple[str, int]]:
+    """A proxy as the engine names one."""
+    return "https" if parent.tls else "http", parent.route.address
+
+
+def asks_parent(flow: http.HTTPFlow) -> bool:
+    """Whether a request was sent to the proxy beyond as one to itself, so that its answer may be the proxy's own."""
+    return flow.request.data.path.startswith(b"http://")
 
 
 def respond(flow: http.HTTPFlow, answer: Answer) -> None:

@@ -47,6 +47,8 @@ from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer
 
+from proxy.mitm.flows import asks_parent
+from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
 from proxy.upgrades import WEBSOCKET
 
 type Commands[T] = Generator[commands.Command, Any, T]
@@ -268,6 +270,14 @@ class GateStream(HttpStream):
             )
             yield from self.handle_protocol_error(unasked)
             return
+        if status == 407 and asks_parent(self.flow):
+            # The proxy beyond wants something of us; passed on, an agent would answer it with what is ours to see.
+            yield commands.CloseConnection(self.context.server)
+            unproven = ResponseProtocolError(
+                self.stream_id, "Upstream proxy refused HTTP CONNECT request: 407", ErrorCode.GENERIC_SERVER_ERROR
+            )
+            yield from self.handle_protocol_error(unproven)
+            return
         yield from super().state_wait_for_response_headers(event)
 
     def _covers_upgrade(self, response: http.Response) -> bool:
@@ -279,6 +289,52 @@ class GateStream(HttpStream):
             return False
         version = self.flow.request.headers.get("sec-websocket-version")
         return verdict.facts.upgrade != WEBSOCKET or version == "13"  # RFC 6455, 4.1
+
+    def handle_connect_regular(self) -> Commands[None]:
+        carried: Opaque | None = self.flow.metadata.get(OPAQUE)
+        if carried is None or self.flow.response is not None:
+            yield from super().handle_connect_regular()
+            return
+        self.child_layer = opaque_layer(self.context, carried)
+        self._handle_event = self.state_dialling
+        yield from self.state_dialling(events.Start())
+
+    def state_dialling(self, event: events.Event) -> Commands[None]:
+        """Answer a CONNECT whose tunnel is passed through once it is known whether its target can be reached."""
+        assert self.child_layer is not None
+        carried: Opaque = self.flow.metadata[OPAQUE]
+        if isinstance(event, RequestProtocolError):
+            event = events.ConnectionClosed(self.context.client)
+        for command in self.child_layer.handle_event(event):
+            if carried.stands and not carried.told:
+                yield from self._say_connected(carried)
+            if isinstance(command, commands.ConnectionCommand) and command.connection is self.context.client:
+                yield from self._to_agent(command, carried)
+            else:
+                yield command
+        if carried.stands and not carried.told:
+            yield from self._say_connected(carried)
+        elif carried.stands is False and not carried.told:
+            carried.told = True
+            yield from self._send_answer()
+
+    def _say_connected(self, carried: Opaque) -> Commands[None]:
+        carried.told = True
+        answer = http.Response.make(200)
+        # RFC 9110, 9.3.6: no Content-Length and no Transfer-Encoding.
+        answer.reason, answer.headers = "Connection established", http.Headers()
+        self.flow.response = answer
+        self._handle_event = self.passthrough
+        yield SendHttp(ResponseHeaders(self.stream_id, answer, end_stream=True), self.context.client)
+        yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
+
+    def _to_agent(self, command: commands.ConnectionCommand, carried: Opaque) -> Commands[None]:
+        """What the target said so soon that it came with the dialling; a close before that is said by the answer."""
+        if isinstance(command, commands.SendData):
+            yield SendHttp(ResponseData(self.stream_id, command.data), self.context.client)
+        elif carried.told:
+            closed = ResponseProtocolError(self.stream_id, "EOF", ErrorCode.PASSTHROUGH_CLOSE)
+            yield SendHttp(closed, self.context.client)
 
     def flow_done(self) -> Commands[None]:
         """Go on with the next request, or as what the verdict has let the connection become."""

@@ -46,6 +46,26 @@ FAULTS = {
         "env: [{value: production, when: {}}]",
         "site.yaml:2:33: when is empty and would always hold; name a fact",
     ),
+    "tunnel to everything": (
+        'tunnels: [{id: a, host: "*.test"}]',
+        'site.yaml:2:25: host "*.test" stands for several; a tunnel is named host by host',
+    ),
+    "tunnel to an address that no hello names": (
+        "tunnels: [{id: a, host: 192.0.2.7}]",
+        'site.yaml:2:25: host "192.0.2.7" is an address, which no TLS hello names; write "carries: anything"',
+    ),
+    "the same tunnel twice": (
+        "tunnels: [{id: a, host: a.test}, {id: b, host: A.test., ports: [22, 443]}]",
+        'site.yaml:2:34: a tunnel to "a.test", port 443, stands twice (first site.yaml:2:11); keep one',
+    ),
+    "tunnel to no port": (
+        "tunnels: [{id: a, host: a.test, ports: []}]",
+        'site.yaml:2:40: no port, so nothing would pass; leave "ports" out for 443',
+    ),
+    "tunnel whose environment nobody may choose": (
+        "tunnels: [{id: a, host: a.test, facts: {env: unknown}}]",
+        'site.yaml:2:46: environment "unknown" is what the gate says when it cannot tell; choose another',
+    ),
     "path not canonical": (
         'rules: [{id: a, match: {host: a.test, path: "/a/%7euser"}, action: x}]',
         'site.yaml:2:45: path "/a/%7euser" is not canonical; write "/a/~user"',

@@ -65,3 +65,16 @@ def test_it_says_what_the_gate_records(gate: LiveGate, client: httpx.Client) -> 
     }.items():
         assert operation[name] == record[field]
     assert operation["place"] == record["mapping_place"]
+
+
+@pytest.mark.parametrize(("place", "code"), [("Pinned.test:443", 0), ("pinned.test:8443", 1), ("other.test:443", 1)])
+def test_a_connect_is_what_the_tunnels_say(tmp_path: Path, place: str, code: int) -> None:
+    """Whether a host and port pass unread is seen on paper, and by which entry."""
+    (tmp_path / "claiim.yaml").write_text("version: 1\nmappings: [site.yaml]\npolicies: []\n")
+    (tmp_path / "site.yaml").write_text(
+        "version: 1\ntunnels: [{id: pinned, host: pinned.test, facts: {env: staging}}]\n"
+    )
+    done = claiim_map("CONNECT", place, "--json")
+    assert done.exit_code == code
+    operations = [(each["action"], each["target"], each["rule"]) for each in json.loads(done.stdout)["operations"]]
+    assert operations == ([] if code else [("tunnel:open", "pinned.test:443", "pinned")])

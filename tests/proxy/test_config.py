@@ -165,10 +165,28 @@ FAULTS = {
         '2:29: "127.0.0.1:0" has no port to connect to; write the one the target listens on',
     ),
     "half a CA": ("version: 1\nca: {certificate: ca.pem}\n", '2:5: key "key" is missing'),
+    "a password in the URL of a proxy": (
+        'version: 1\nupstream: {proxy: {url: "http://me:hunter2@proxy.test:3128"}}\n',
+        '2:25: not a proxy; write scheme, host and port, for example "http://proxy.acme.test:3128"; '
+        'a user and password go into "credentials_file"',
+    ),
+    "a proxy without a port": (
+        "version: 1\nupstream: {proxy: {url: http://proxy.test}}\n",
+        '2:25: not a proxy; write scheme, host and port, for example "http://proxy.acme.test:3128"; '
+        'a user and password go into "credentials_file"',
+    ),
+    "two places for one secret": (
+        "version: 1\nupstream: {proxy: {url: 'http://p.test:1', credentials_file: a, credentials_env: B}}\n",
+        '2:19: "credentials_file" and "credentials_env" are two places for one secret; keep one',
+    ),
+    "an exception that begins with a dot": (
+        "version: 1\nupstream: {no_proxy: [.a.test]}\n",
+        '2:23: ".a.test" is no host; write "*.a.test", and "a.test" too if that is meant',
+    ),
     "verification off for all": (
         "version: 1\nupstream: {verify: false}\n",
         '2:12: unknown key "verify"; known here: ca_bundle, connect_timeout_s, response_timeout_s, '
-        "allow_private, unverified_hosts",
+        "allow_private, unverified_hosts, proxy, no_proxy",
     ),
 }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.chaining import Chaining
 from proxy.config import Address, ResolveEntry, UpstreamConfig
 from proxy.destinations import DestinationRefused, Destinations, DestinationUnknown, Route, look_up
 
@@ -236,3 +237,51 @@ async def test_the_systems_resolver() -> None:
     for name in ("nobody.invalid", "a" * 64 + ".test"):
         with pytest.raises(DestinationUnknown, match="cannot be resolved"):
             await look_up(name)
+
+
+# --- through a proxy beyond ---
+
+
+def beyond(lookup: Names, *, by_name: bool, private: tuple[str, ...] = ()) -> Destinations:
+    """Destinations behind a proxy at a private address."""
+    chain = Chaining("proxy.test", 3128, tls=False, ca=None, by_name=by_name, authorization="Basic eDp5")
+    return Destinations({}, upstream(*private), PORTS, lookup=lookup, chaining=chain)
+
+
+@pytest.mark.parametrize(("by_name", "asked"), [(False, "93.184.215.14"), (True, "a.test")])
+async def test_the_proxy_beyond_is_asked_for_what_was_checked(by_name: bool, asked: str) -> None:
+    """For the checked address, or where it resolves for the name; the operator named it, so it may be private."""
+    destinations = beyond(Names(a=("93.184.215.14",), proxy=("10.0.0.1",)), by_name=by_name)
+    route = await destinations.route("a.test", 443)
+    assert route.address == (asked, 443)
+    assert route.parent is not None
+    assert route.parent.route.address == ("10.0.0.1", 3128)
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+async def test_the_proxy_beyond_loosens_no_check(by_name: bool) -> None:
+    """Who resolves makes no difference to what is known here to be private."""
+    destinations = beyond(Names(a=("93.184.215.14", "10.0.0.7"), proxy=("10.0.0.1",)), by_name=by_name)
+    with pytest.raises(DestinationRefused) as refused:
+        await destinations.route("a.test", 443)
+    assert refused.value.code == "destination.private"
+
+
+async def test_a_name_that_only_the_proxy_knows_is_its_to_resolve() -> None:
+    """Where the operator says so; but never one by which a cloud gives out credentials."""
+    names = Names(proxy=("10.0.0.1",))
+    assert (await beyond(names, by_name=True).route("unknown.test", 443)).address == ("unknown.test", 443)
+    with pytest.raises(DestinationUnknown):
+        await beyond(names, by_name=False).route("unknown.test", 443)
+    with pytest.raises(DestinationRefused) as refused:
+        await beyond(names, by_name=True).route("metadata.google.internal", 443)
+    assert refused.value.code == "destination.metadata"
+
+
+async def test_a_proxy_beyond_that_has_become_ours_is_refused() -> None:
+    """Its name may come to lead here while the gate runs."""
+    destinations = beyond(Names(a=("93.184.215.14",), proxy=("127.0.0.1",)), by_name=False)
+    destinations.guard_own_ports(frozenset({3128}))
+    with pytest.raises(DestinationRefused) as refused:
+        await destinations.route("a.test", 443)
+    assert refused.value.code == "destination.own-listener"
