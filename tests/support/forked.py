@@ -32,7 +32,8 @@ import os, signal, socket, sys
 with socket.socket(socket.AF_UNIX) as way:
     way.connect({place!r})
     asked = [sys.argv[1:], os.getcwd(), dict(os.environ)]
-    socket.send_fds(way, [repr(asked).encode(errors="surrogateescape") + b"\\0"], [0, 1, 2])
+    asked = repr(asked).encode(errors="surrogateescape") + b"\\0"
+    way.sendall(asked[socket.send_fds(way, [asked], [0, 1, 2]):])
     with way.makefile() as answers:
         answers.readline()
         code = int(answers.readline())

@@ -117,7 +117,8 @@ class _Nest:
         arguments, folder, environ = ast.literal_eval(way.text[:-1].decode())
         for number, stream in enumerate(way.streams):
             os.dup2(stream, number)
-        self._close(way.streams)
+        for one in self._ways:
+            self._close(one.streams)
         for each in (self._listener, self._woken, self._wakes, self._selector, *(one.socket for one in self._ways)):
             each.close()
         os.chdir(folder)
