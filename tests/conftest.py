@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support import forked
 from support.fixtures import *  # noqa: F403
 from support.needed import needed
 from support.torture.numbers import LINES, SEED, TORTURE
@@ -26,7 +27,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """In a worker, hand over what was counted there."""
+    """End what commands were forked from; in a worker, hand over what was counted there."""
+    forked.end()
     if (output := getattr(session.config, "workeroutput", None)) is not None:
         output["torture"] = list(LINES)
 

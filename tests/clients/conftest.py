@@ -38,7 +38,7 @@ def way() -> str:
 def served(tmp_path: Path, target_ca_pem: Path) -> Iterator[Callable[..., Served]]:
     """Put targets behind a gate that is a process of its own."""
     with ExitStack() as stack:
-        yield lambda *targets: stack.enter_context(Served(*_site(tmp_path, targets, target_ca_pem)))
+        yield lambda *targets, **how: stack.enter_context(Served(*_site(tmp_path, targets, target_ca_pem), **how))
 
 
 @pytest.fixture(scope="module")

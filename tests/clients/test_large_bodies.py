@@ -64,7 +64,7 @@ def gate(served: Callable[..., Served], origin: Origin) -> Served:
     """A gate that has answered once, so that what it loads at first use is loaded."""
     if sys.platform != "linux":
         pytest.skip("the peak of another process's memory is read from /proc")
-    gate = served(origin)
+    gate = served(origin, anew=True)
     warmed = gate.run(needed("curl"), "-sS", "-f", f"{origin.url}/echo")
     assert warmed.code == 0, warmed.said
     origin.clear()

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ import pytest
 
 import chron
 from policies import credential
+from support.forked import launcher, start
 from support.gate import LiveGate, running
 from support.rules import ORIGIN_MAPPINGS
 
-CLAIIM = str(Path(sys.executable).with_name("claiim"))
 TIMEOUT_S = 120
 DENIALS_SHOWN = 3
 CHRON_ID = re.compile(r"chr_[0-9a-z]{26}")
@@ -215,7 +214,7 @@ class ByCommand(Gated):
 
     def run(self, *command: str, agent: str = "deploy-bot", **more: str) -> Ran:
         config = str(self.live.folder / "claiim.yaml")
-        started = [CLAIIM, "run", "--config", config, "--agent", agent, "--", *command]
+        started = [launcher(), "run", "--config", config, "--agent", agent, "--", *command]
         done = _run(started, self.folder, self._home() | more)
         err, mark, summary = done.stderr.rpartition("claiim: ")
         assert mark, done.stderr
@@ -251,13 +250,18 @@ in_both_ways = pytest.mark.parametrize("way", WAYS)
 
 
 class Served(Gated):
-    """`claiim serve` as a process of its own; tools get what `claiim env` prints."""
+    """`claiim serve` as a process of its own; tools get what `claiim env` prints.
+
+    One that starts `anew` has imported everything itself, so that the memory it takes is its own.
+    """
+
+    def __init__(self, live: LiveGate, folder: Path, *, anew: bool = False) -> None:
+        super().__init__(live, folder)
+        self._anew = anew
 
     def __enter__(self) -> Self:
         config = str(self.live.folder / "claiim.yaml")
-        self._process = subprocess.Popen(
-            [CLAIIM, "serve", "--config", config], stderr=subprocess.PIPE, text=True, env=self._home(), cwd=self.folder
-        )
+        self._process = start("serve", "--config", config, folder=self.folder, environ=self._home(), anew=self._anew)
         assert self._process.stderr is not None
         self._said: list[str] = []
         for line in self._process.stderr:
@@ -304,13 +308,13 @@ class Served(Gated):
 
     def claiim(self, *command: str) -> Ran:
         """Run a command of ours as the operator, with the same configuration."""
-        done = _run([CLAIIM, *command], self.live.folder, self._home() | self._listening)
+        done = _run([launcher(), *command], self.live.folder, self._home() | self._listening)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def environment(self, agent: str = "deploy-bot") -> dict[str, str]:
         """What a shell has after `eval "$(claiim env)"`."""
         token = {"CLAIIM_TOKEN": TOKENS[agent]}
-        command = [CLAIIM, "env", "--agent", agent, "--json"]
+        command = [launcher(), "env", "--agent", agent, "--json"]
         done = _run(command, self.live.folder, self._home() | self._listening | token)
         assert done.returncode == 0, done.stderr
         return self._home() | json.loads(done.stdout)["set"]

@@ -11,6 +11,7 @@ import pytest
 
 import chron
 from chron import Record
+from support.forked import launcher
 from support.gate import LiveGate
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
@@ -39,7 +40,7 @@ class Gated:
     folder: Path
 
     def run(self, *command: str, **more: str) -> Ran:
-        claiim = [sys.executable, "-m", "claiim_gate", "run", "--config", str(self.live.folder / "claiim.yaml")]
+        claiim = [launcher(), "run", "--config", str(self.live.folder / "claiim.yaml")]
         done = subprocess.run(
             [*claiim, "--agent", "deploy-bot", "--", *command], capture_output=True, text=True, check=False,
             timeout=60, cwd=self.folder, stdin=subprocess.DEVNULL,
@@ -78,7 +79,7 @@ def test_the_sdk_finds_the_gate(gated: Gated) -> None:
 
 def test_an_agent_that_is_not_there_is_named(gated: Gated) -> None:
     """An unknown agent and a missing choice are refused before anything starts, with what there is."""
-    claiim = [sys.executable, "-m", "claiim_gate", "run", "-c", str(gated.live.folder / "claiim.yaml")]
+    claiim = [launcher(), "run", "-c", str(gated.live.folder / "claiim.yaml")]
     for more, said in (
         (["--agent", "deploy-bto"], 'no agent "deploy-bto" in agents.yaml; known: deploy-bot, other-bot\n'),
         ([], "which agent runs this? give --agent; known: deploy-bot, other-bot\n"),

@@ -3,11 +3,11 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import chron
 from support.clients import client_of
+from support.forked import launcher
 from support.gate import LiveGate
 from support.rules import ORIGIN_MAPPINGS
 from support.serving import clean_environment
@@ -29,7 +29,7 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Ori
         assert client.delete("https://origin.test/things/8").status_code == 403
     denied, _ = chron.find(gate.config.chron, kind="decision")
     environ = clean_environment(tmp_path)
-    environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
+    environ["PATH"] = f"{Path(launcher()).parent}{os.pathsep}{environ['PATH']}"
     assert len(BLOCKS) == 7
 
     def run(script: str, code: int = 0) -> str:

@@ -3,13 +3,13 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import yaml
 
 from chron import find, verify
 from support.clients import client_of
+from support.forked import launcher
 from support.gate import LiveGate
 from support.postgres import PostgresServer, postgres, tools
 from support.rules import ORIGIN_MAPPINGS
@@ -30,7 +30,7 @@ def test_every_command_of_the_page_does_what_it_says(
     make, roles, look, dump, restore, move = BLOCKS
     folder = tmp_path / "site"
     environ = clean_environment(tmp_path, PGHOST=str(postgres.folder))
-    environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), str(tools()), environ["PATH"]])
+    environ["PATH"] = os.pathsep.join([str(Path(launcher()).parent), str(tools()), environ["PATH"]])
 
     def here(text: str) -> str:
         # The server has no address, and its administrator another name.

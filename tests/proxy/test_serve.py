@@ -52,7 +52,7 @@ def assert_sound(folder: Path) -> None:
 
 def test_it_says_where_it_listens(site: Path) -> None:
     """With port 0 the printed addresses are the real ones; readiness, health and the files it makes are there."""
-    with Serving(site) as gate:
+    with Serving(site, anew=True) as gate:
         assert gate.api("/healthz").json() == {"status": "ok"}
         assert gate.api("/readyz").json() == {"status": "ok", "faults": {}}
         host, port = gate.proxy_address.split(":")

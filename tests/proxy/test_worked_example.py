@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.children import child
+from support.forked import launcher
 from support.pages import Command, Reader, blocks
 from support.serving import Serving, clean_environment
 
@@ -58,7 +59,7 @@ def stage(tmp_path: Path) -> Stage:
     here = _free_addresses()
     folder = tmp_path / "shop"
     folder.mkdir()
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path = os.pathsep.join([str(Path(launcher()).parent), os.environ["PATH"]])
     environ = clean_environment(
         tmp_path, PATH=path, CLAIIM_PROXY_LISTEN=here["proxy"], CLAIIM_API_LISTEN=here["api"], LANG="C.UTF-8"
     )

@@ -3,8 +3,6 @@
 import contextlib
 import random
 import signal
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import chron
 from support.clients import client_of
 from support.daemon import Daemon
+from support.forked import start
 from support.gate import LiveGate
 from support.rules import ORIGIN_MAPPINGS
 from support.serving import claiim, clean_environment
@@ -33,15 +32,7 @@ class WriterProcess:
         self.folder = folder
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "claiim_gate", "chron", "serve"],
-            cwd=self.folder,
-            env=clean_environment(self.folder),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = start("chron", "serve", folder=self.folder, environ=clean_environment(self.folder))
         assert self.process.stderr is not None
         while "writing " not in (line := self.process.stderr.readline()):
             assert line, "the writer ended"

@@ -72,6 +72,7 @@ class PostgresServer:
     def start(self) -> None:
         """Start it and wait until it answers."""
         settings = {"listen_addresses": "", "unix_socket_directories": str(self.folder), "max_connections": "60"}
+        settings["autovacuum"] = "off"  # there is nothing to tidy up in a minute, and each database is looked at
         options = [each for name, value in settings.items() for each in ("-c", f"{name}={value}")]
         with (self.folder / "log").open("ab") as log:
             command = [*self._as, _tool("postgres"), "-D", str(self._data), *options]

@@ -7,7 +7,6 @@ import resource
 import signal
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 import chron
+from support.forked import launcher, start
 from support.gate import TOKEN
 
 DEADLINE_S = 30
@@ -30,9 +30,9 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
 
 
 def claiim(*arguments: str, cwd: Path, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end in a process of its own."""
+    """Run the command to its end in a process of its own (`support.forked`)."""
     return subprocess.run(
-        [sys.executable, "-m", "claiim_gate", *arguments],
+        [launcher(), *arguments],
         cwd=cwd,
         env=clean_environment(cwd, **more),
         input=stdin,
@@ -43,25 +43,27 @@ def claiim(*arguments: str, cwd: Path, stdin: str = "", **more: str) -> subproce
 
 
 class Serving:
-    """A running `claiim serve` between enter and exit; on exit it is stopped by TERM unless it is gone."""
+    """A running `claiim serve` between enter and exit; on exit it is stopped by TERM unless it is gone.
 
-    def __init__(self, folder: Path, *, environ: Mapping[str, str] | None = None, prefix: tuple[str, ...] = ()) -> None:
+    It is forked from a process that has imported it (`support.forked`), unless it is `anew` or behind a prefix.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+        anew: bool = False,
+    ) -> None:
         self.folder = folder
         self.printed: list[str] = []
         self._news = threading.Condition()
-        self._command = [*prefix, sys.executable, "-m", "claiim_gate", "serve"]
+        self._prefix, self._anew = prefix, anew
         self._environ = clean_environment(folder, **(environ or {}))
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen(
-            self._command,
-            cwd=self.folder,
-            env=self._environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = start("serve", folder=self.folder, environ=self._environ, prefix=self._prefix, anew=self._anew)
         self._reader = threading.Thread(target=self._read, name="serving")
         self._reader.start()
         try:
