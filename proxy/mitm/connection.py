@@ -506,6 +506,9 @@ class AgentConnection(server.LiveConnectionHandler):
             listener=self._arrival.name,
         )
         problem = Problem("wire.malformed", head.reason)
+        if who is NOBODY:
+            # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
+            problem = Unproven(problem.code, f"wire -- {head.reason}")
         verdict = await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
         assert verdict.answer is not None
         head.answer = flows.serialise(verdict.answer)
