@@ -196,8 +196,7 @@ class GateStream(HttpStream):
 
     def check_invalid(self, request: bool) -> Commands[bool]:
         if request:
-            reason = _misplaced(self.mode, self.flow.request)
-            reason = reason or validate_request(self.mode, self.flow.request, validate_inbound_headers=True)
+            reason = _malformed(self.mode, self.flow.request)
             if reason is None:
                 return False
             yield from self._refuse_malformed(reason)
@@ -487,14 +486,20 @@ class GateHttp2Server(Http2Server):
         yield commands.SendData(self.conn, self.h2_conn.data_to_send())
 
 
-def _misplaced(mode: HTTPMode, request: http.Request) -> str | None:
-    """Why a request is malformed that the engine takes, or refuses in words of its own; None when it is not."""
+def _malformed(mode: HTTPMode, request: http.Request) -> str | None:
+    """Why a request is malformed, in our own words as far as they go; None when it is not."""
     if mode is HTTPMode.transparent and request.method == "CONNECT":
         return "a CONNECT inside a tunnel, or to a target, opens nothing"
     if request.data.http_version not in _VERSIONS:
         return "the version of HTTP is not 1.0, 1.1 or 2"
     if request.is_http2 and any(name.lower() in _NOT_IN_HTTP2 for name in request.headers):
         return "a field of HTTP/1 connections stands in an HTTP/2 request"
+    try:
+        validate_headers(request)
+    except ValueError as error:
+        return f"the request could be read in two ways: {error}"
+    if reason := validate_request(mode, request, validate_inbound_headers=False):
+        return reason
     return None
 
 

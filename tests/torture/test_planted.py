@@ -38,7 +38,18 @@ def test_a_bug_in_any_function_on_the_way_forwards_nothing(benches: Benches) -> 
     faults, counts, shut = [], Counter[str](), set[str]()
     for site, kind, request in _chosen(sites, chance):
         ran = benches.bench.run(site, kind, request)
-        print(ran.title, ran.met, ran.answer.status, ran.answer.code, len(ran.arrived), ran.serves, ran.shut, "FAULT " + ran.fault(benches.meant(request)) if ran.fault(benches.meant(request)) else "", flush=True, sep=" | ")
+        print(
+            ran.title,
+            ran.met,
+            ran.answer.status,
+            ran.answer.code,
+            len(ran.arrived),
+            ran.serves,
+            ran.shut,
+            "FAULT " + ran.fault(benches.meant(request)) if ran.fault(benches.meant(request)) else "",
+            flush=True,
+            sep=" | ",
+        )
         counts[kind] += 1
         counts["met"] += ran.met
         counts["arrived all the same"] += bool(ran.arrived)
