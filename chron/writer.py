@@ -226,6 +226,9 @@ class Writer:
             ledger = self._ready()
             batch = self._build(ledger, entries)
             self._commit(ledger, batch)
+            if (ledger.seq, ledger.hash) != batch.head():
+                # If this is removed, a commit that did nothing is told as one, and its requests are forwarded.
+                raise ChronError("the log did not take what was written to it")
         except ServerAwayError as error:
             self._set_aside(entries, error)
         except _BUGS as error:

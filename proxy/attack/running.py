@@ -9,8 +9,9 @@ from chron.sources import Source
 from proxy.attack.attacks import READ, Attack, Plain, through
 from proxy.attack.judging import Record, Shot, compare, judge
 from proxy.attack.owngate import now, own_gate, target_tls
+from proxy.attack.reached import Reached
 from proxy.attack.table import ATTACKS
-from proxy.attack.target import Reached, RecordingTarget
+from proxy.attack.target import RecordingTarget
 from proxy.attack.wire import Answer, Gate, send
 from proxy.config import Config
 

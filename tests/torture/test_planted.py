@@ -28,6 +28,9 @@ def benches(memory: Path, h2_origin: H2Origin, target_ca_pem: Path) -> Iterator[
         yield several
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the writer's, where it is shut
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # of what a bug did not call
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_bug_in_any_function_on_the_way_forwards_nothing(benches: Benches) -> None:
     """Exceptions, cancellations, wrong types and hangs: what is refused stays refused, what is allowed is refused or
     arrives as it should, a failure of ours says so, and the next request is served."""

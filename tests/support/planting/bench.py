@@ -13,7 +13,8 @@ from chron import ChronError, find, verify
 from policies import credential, token_digest
 from proxy.attack.attacks import EC2, GIT, GITHUB, HOST, KUBERNETES, MCP, PLAIN_HOST, UNBOUND
 from proxy.attack.owngate import RULES, SKILL, now, target_tls
-from proxy.attack.target import Reached, RecordingTarget
+from proxy.attack.reached import Reached
+from proxy.attack.target import RecordingTarget
 from proxy.destinations import DestinationUnknown
 from support.gate import AGENTS, OTHER_TOKEN, LiveGate
 from support.planting.bugs import Bug, planted
@@ -304,9 +305,12 @@ class Benches:
         self._begun = len(self.bench.arrived())
         self.bench.spend()
 
+    def _since(self) -> list[Reached | str]:
+        return self.bench.arrived()[self._begun :]
+
     def _close(self) -> None:
         """Stop the gate and hold its log against what arrived."""
-        arrived = len(self.bench.arrived()) - self._begun
+        arrived = sum(not isinstance(each, Reached) or each.line != "(frames)" for each in self._since())
         with contextlib.suppress(ChronError):  # one whose writer has died says so at its end as well
             self._gate.stop()
         log = self._gate.config.chron
