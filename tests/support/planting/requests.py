@@ -222,7 +222,7 @@ class Sender:
             raw.sendall(f"CONNECT {each.connect} HTTP/1.1\r\n".encode() + credential + b"\r\n\r\n")
             head = read_head(raw)
             if not head.startswith(b"HTTP/1.1 200"):
-                return _answer(head + _rest(raw))
+                return _answer(_rest(raw, head))
         if not (each.connect and each.tls):
             if each.tunnel_first:
                 plant()
@@ -231,8 +231,10 @@ class Sender:
         assert each.connect is not None
         context = ssl.create_default_context(cafile=str(self._gate.ca))
         context.set_alpn_protocols(["h2" if each.http2 else "http/1.1"])
-        with context.wrap_socket(raw, server_hostname=each.connect.partition(":")[0]) as secure:
+        name = each.connect.partition(":")[0]
+        with context.wrap_socket(raw, server_hostname=name, do_handshake_on_connect=False) as secure:
             self.socket = secure
+            secure.do_handshake()
             if each.tunnel_first:
                 plant()
             if each.http2:
@@ -286,9 +288,8 @@ def approve(gate: LiveGate, approval: str) -> None:
     assert answered.status_code == 200, answered.text
 
 
-def _rest(raw: socket.socket) -> bytes:
+def _rest(raw: socket.socket, received: bytes = b"") -> bytes:
     """What comes until the other side ends, or, where an answer says how long it is, until it is there."""
-    received = b""
     while True:
         head, found, body = received.partition(b"\r\n\r\n")
         if found and head.startswith(b"HTTP/1.1 101"):
