@@ -255,7 +255,17 @@ def _run(mutant: Mutant | None, tests: Sequence[str]) -> int:
     nothing = os.open(os.environ.get("MUTANT_LOG", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    options = [
+        "-x",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "--hypothesis-seed=0",
+        "-W",
+        "ignore::pytest.PytestAssertRewriteWarning",
+    ]
     return int(pytest.main([*options, *tests]))
 
 
@@ -266,7 +276,7 @@ def import_others() -> None:
         "import sys, pytest; pytest.main(['--collect-only', '-qq', '-p', 'no:cacheprovider', *sys.argv[1:]]);"
         "print('\\n'.join(['', '---', *sys.modules]))"
     )
-    said = subprocess.run(  # noqa: S603
+    said = subprocess.run(
         [sys.executable, "-c", ask, *tests], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout
     for name in said.partition("\n---\n")[2].split():

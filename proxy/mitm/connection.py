@@ -145,7 +145,8 @@ class AgentConnection(server.LiveConnectionHandler):
                 _log.exception("the hook %s failed; its request is refused", hook.name)
             try:
                 self._fail_closed(hook.name, subject)
-            except Exception:
+            except BaseException:
+                # Also a cancellation: it would end this task, and the agent would wait for an answer for ever.
                 _log.exception("even the refusal failed; the connection is closed")
                 self._close_client()
             task = asyncio.current_task()
