@@ -1,7 +1,7 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test clients torture selftest catalogues vocabulary lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test clients torture mutants selftest catalogues vocabulary lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
@@ -23,6 +23,9 @@ clients: setup ## fetch the vendors' libraries that some tests run for real (nee
 
 torture: setup ## the tests that break the disk, the power and the process, in their long numbers (half an hour)
 	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/clients/test_no_proxy.py
+
+mutants: setup ## change what decides, one place at a time, and see that a test notices (hours)
+	.venv/bin/python tools/mutants.py
 
 selftest: setup ## name every operation of every source (needs the package registries; minutes)
 	.venv/bin/python tools/selftest/run.py --write

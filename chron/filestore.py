@@ -30,6 +30,6 @@ class FileStore:
         """Watch the file, its lock and the disk; the lock must be taken."""
         return Storage(self.source, lock_path(self.source), low_water_bytes)
 
-    def explained(self, error: Exception) -> str:
+    def explained(self, error: BaseException) -> str:
         """A file or SQLite error as one line with its remedy."""
         return explained(self.source, error)

@@ -138,7 +138,7 @@ class Store(Protocol):
     def watch(self, low_water_bytes: int) -> Storage:
         """Begin to watch the place, once the log is open."""
 
-    def explained(self, error: Exception) -> str:
+    def explained(self, error: BaseException) -> str:
         """A fault as one line with its remedy."""
 
 

@@ -24,7 +24,7 @@ _NOT_WRITABLE = frozenset(
 )
 
 
-def explained(path: Path, error: Exception) -> str:
+def explained(path: Path, error: BaseException) -> str:
     """A file or SQLite error as one line with its remedy."""
     name = getattr(error, "sqlite_errorname", "")
     detail = f"{name}: {error}" if name else str(getattr(error, "strerror", None) or error)

@@ -19,6 +19,7 @@ import logging
 import queue
 import sqlite3
 import threading
+from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -52,6 +53,9 @@ _KEPT = "SELECT 1 FROM artefact WHERE kind = ? AND id = ? AND version = ? AND di
 
 _NOTHING = Entry(())
 """Wakes the thread and nothing more."""
+
+_BUGS = (Exception, CancelledError)
+"""What a batch may fail with. Nobody cancels a thread, so a cancellation here is a bug like others."""
 
 _log = logging.getLogger(__name__)
 
@@ -222,9 +226,13 @@ class Writer:
             ledger = self._ready()
             batch = self._build(ledger, entries)
             self._commit(ledger, batch)
+            if (ledger.seq, ledger.hash) != batch.head():
+                # If this is removed, a commit that did nothing is told as one, and its requests are forwarded.
+                raise ChronError("the log did not take what was written to it")
         except ServerAwayError as error:
             self._set_aside(entries, error)
-        except Exception as error:  # noqa: BLE001 -- a bug must refuse requests, not leave them waiting
+        except _BUGS as error:
+            # It must refuse requests, not leave them waiting, and not end this thread either.
             self._fail(entries + self._drain(), error)
         else:
             tell(batch.results)
@@ -235,7 +243,7 @@ class Writer:
             changed = _changed(self._ready(), entry)
         except ServerAwayError as error:
             self._set_aside([entry], error)
-        except Exception as error:  # noqa: BLE001 -- as in _write
+        except _BUGS as error:
             self._fail([entry, *self._drain()], error)
         else:
             tell([(entry, changed)])
@@ -321,7 +329,7 @@ class Writer:
         if self._checkpoints is not None:
             self._checkpoints.took(batch.rows, batch.drafts)
 
-    def _fail(self, entries: list[Entry], error: Exception) -> None:
+    def _fail(self, entries: list[Entry], error: BaseException) -> None:
         message = str(error) if isinstance(error, ChronError) else self._store.explained(error)
         if message != self._fault:
             expected = isinstance(error, ChronError | sqlite3.Error)  # anything else is a bug: keep its trace

@@ -28,7 +28,7 @@ from mappings.places import Document
 from mappings.reading import Alternative, Reading, alternatives, form_may_override, ordinary
 from mappings.recognition import Call, Pack, Recognition
 from mappings.request import Request
-from mappings.resolution import CONFLICT, UNMAPPED, UNREADABLE, Operation, Problem, Resolution, RuleRef
+from mappings.resolution import CONFLICT, FAILED, UNMAPPED, UNREADABLE, Operation, Problem, Resolution, RuleRef
 from mappings.routes import Candidate, choose, method_rank
 from mappings.tunnels import resolve_tunnel
 
@@ -124,7 +124,7 @@ class Mappings:
                     return Resolution((), Problem(CONFLICT, why), first.family, first.pack)
             return first
         except Exception:  # noqa: BLE001 - total: what fails here must refuse, not pass
-            return Resolution((), Problem(UNREADABLE, "the request could not be resolved"), "")
+            return Resolution((), Problem(FAILED, "the request could not be resolved"), "")
 
     def explain(self, request: Request) -> tuple[Resolution, tuple[Considered, ...]]:
         """Return what `resolve` returns, and every rule that came near, the most specific first."""
@@ -326,7 +326,7 @@ def _recognise(pack: Pack, request: Request) -> Recognition:
         # Were a cut body handed to a pack that takes it for whole, what stands behind the cut would be unseen.
         return pack.recognise(request if pack.reads_prefix else request.whole())
     except Exception:  # noqa: BLE001 - a pack that fails has recognised nothing, and that must refuse
-        return Recognition((), Problem(UNREADABLE, f'the pack "{pack.name}" could not read this request'))
+        return Recognition((), Problem(FAILED, f'the pack "{pack.name}" could not read this request'))
 
 
 def _agree(first: Resolution, other: Resolution, how: Alternative, keeps_slashes: bool) -> bool:

@@ -21,6 +21,10 @@ from proxy.verdicts import Case, Head, Judgement
 
 _log = logging.getLogger(__name__)
 
+PATIENCE_S = 30.0
+"""How long a request waits for its records to be durable. A disk that has not answered by then may never: without a
+limit every agent would wait as well, and the gate could not stop."""
+
 type Record = tuple[str, FieldValues]
 """Kind and fields."""
 
@@ -33,6 +37,7 @@ class Recorder:
         self._chron = chron
         self._metrics = metrics
         self._requests = 0
+        self.patience_s = PATIENCE_S
 
     def trail(self, head: Head) -> "Trail":
         """Begin the records of a request."""
@@ -82,9 +87,13 @@ class Trail:
         others = [(kind, {**fields, **session}) for kind, fields in more]
         writing = self._recorder.append([*decisions, *others])
         try:
-            receipts = await asyncio.shield(writing)
+            async with asyncio.timeout(self._recorder.patience_s):
+                receipts = await asyncio.shield(writing)
+        except TimeoutError:
+            self._end_late(writing, len(decisions))
+            raise ChronError("the log has not answered in time") from None
         except asyncio.CancelledError:
-            self.open += _ids(await _written(writing), len(decisions))
+            self.open += _ids(await self._written(writing, len(decisions)), len(decisions))
             raise
         ids = _ids(receipts, len(decisions))
         self.open += ids
@@ -116,6 +125,27 @@ class Trail:
             for operation, each in zip(operations, judgements, strict=True)
         ]
 
+    async def _written(self, writing: asyncio.Future[tuple[Receipt, ...]], decisions: int) -> tuple[Receipt, ...]:
+        """Wait until it is known whether records are durable, however often this task is cancelled; () if not."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._recorder.patience_s
+        while not writing.done() and (left_s := ends - clock()) > 0:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([writing], timeout=left_s)
+        if not writing.done():
+            self._end_late(writing, decisions)
+        return writing.result() if _succeeded(writing) else ()
+
+    def _end_late(self, writing: asyncio.Future[tuple[Receipt, ...]], decisions: int) -> None:
+        """Should it be durable after all, when nobody waits for it any more, it is ended there and then."""
+
+        def written(done: asyncio.Future[tuple[Receipt, ...]]) -> None:
+            if _succeeded(done):
+                self.open += _ids(done.result(), decisions)
+                self.end("blocked", "the log had not answered in time")
+
+        writing.add_done_callback(written)
+
     def end(self, result: str, why: str) -> None:
         """Write what became of the decisions that are open: nothing of them was forwarded."""
         ended, self.open = self.open, ()
@@ -127,9 +157,5 @@ def _ids(receipts: Sequence[Receipt], decisions: int) -> tuple[str, ...]:
     return tuple(receipt.id for receipt in receipts[:decisions])
 
 
-async def _written(writing: asyncio.Future[tuple[Receipt, ...]]) -> tuple[Receipt, ...]:
-    """Wait until it is known whether records are durable, however often this task is cancelled; () if they are not."""
-    while not writing.done():
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.wait([writing])
-    return () if writing.cancelled() or writing.exception() is not None else writing.result()
+def _succeeded(writing: asyncio.Future[tuple[Receipt, ...]]) -> bool:
+    return writing.done() and not writing.cancelled() and writing.exception() is None

@@ -19,7 +19,8 @@ _OTHER_PROOF = frozenset(
     {"agent.token-invalid", "agent.certificate-refused", "agent.credential-expired", "agent.two-identities"}
 )
 _AUTHENTICATE = frozenset({"agent.no-credentials", "agent.unknown", "agent.wrong-token"}) | _OTHER_PROOF
-_UNAVAILABLE = frozenset({"gate.error", "gate.audit-unavailable", "gate.stopping"})
+_UNAVAILABLE = frozenset({"gate.error", "gate.audit-unavailable", "gate.stopping", "mapping.failed", "policy.error"})
+"""What is our failure, and no denial."""
 
 _NOT_IN_PHRASE = re.compile("[^\x20-\x7e]")
 """RFC 9112, 4: a reason phrase is text without controls; what is not ASCII its readers take for Latin-1. If this were

@@ -8,6 +8,7 @@ Stop: no new requests, open exchanges drain up to a limit, last outcomes written
 
 import asyncio
 import contextlib
+import logging
 import os
 import secrets
 from collections import Counter
@@ -68,6 +69,11 @@ from proxy.timekeeping import Timekeeping
 from proxy.timers import Later, loop_later
 from proxy.verdicts import Book
 from proxy.webhooks import Webhook, read_secret
+
+_log = logging.getLogger(__name__)
+
+_LAST_WAIT_S = 5
+"""How long a stop waits for judgements when every connection is closed: for records on their way to the disk."""
 
 
 def utc_now() -> datetime:
@@ -248,13 +254,22 @@ class Service:
         return Address("127.0.0.1", 0) if self._private else configured
 
     async def _stop_engine(self) -> None:
+        """Refuse what is new, let what is under way end, and go on without what does not."""
         self._stopping = True
         self.gate.stop()
+        ends = asyncio.get_running_loop().time() + self._config.proxy.drain_timeout_s
         with contextlib.suppress(TimeoutError):
             # What waited for humans is being refused: its agents get that answer before connections are closed.
-            await asyncio.wait_for(self.gate.settled(), self._config.proxy.drain_timeout_s)
-        await self.engine.stop(self._config.proxy.drain_timeout_s)
-        await self.gate.settled()
+            async with asyncio.timeout_at(ends):
+                await self.gate.settled()
+        await self.engine.stop(max(0, ends - asyncio.get_running_loop().time()))
+        try:
+            async with asyncio.timeout(_LAST_WAIT_S):
+                await self.gate.settled()
+        except TimeoutError:
+            # Without a limit a judgement that hangs would keep the gate from ever stopping. It forwards nothing: its
+            # connection is closed, and the Chron takes no more of it.
+            _log.warning("a request was still being judged when the gate stopped")
 
     # --- the control API -----------------------------------------------------------------------------
 

@@ -214,7 +214,7 @@ class ServerStore:
         """The server looks after its disk; one that is full refuses the record."""
         return Elsewhere()
 
-    def explained(self, error: Exception) -> str:
+    def explained(self, error: BaseException) -> str:
         """A fault as one line with its remedy."""
         if isinstance(error, driver().Error):
             return str(explained(self.source, error))

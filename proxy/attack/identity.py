@@ -16,7 +16,7 @@ from proxy.attack.attacks import (
     request,
     table,
 )
-from proxy.attack.target import FORGE
+from proxy.attack.reached import FORGE
 
 SOURCES = {
     "B54": "CWE-290; RFC 9110, 11.7.2; CWE-598",

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.attack.attacks import Attack
-from proxy.attack.target import FORGED, Reached
+from proxy.attack.reached import FORGED, Reached
 from proxy.attack.wire import FOLLOWING, Answer
 
 type Record = Mapping[str, object]

@@ -27,6 +27,7 @@ from proxy.serve import Service, utc_now
 AGENT = "attack-probe"
 _BOUND_HOSTS = (
     attacks.HOST,
+    attacks.H2_HOST,
     attacks.UNBOUND,
     attacks.KUBERNETES,
     attacks.MCP,
@@ -34,7 +35,10 @@ _BOUND_HOSTS = (
 )
 _ADDRESSES = ("127.0.0.1", "10.0.0.7", "169.254.169.254", "100.100.100.200", "::1", "fd00:ec2::254", "0.0.0.0", "::")  # noqa: S104
 
-_ANY = {"host": [attacks.HOST, attacks.PLAIN_HOST]}
+_WIDE = ("169.254.0.0/16", "100.64.0.0/10", "fd00::/8")
+"""What an operator may open who thinks of a private network, and in which clouds give out credentials."""
+
+_ANY = {"host": [attacks.HOST, attacks.H2_HOST, attacks.PLAIN_HOST]}
 RULES: dict[str, Any] = {
     "version": 1,
     "bind": [
@@ -159,6 +163,7 @@ def target_tls(folder: Path, now: datetime.datetime) -> ssl.SSLContext:
         chain.write_bytes(pem)
         contexts[host] = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         contexts[host].load_cert_chain(chain)
+    contexts[attacks.H2_HOST].set_alpn_protocols(["h2", "http/1.1"])
 
     def by_name(connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext) -> None:
         connection.context = contexts.get(name or "", contexts[attacks.HOST])
@@ -179,7 +184,7 @@ def own_config(folder: Path, target: RecordingTarget, rules: Config | None) -> C
             **{host: {"address": f"127.0.0.1:{target.port}", "ca": ca} for host in _BOUND_HOSTS},
             **{host: {"address": f"127.0.0.1:{target.plain_port}"} for host in PLAIN_HOSTS},
         },
-        "upstream": {"ca_bundle": ca, "response_timeout_s": 5},
+        "upstream": {"ca_bundle": ca, "response_timeout_s": 5, "allow_private": _WIDE},
     }
     (folder / "claiim.yaml").write_text(json.dumps(settings))
     agents = {
@@ -208,9 +213,14 @@ async def _lookup(host: str) -> tuple[str, ...]:
     if not host.endswith(f".{attacks.LOOKED_UP}"):
         raise DestinationUnknown(f'"{host}" cannot be resolved')
     label = host.partition(".")[0]
-    return {"mapped": ("::ffff:127.0.0.1",), "mixed": ("127.0.0.1", "192.0.2.1"), "six": ("::1",)}.get(
-        label, ("127.0.0.1",)
-    )
+    answers = {
+        "mapped": ("::ffff:127.0.0.1",),
+        "mixed": ("127.0.0.1", "192.0.2.1"),
+        "six": ("::1",),
+        "metadata": ("169.254.169.254",),
+        "metadata-six": ("fd00:ec2::254",),
+    }
+    return answers.get(label, ("127.0.0.1",))
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """Attack a gate: every row, one after the other, and what came of each."""
 
 import asyncio
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,8 +10,9 @@ from chron.sources import Source
 from proxy.attack.attacks import READ, Attack, Plain, through
 from proxy.attack.judging import Record, Shot, compare, judge
 from proxy.attack.owngate import now, own_gate, target_tls
+from proxy.attack.reached import Reached
 from proxy.attack.table import ATTACKS
-from proxy.attack.target import Reached, RecordingTarget
+from proxy.attack.target import RecordingTarget
 from proxy.attack.wire import Answer, Gate, send
 from proxy.config import Config
 
@@ -61,7 +63,11 @@ class Attacker:
     def check(self) -> None:
         """Raise NotOurs unless an ordinary request arrives at the target."""
         if not self.allows(READ):
-            raise NotOurs("an ordinary request through the gate does not arrive at the attack's own target")
+            answers, _ = self._send(Attack("plain", "", READ, READ.sends, through(READ.host), follows=False))
+            raise NotOurs(
+                "an ordinary request through the gate does not arrive at the attack's own target: "
+                f"{next(map(_said, answers), 'no answer')}"
+            )
 
     def allows(self, plain: Plain) -> bool:
         """Whether the gate forwards the plain form; asked once."""
@@ -89,3 +95,17 @@ class Attacker:
         self._gate.idle()
         self._target.settle()
         return answers, self._target.reached[before:]
+
+
+def _said(answer: Answer) -> str:
+    """An answer in words, with what to do about it where that is known."""
+    if answer.status == 0:
+        return "the connection was closed"
+    try:
+        problem = json.loads(answer.body)
+        reason, denied = str(problem["reason"]), problem["outcome"] == "DENY"
+    except (ValueError, KeyError, TypeError):
+        return f"{answer.status}, and not from a gate of ours"
+    if answer.status == 403 and denied and problem.get("action") == "attack:read":
+        return f'"{reason}"; for as long as you attack, let the agent do "attack:**" there'
+    return f'{answer.status} "{reason}"'

@@ -1,6 +1,6 @@
 """The target: a server that writes down every byte that reaches it, and reads them as strictly as can be.
 
-It listens on loopback, with TLS and without, and believes nothing: what is no canonical HTTP/1.1 is kept as a fault.
+It listens on loopback, with TLS and without, and believes nothing: what is no canonical HTTP is kept as a fault.
 """
 
 import re
@@ -9,35 +9,16 @@ import ssl
 import threading
 from base64 import b64encode
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha1
 from typing import Self
+
+from proxy.attack.http2target import Http2Conversation
+from proxy.attack.reached import FORGE, FORGED, Reached
 
 _TIMEOUT_S = 20
 _HEAD_END = b"\r\n\r\n"
 _LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ?([\t\x20-\x7e\x80-\xff]*)")
-FORGED = "chr_00000000000000000000000000"
-"""A record's id that is none."""
-FORGE = "/open/forge"
-"""Answered as if it were the gate who answers."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """One request as it arrived."""
-
-    line: str
-    fields: tuple[tuple[str, str], ...]
-    """Names in lower case."""
-    body: bytes
-    fault: str = ""
-    """Why it is no canonical request; "" for one that is."""
-    cut: bool = False
-    """Whether the connection ended before the request did: no server acts on such a one."""
-
-    def values(self, name: str) -> list[str]:
-        """The values of a field."""
-        return [value for key, value in self.fields if key == name]
 
 
 class RecordingTarget:
@@ -100,7 +81,10 @@ class RecordingTarget:
                 connection = tls.wrap_socket(raw, server_side=True)
                 with self._lock:
                     self._open.add(connection)
-            _Conversation(self, connection).run()
+            if isinstance(connection, ssl.SSLSocket) and connection.selected_alpn_protocol() == "h2":
+                Http2Conversation(self.reached, connection).run()
+            else:
+                _Conversation(self, connection).run()
         except OSError:
             pass  # whoever is there may go at any time
         finally:

@@ -240,6 +240,7 @@ def attacks() -> Iterable[Attack]:
             "AWS, decimal": "2852039166",
             "Alibaba": "100.100.100.200",
             "by name": f"metadata.{LOOKED_UP}",
+            "by name, IPv6": f"metadata-six.{LOOKED_UP}",
         },
     )
 

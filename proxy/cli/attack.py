@@ -6,6 +6,7 @@ the target before: `--prepare` writes what to add. Exit 1 when an attack was mis
 """
 
 import asyncio
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ def attack(ids: tuple[str, ...], url: str | None, folder: Path | None, as_json: 
 
     refuse_gated_caller("attack")
     if folder is not None and url is None:
-        _prepare(folder)
+        _prepare(folder, config_path)
         return
     try:
         shots = _own(config_path, ids) if url is None else _running(url, folder, config_path, ids)
@@ -98,19 +99,36 @@ def _readable(config: "Config") -> "Path | str | None":
     return None
 
 
-def _prepare(folder: Path) -> None:
+def _prepare(folder: Path, config_path: Path | None) -> None:
     from proxy.attack.owngate import PLAIN_HOSTS, RUNNING_HOSTS, now, target_tls, write_rules
+    from proxy.configloading import load_config
 
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     write_rules(folder, running=True)
     target_tls(folder, now())
-    click.echo("Add to the gate's claiim.yaml, reload it, and add an agent with the skill attack-v1:\n")
-    click.echo(f"mappings: [..., {folder / 'mappings'}]\npolicies: [..., {folder / 'policies'}]\nresolve:")
+    config = load_config(config_path, required=config_path is not None)
+    told = {
+        "mappings": [*map(str, config.mappings), str(folder / "mappings")],
+        "policies": [*map(str, config.policies), str(folder / "policies")],
+    }
+    click.echo(
+        "Put this into the gate's claiim.yaml, in place of what it says there, and restart the gate:\n", err=True
+    )
+    for name, paths in told.items():
+        click.echo(f"{name}: {json.dumps(list(dict.fromkeys(paths)))}")
+    click.echo("resolve:")
     for host in RUNNING_HOSTS:
-        click.echo(f'  {host}: {{address: "127.0.0.1:{PORTS[0]}", ca: {folder / "target-ca.pem"}}}')
+        click.echo(f'  {host}: {{address: "127.0.0.1:{PORTS[0]}", ca: {json.dumps(str(folder / "target-ca.pem"))}}}')
     for host in PLAIN_HOSTS:
         click.echo(f'  {host}: {{address: "127.0.0.1:{PORTS[1]}"}}')
+    click.echo(
+        "\nThen add an agent with the attack's skill, and attack:\n\n"
+        "  claiim agent add attack-probe --anchor PERSON --skill attack-v1\n"
+        f"  claiim attack --prepare {folder} --gate http://attack-probe:TOKEN@{config.proxy.listen}\n\n"
+        'A policy with an allow list has to allow it "attack:**" for as long as that takes.',
+        err=True,
+    )
 
 
 def _show(shots: "Sequence[Shot]", as_json: bool) -> None:

@@ -160,7 +160,8 @@ class AgentConnection(server.LiveConnectionHandler):
                 _log.exception("the hook %s failed; its request is refused", hook.name)
             try:
                 self._fail_closed(hook.name, subject)
-            except Exception:
+            except BaseException:
+                # Also a cancellation: it would end this task, and the agent would wait for an answer for ever.
                 _log.exception("even the refusal failed; the connection is closed")
                 self._close_client()
             task = asyncio.current_task()
@@ -604,6 +605,9 @@ class AgentConnection(server.LiveConnectionHandler):
             listener=self._arrival.name,
         )
         problem = Problem("wire.malformed", head.reason)
+        if who is NOBODY:
+            # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
+            problem = Unproven(problem.code, f"wire -- {head.reason}")
         verdict = await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
         assert verdict.answer is not None
         head.answer = flows.serialise(verdict.answer)

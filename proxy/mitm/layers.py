@@ -198,8 +198,7 @@ class GateStream(HttpStream):
 
     def check_invalid(self, request: bool) -> Commands[bool]:
         if request:
-            reason = validate_request(self.mode, self.flow.request, validate_inbound_headers=True)
-            reason = reason or _misplaced(self.flow.request)
+            reason = _malformed(self.mode, self.flow.request)
             if reason is None:
                 return False
             yield from self._refuse_malformed(reason)
@@ -464,6 +463,9 @@ def _counted(message: http.Message, data: bytes) -> bytes:
 class GateHttp1Server(Http1Server):
     """The HTTP/1 side towards agents: bounded heads, our own errors."""
 
+    _passed_over = False
+    """Whether an empty line stood before the request that is being read."""
+
     def _handle_event(self, event: events.Event) -> Commands[None]:
         if isinstance(event, SignOfLife):
             # A task that came too late must not speak into the next request.
@@ -487,11 +489,28 @@ class GateHttp1Server(Http1Server):
         yield commands.CloseConnection(self.conn)
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands[None]:
+        if isinstance(event, events.DataReceived) and bytes(self.buf)[:1] in (b"\r", b"\n"):
+            # RFC 9112, 2.2: one empty line before a request line is passed over, as some clients send one behind a
+            # body. The engine would take it for a head, and what follows it would wait for more until the client
+            # gives up; so more of them are no HTTP/1.
+            if bytes(self.buf) == b"\r":
+                return
+            if self._passed_over or bytes(self.buf)[:2] != b"\r\n":
+                yield from self._refuse_head("the request head is not valid HTTP/1")
+                return
+            self._passed_over = True
+            self.buf.maybe_extract_at_most(2)
+            if not self.buf:
+                return
+            if bytes(self.buf)[:1] in (b"\r", b"\n"):
+                yield from self.read_headers(event)
+                return
         too_long = len(self.buf) > MAX_HEAD_BYTES and b"\r\n\r\n" not in bytes(self.buf)[:MAX_HEAD_BYTES]
         if isinstance(event, events.DataReceived) and too_long:
             yield from self._refuse_head("the request head is too long")
             return
         for command in super().read_headers(event):
+            self._passed_over = False
             if isinstance(command, commands.SendData):
                 # The only bytes the engine sends from here are its own error page. What it would do next
                 # (hand the broken request on, to be shown) must not happen: a streamed one would leave.
@@ -523,12 +542,20 @@ class GateHttp2Server(Http2Server):
         yield commands.SendData(self.conn, self.h2_conn.data_to_send())
 
 
-def _misplaced(request: http.Request) -> str | None:
-    """Why a request is malformed that the engine takes; None when it is not."""
+def _malformed(mode: HTTPMode, request: http.Request) -> str | None:
+    """Why a request is malformed, in our own words as far as they go; None when it is not."""
+    if mode is HTTPMode.transparent and request.method == "CONNECT":
+        return "a CONNECT inside a tunnel, or to a target, opens nothing"
     if request.data.http_version not in _VERSIONS:
         return "the version of HTTP is not 1.0, 1.1 or 2"
     if request.is_http2 and any(name.lower() in _NOT_IN_HTTP2 for name in request.headers):
         return "a field of HTTP/1 connections stands in an HTTP/2 request"
+    try:
+        validate_headers(request)
+    except ValueError as error:
+        return f"the request could be read in two ways: {error}"
+    if reason := validate_request(mode, request, validate_inbound_headers=False):
+        return reason
     return None
 
 

@@ -39,7 +39,7 @@ def test_rules_are_attacked_and_counted(tmp_path: Path) -> None:
     """Caught and missed by id, in JSON; exit 0 when nothing was missed."""
     result = attack("B37", "B60", "--json", "-c", configured(tmp_path, "version: 1\n"))
     found = json.loads(result.stdout)
-    assert (result.exit_code, found["caught"], found["missed"]) == (0, 5, 0)
+    assert (result.exit_code, found["caught"], found["missed"]) == (0, 6, 0)
     assert [(each["id"], each["missed"]) for each in found["attacks"]] == [("B37", []), ("B60", [])]
     assert found["unseen"]["B27"].startswith("QUIC")
 
@@ -75,14 +75,25 @@ def test_a_running_gate_is_attacked(tmp_path: Path) -> None:
 
 
 def test_a_gate_that_leads_elsewhere_is_left_alone(tmp_path: Path) -> None:
-    """Nothing but two ordinary requests is sent, and the command says why."""
+    """Nothing but three ordinary requests is sent, and the command says why."""
     prepared = tmp_path / "attack"
     attack("--prepare", str(prepared))
     with running(LiveGate(tmp_path / "gate")) as gate:
         url = f"http://deploy-bot:{TOKEN}@{gate.service.proxy_address}"
         result = attack("--prepare", str(prepared), "--gate", url, "-c", str(gate.folder / "claiim.yaml"))
-        assert (result.exit_code, len(gate.records())) == (69, 2)
+        assert (result.exit_code, len(gate.records())) == (69, 3)
     assert "nothing was attacked" in result.stderr
+
+
+def test_rules_that_leave_nothing_to_compare_say_so(tmp_path: Path) -> None:
+    """Such as those of "claiim init", whose policy knows nothing of attacks: the reason is told, and what to do."""
+    configuration = configured(tmp_path, "version: 1\n")
+    (tmp_path / "claiim.yaml").write_text("version: 1\nmappings: [mappings]\npolicies: [policies]\n")
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "no-prod.yaml").write_text("policy: no-prod\nallow: [deploy:staging]\n")
+    result = attack("B35", "-c", configuration)
+    assert result.exit_code == 69
+    assert '"policy:no-prod -- action not in allow list"; for as long as you attack, let the agent do' in result.stderr
 
 
 def test_a_running_gate_is_not_attacked_unprepared() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from proxy.attack import ATTACKS, SOURCES, UNSEEN
-from proxy.attack.attacks import PROVIDERS
+from proxy.attack.attacks import H2_HOST, PROVIDERS
 from proxy.attack.judging import compare
 
 CATALOGUE = {f"B{number:02}" for number in {*range(1, 62)} - {20, 22, 26, 52}}
@@ -19,6 +19,13 @@ def test_an_attack_is_caught(attacked: Any, attack_id: str) -> None:
     records = attacked.records()
     missed = {shot.attack.name: compare(shot, records).fault for shot in shots if not compare(shot, records).caught}
     assert missed == {}
+
+
+def test_http2_goes_on_as_http2_where_the_target_speaks_it(attacked: Any) -> None:
+    """Else the rows for that would prove nothing about it."""
+    (row,) = [attack for attack in ATTACKS if attack.title == "B60 h2, record ids, to h2"]
+    assert [each.http2 for each in attacked.attacker.shoot(row).arrived] == [True]
+    assert sum(attack.plain.host == H2_HOST for attack in ATTACKS) > 15
 
 
 def test_plain_forms_are_decided_as_the_rules_say(attacked: Any) -> None:

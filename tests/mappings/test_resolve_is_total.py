@@ -102,7 +102,7 @@ def test_a_bug_inside_refuses(stage: str, monkeypatch: pytest.MonkeyPatch) -> No
     resolution = MAPPINGS.resolve(asked)
     assert resolution.operations == ()
     assert resolution.problem is not None
-    assert resolution.problem.code == "mapping.unreadable"
+    assert resolution.problem.code == "mapping.failed"
     assert MAPPINGS.explain(asked)[0] == resolution
     if stage in ("_binding", "_candidates"):
         assert MAPPINGS.needs_body(asked) is True
@@ -119,5 +119,5 @@ def test_a_bug_before_the_packs_refuses(stage: str, monkeypatch: pytest.MonkeyPa
     asked = Request("GET", "https", "a.test", 443, "/a/x...y", (("q", "b"),), (), None)
     resolution = MAPPINGS.resolve(asked)
     assert resolution.problem is not None
-    assert resolution.problem.code == "mapping.unreadable"
+    assert resolution.problem.code == "mapping.failed"
     assert MAPPINGS.needs_body(asked) is True

@@ -71,7 +71,7 @@ STATUSES = {
     "agent.credential-expired": (407, "get a new workload token or client certificate"),
     "agent.two-identities": (407, "get a new workload token or client certificate"),
     "agent.suspended": (403, "alice@acme.test answers for deploy-bot"),
-    "policy.error": (403, "alice@acme.test answers for deploy-bot"),
+    "policy.error": (503, "the gate refuses what it cannot judge or record"),
     "mapping.unmapped": (403, '"claiim map METHOD URL"'),
     "destination.private": (403, "alice@acme.test"),
     "destination.metadata": (403, "alice@acme.test"),
@@ -378,7 +378,7 @@ def test_every_answer_parses(refusal: Refusal, family: str, asked: Request) -> N
 
 GRPC = {
     "agent.suspended": b"7",
-    "policy.error": b"7",
+    "policy.error": b"14",
     "agent.wrong-token": b"16",
     "wire.upgrade": b"3",
     "gate.stopping": b"14",

@@ -1,0 +1,71 @@
+"""Which human a token proves, and which actions may have to wait for one: what `claiim can` and approvals hang on."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from mappings.documents import read_document
+from policies import Policies, compile_policies, token_digest
+
+AT = datetime(2026, 3, 4, tzinfo=UTC)
+BEFORE, AFTER = "2026-03-03", "2026-03-05"
+TOKEN = "clh_a-token-of-bob-0123456789abcdef0123456789"
+SKILL = "skill: s\nallow: [data:read]\napprove: [deploy:*]\n"
+
+
+def registry(human: str = "", organisation: str = "", token: str = "") -> Policies:
+    """Bob with a token, and what else is said of him, his organisation and his token."""
+    text = (
+        "version: 1\n"
+        f"organisations: [{{id: acme{organisation}}}]\n"
+        f"humans: [{{id: bob@acme.test, org: acme, state: {human or 'active'}, "
+        f"tokens: [{{sha256: '{token_digest(TOKEN)}'{token}}}]}}]\n"
+        "agents:\n"
+        "- {id: asking, anchor: bob@acme.test, org: acme, state: active, skill: s}\n"
+        "- {id: plain, anchor: bob@acme.test, org: acme, state: active, skill: p}\n"
+    )
+    skills = {"s": SKILL, "p": "skill: p\nallow: [data:read]\n"}
+    return compile_policies(
+        read_document(text, "agents.yaml"),
+        [read_document(skill, f"policies/{name}.yaml") for name, skill in skills.items()],
+    )
+
+
+REFUSED: dict[str, Callable[[], Policies]] = {
+    "suspended": lambda: registry(human="suspended"),
+    "revoked": lambda: registry(human="revoked"),
+    "organisation suspended": lambda: registry(organisation=", state: suspended"),
+    "token over": lambda: registry(token=f", expires: '{BEFORE}'"),
+}
+
+
+def test_a_token_proves_its_human() -> None:
+    """While human, organisation and token are in order; any other token proves nobody."""
+    for rules in (registry(), registry(organisation=", state: active"), registry(token=f", expires: '{AFTER}'")):
+        human = rules.identify_human(token_digest(TOKEN), AT)
+        assert human is not None
+        assert human.id == "bob@acme.test"
+        assert rules.identify_human(token_digest("clh_another"), AT) is None
+        assert rules.identify_human("", AT) is None
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_who_may_not_speak_is_nobody(name: str) -> None:
+    """However right the token is."""
+    assert REFUSED[name]().identify_human(token_digest(TOKEN), AT) is None
+
+
+def test_what_may_have_to_wait_is_known_beforehand() -> None:
+    """Its request is read whole before anybody is asked; what never waits is not."""
+    rules = registry()
+    assert (rules.ever_holds("asking"), rules.ever_holds("plain"), rules.ever_holds("nobody")) == (True, False, False)
+    assert rules.may_hold("asking", "deploy:x") is True
+    assert rules.may_hold("asking", "data:read") is False
+    assert rules.may_hold("plain", "deploy:x") is False
+    assert rules.may_hold("nobody", "deploy:x") is False
+
+
+def test_nobody_has_no_limits() -> None:
+    """An agent that is unknown counts against nothing, and asking for it is no fault."""
+    assert registry().limits("nobody", "data:read") == ()

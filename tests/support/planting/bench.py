@@ -1,0 +1,352 @@
+"""A gate to plant bugs in, its targets, and what has to hold whatever is broken in it."""
+
+import contextlib
+import json
+import logging
+import re
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from chron import ChronError, find, verify
+from policies import credential, token_digest
+from proxy.attack.attacks import EC2, GIT, GITHUB, HOST, KUBERNETES, MCP, PLAIN_HOST, UNBOUND
+from proxy.attack.owngate import RULES, SKILL, now, target_tls
+from proxy.attack.reached import Reached
+from proxy.attack.target import RecordingTarget
+from proxy.destinations import DestinationUnknown
+from support.gate import AGENTS, OTHER_TOKEN, LiveGate
+from support.planting.bugs import Bug, planted
+from support.planting.requests import (
+    ALLOWED,
+    DENIED,
+    H2_HOST,
+    MAX_BODY_BYTES,
+    SPEND,
+    THIRD_TOKEN,
+    Answer,
+    Request,
+    Sender,
+)
+from support.planting.sites import Functions, Site, traced
+from support.targets import H2Origin
+from support.until import until
+from support.waiting import human_token
+
+_PLAIN = {"host": PLAIN_HOST}
+_RULES: dict[str, Any] = json.loads(
+    json.dumps(
+        {
+            **RULES,
+            "rules": [
+                *(rule for rule in RULES["rules"] if rule["id"] != "attack-slow"),
+                {"id": "counted", "match": {**_PLAIN, "path": "/counted/{x}"}, "action": "counted:read"},
+                {"id": "spent", "match": {**_PLAIN, "path": "/spent/{x}"}, "action": "spent:read"},
+                {
+                    "id": "asked",
+                    "match": {**_PLAIN, "path": "/asked-for/{x}"},
+                    "action": "asked:write",
+                    "target": "asked/${x}",
+                },
+                {"id": "by-time", "match": {**_PLAIN, "path": "/guarded-by-time/{x}"}, "action": "timed:read"},
+                {"id": "h2", "match": {"host": H2_HOST, "path": "/open/{x}"}, "action": "attack:read"},
+            ],
+        }
+    )
+)  # without what stands in it twice, which YAML would write as an alias
+_EVERY_DAY = {"time": {"days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"], "zone": "UTC"}}
+_SKILLS: dict[str, dict[str, Any]] = {
+    "planted-v1": {
+        **SKILL,
+        "skill": "planted-v1",
+        "allow": [*SKILL["allow"], "counted:read", "spent:read", {"action": "timed:*", "when": _EVERY_DAY}],
+        "limits": [
+            {"action": "counted:read", "most": 10_000, "per": "hour"},
+            {"action": "spent:read", "most": 1, "per": "week"},
+        ],
+    },
+    "asking-v1": {"skill": "asking-v1", "allow": ["attack:read"], "approve": ["asked:*"]},
+    "site": {
+        "policy": "site",
+        "deny": [{"action": "attack:write", "when": {"client": ["10.0.0.0/8"]}}],
+        "require": [{"action": "timed:*", "header": "x-ticket", "like": ["T-*"]}],
+    },
+}
+_AGENTS = {
+    "version": 1,
+    "humans": [{**AGENTS["humans"][0], "tokens": [token_digest(human_token("alice"))]}],
+    "agents": [
+        {**AGENTS["agents"][0], "skill": "planted-v1"},
+        {**AGENTS["agents"][1], "skill": "asking-v1", "tokens": [credential("other-bot", OTHER_TOKEN).token_sha256]},
+        {
+            **AGENTS["agents"][0],
+            "id": "third-bot",
+            "skill": "planted-v1",
+            "state": "suspended",
+            "tokens": [credential("third-bot", THIRD_TOKEN).token_sha256],
+        },
+    ],
+}
+
+
+async def _lookup(host: str) -> tuple[str, ...]:
+    addresses = {"public.looked-up.test": ("127.0.0.1",), "private.looked-up.test": ("10.0.0.7",)}
+    if host not in addresses:
+        raise DestinationUnknown(f'"{host}" cannot be resolved')
+    return addresses[host]
+
+
+LOG_PATIENCE_S = 5.0
+"""For the few bugs by which nobody is told that a record is durable; all others do not wait for it."""
+_NUMBER = re.compile("/asked-for/[0-9]+")
+HARMLESS: dict[str, str] = {
+    "chron.log.Chron._flush": "writes outcomes, which nobody waits for",
+    "chron.writer.Writer.flush": "writes outcomes, which nobody waits for",
+    "mappings.mapping.Mappings.needs_body": "a body too many is read",
+    "mappings.canonical._rewritten_path": "what is judged is another path, and that is the one sent",
+}
+"""Where a failure does not decide, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What came of one request into a gate with a bug."""
+
+    site: Site
+    kind: str
+    request: Request
+    met: bool
+    """Whether the bug was come to."""
+    answer: Answer
+    arrived: tuple[Reached | str, ...]
+    serves: bool
+    """Whether the next requests, with the bug taken out, went as they should."""
+    shut: bool
+    """Whether the gate has taken itself out of service, and says so."""
+
+    @property
+    def title(self) -> str:
+        """What was done."""
+        return f"{self.site.name}, {self.kind}, {self.request.name}"
+
+    @property
+    def _harmless(self) -> bool:
+        return self.site.name.partition(".<locals>")[0] in HARMLESS
+
+    def fault(self, meant: tuple[Reached | str, ...]) -> str:
+        """What must not be; "" when all is well. `meant` is what arrives of the request without a bug."""
+        if self.answer.late:
+            return "neither an answer nor an end"
+        if self.arrived and not self.request.allowed and not self._harmless:
+            return f"denied, and arrived: {self.arrived}"
+        if self.arrived and self.arrived != meant and not self._harmless:
+            return f"arrived as {self.arrived}, not as {meant}"
+        if self.arrived and self.met and self.kind not in ("wrong type", "nothing") and not self._harmless:
+            return "arrived"
+        if not self.arrived and 100 < self.answer.status < 400 and self.answer.status not in self.request.answered:
+            return f"answered {self.answer.status}, and nothing arrived"
+        if self.request.allowed and self.kind in ("exception", "cancelled") and self.answer.status == 403:
+            return f"a failure of ours is called a denial: {self.answer.code}"
+        return "" if self.serves or self.shut else "the next request is not served"
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """The functions on the way of one request."""
+
+    request: Request
+    sites: list[Site]
+
+
+class Bench:
+    """A gate and its targets; requests go through it one after the other."""
+
+    def __init__(self, gate: LiveGate, target: RecordingTarget, h2_target: H2Origin) -> None:
+        self.gate = gate
+        self._target = target
+        self._h2 = h2_target
+        self._sender = Sender(gate, target.plain_port)
+        self._functions = Functions()
+
+    def walk(self) -> list[Way]:
+        """Send every request as it is meant, and note what runs on its way."""
+        ways, faults = [], []
+        with traced() as trace:
+            for request in (*ALLOWED, *DENIED):
+                self.forget()
+                trace.codes.clear()
+                with contextlib.ExitStack() as stack:
+                    answer = self._sender.send(request, lambda stack=stack: stack.enter_context(trace.looking()))
+                if trace.forwarded is not request.allowed or not as_meant(request, answer):
+                    faults.append((request.name, answer))
+                ways.append(Way(request, [Site(code) for code in trace.codes]))
+                self.settle()
+        assert not faults, faults
+        return ways
+
+    def run(self, site: Site, kind: str, request: Request) -> Ran:
+        """One request, with a bug in its way."""
+        before = self._marks()
+        with contextlib.ExitStack() as stack:
+            self.forget()
+            bugs: list[Bug] = []
+
+            def plant() -> None:
+                bugs.append(stack.enter_context(planted(self._functions, site, kind)))
+
+            answer = self._hung(request, plant, bugs) if kind == "hang" else self._sender.send(request, plant)
+            at_rest = self.arrived(before)
+        self.settle()
+        arrived = at_rest if kind == "hang" and at_rest else self.arrived(before)
+        met = any(bug.met.is_set() for bug in bugs)
+        # What was handed in while the bug was still being broken off may have failed with it.
+        serves = self.serves() or self.serves()
+        return Ran(site, kind, request, met, answer, tuple(arrived), serves, not serves and self._is_shut())
+
+    def meant(self, request: Request) -> tuple[Reached | str, ...]:
+        """What arrives of a request where nothing is broken."""
+        before = self._marks()
+        self._sender.send(request)
+        self.settle()
+        return tuple(self.arrived(before))
+
+    def serves(self) -> bool:
+        """Whether an ordinary request goes, and one that is denied does not."""
+        self.forget()
+        answers = [self._sender.send(ALLOWED[0]), self._sender.send(DENIED[0])]
+        self.settle()
+        return [answer.status for answer in answers] == [200, 403]
+
+    def _is_shut(self) -> bool:
+        """Whether the gate refuses everything and says why to who asks for its health."""
+        refused = self._sender.send(ALLOWED[0])
+        return refused.code == "gate.audit-unavailable" and bool(self.gate.service.faults())
+
+    def forget(self) -> None:
+        """Forget what is remembered of earlier requests, so that each meets every function anew."""
+        self._functions.forget()
+        book = self.gate.service.gate.book
+        book.policies._decisions.clear()
+        book.policies._match.cache_clear()  # type: ignore[attr-defined]
+        book.mappings._hosts.clear()
+
+    def spend(self) -> None:
+        """Use up what may be used once."""
+        assert self._sender.send(SPEND).status == 200
+
+    def settle(self) -> None:
+        """Return once nothing is under way, in the gate or at a target."""
+        self.gate.call(self.gate.service.engine.idle())
+        self._target.settle()
+        until(lambda: not self._h2._open)
+
+    def _marks(self) -> tuple[int, int]:
+        return len(self._target.reached), len(self._h2.seen)
+
+    def arrived(self, since: tuple[int, int] = (0, 0)) -> list[Reached | str]:
+        """What has arrived at the targets, without what differs each time."""
+        reached = [
+            replace(each, line=re.sub("/asked-for/[0-9]+", "/asked-for/N", each.line))
+            for each in self._target.reached[since[0] :]
+        ]
+        return [*reached, *(f"{each.method} {each.path}" for each in self._h2.seen[since[1] :])]
+
+    def _hung(self, request: Request, plant: Any, bugs: list[Bug]) -> Answer:
+        """Send, and when the bug hangs or an answer has come, give up as a client does."""
+        got: list[Answer] = []
+        thread = threading.Thread(target=lambda: got.append(self._sender.send(request, plant)), name="agent")
+        thread.start()
+        until(lambda: not thread.is_alive() or (bugs and bugs[0].met.is_set()))
+        self._sender.end()
+        thread.join()
+        return got[0] if got else Answer(0)
+
+
+def as_meant(request: Request, answer: Answer) -> bool:
+    """Whether a request was answered as the rules say."""
+    return answer.status in (request.answered or ((101, 200) if request.allowed else (403,)))
+
+
+class Benches:
+    """One bench after the other; a gate that has shut itself is replaced by a new one."""
+
+    def __init__(self, folder: Path, h2_target: H2Origin, target_ca: Path) -> None:
+        self._folder = folder
+        self._h2 = h2_target
+        self._h2_ca = target_ca
+        self._number = 0
+        self._meant: dict[str, tuple[Reached | str, ...]] = {}
+
+    def __enter__(self) -> Self:
+        logging.disable(logging.CRITICAL)
+        own = self._folder / "own"
+        own.mkdir(parents=True)
+        self._stack = contextlib.ExitStack()
+        self._target = self._stack.enter_context(RecordingTarget(target_tls(own, now())))
+        self._config = _config(self._target, self._h2, own / "target-ca.pem", self._h2_ca)
+        self._open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        self._stack.close()
+        logging.disable(logging.NOTSET)
+
+    def renew(self) -> None:
+        """Another gate."""
+        self._close()
+        self._open()
+
+    def meant(self, request: Request) -> tuple[Reached | str, ...]:
+        """What arrives of a request where nothing is broken; asked once, for it never differs."""
+        if request.name not in self._meant:
+            self._meant[request.name] = self.bench.meant(request)
+        return self._meant[request.name]
+
+    def _open(self) -> None:
+        self._number += 1
+        folder = self._folder / f"gate-{self._number}"
+        self._gate = LiveGate(folder, mappings=_RULES, skills=_SKILLS, agents=_AGENTS, config=self._config)
+        self._gate.service_options = {"lookup": _lookup}
+        self._gate.__enter__()
+        self._gate.service.gate._recorder.patience_s = LOG_PATIENCE_S
+        self.bench = Bench(self._gate, self._target, self._h2)
+        self._begun = self.bench._marks()
+        self.bench.spend()
+
+    def _since(self) -> list[Reached | str]:
+        return self.bench.arrived(self._begun)
+
+    def _close(self) -> None:
+        """Stop the gate and hold its log against what arrived."""
+        arrived = sum(not isinstance(each, Reached) or each.line != "(frames)" for each in self._since())
+        with contextlib.suppress(ChronError):  # one whose writer has died says so at its end as well
+            self._gate.stop()
+        log = self._gate.config.chron
+        assert (verified := verify(log)).ok, verified.fault
+        allowed = {record.fields["request"] for record in find(log, kind="decision", outcome="ALLOW")}
+        assert len(allowed) >= arrived, f"{arrived} arrived, of which only {len(allowed)} are on record"
+
+
+def _config(target: RecordingTarget, h2_target: H2Origin, ca: Path, h2_ca: Path) -> dict[str, Any]:
+    secure = {"address": f"127.0.0.1:{target.port}", "ca": str(ca)}
+    return {
+        "proxy": {
+            "listen": "127.0.0.1:0",
+            "allowed_ports": [443, 80, target.plain_port],
+            "max_body_bytes": MAX_BODY_BYTES,
+            "drain_timeout_s": 1,
+        },
+        "resolve": {
+            **{host: dict(secure) for host in (HOST, UNBOUND, KUBERNETES, MCP, GITHUB, GIT, EC2)},
+            PLAIN_HOST: {"address": f"127.0.0.1:{target.plain_port}"},
+            H2_HOST: {"address": h2_target.address, "ca": str(h2_ca)},
+        },
+        "upstream": {"allow_private": ["127.0.0.0/8"]},
+        "approvals": {"wait_s": 0, "most_pending": 100, "most_per_hour": 10_000},
+        "listeners": {
+            "reverse": {"mode": "reverse", "listen": "127.0.0.1:0", "target": f"http://{PLAIN_HOST}"},
+            "socks": {"mode": "socks5", "listen": "127.0.0.1:0"},
+        },
+    }

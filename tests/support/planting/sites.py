@@ -1,0 +1,108 @@
+"""Which functions of ours run between the arrival of a request and its way to the target; found by looking."""
+
+import functools
+import gc
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType
+from typing import Any
+
+from mitmproxy.proxy.layers.http import SendHttp
+from mitmproxy.proxy.layers.http._events import RequestHeaders
+
+ROOT = Path(__file__).resolve().parents[3]
+ROOMS = tuple(f"{ROOT / room}/" for room in ("proxy", "mappings", "policies", "chron"))
+NOT_THESE = tuple(f"{ROOT / part}/" for part in ("proxy/attack", "proxy/cli", "proxy/api"))
+"""The attacks' own target, and what does not serve requests to targets."""
+_CACHE = type(functools.lru_cache(lambda: None))
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A function on the way."""
+
+    code: CodeType
+
+    @property
+    def name(self) -> str:
+        """Module and qualified name, with the line where several have that name."""
+        module = str(Path(self.code.co_filename).relative_to(ROOT)).removesuffix(".py").replace("/", ".")
+        line = f":{self.code.co_firstlineno}" if "<" in self.code.co_qualname else ""
+        return f"{module}.{self.code.co_qualname}{line}"
+
+
+class Trace:
+    """Notes code that runs in threads of the gate while it is on; a request that goes to a target ends the noting."""
+
+    def __init__(self) -> None:
+        self.codes: dict[CodeType, None] = {}
+        self.forwarded = False
+        self._on = False
+
+    def __call__(self, frame: FrameType, event: str, _: Any) -> None:
+        file = frame.f_code.co_filename
+        if self._on and event == "call" and file.startswith(ROOMS) and not file.startswith(NOT_THESE):
+            self.codes.setdefault(frame.f_code)
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Note until a request is handed to a connection with a target, or this ends."""
+        self._on, self.forwarded = True, False
+        yield
+        self._on = False
+
+    def ends(self) -> None:
+        """A request is on its way: what runs from now on can hold it up no more."""
+        self._on, self.forwarded = False, True
+
+
+@contextmanager
+def traced() -> Iterator[Trace]:
+    """Look into every thread but this one."""
+    trace, original = Trace(), SendHttp.__init__
+
+    def sending(self: SendHttp, event: Any, connection: Any) -> None:
+        if isinstance(event, RequestHeaders):
+            trace.ends()
+        original(self, event, connection)
+
+    SendHttp.__init__ = sending  # type: ignore[method-assign]
+    threading.setprofile_all_threads(trace)
+    sys.setprofile(None)
+    try:
+        yield trace
+    finally:
+        threading.setprofile_all_threads(None)
+        SendHttp.__init__ = original  # type: ignore[method-assign]
+
+
+class Functions:
+    """The living functions of our rooms, by their code, and the code that theirs stands in."""
+
+    def __init__(self) -> None:
+        self.of: dict[CodeType, list[FunctionType]] = {}
+        self.parents: dict[CodeType, CodeType] = {}
+        self._caches: list[Any] = []
+        for each in gc.get_objects():
+            inside = getattr(each, "__wrapped__", None) if isinstance(each, _CACHE) else None
+            if isinstance(inside, FunctionType) and inside.__code__.co_filename.startswith(ROOMS):
+                self._caches.append(each)
+            if isinstance(each, FunctionType) and each.__code__.co_filename.startswith(ROOMS):
+                self.of.setdefault(each.__code__, []).append(each)
+        for code in list(self.of):
+            self._note(code)
+
+    def forget(self) -> None:
+        """Empty what remembers answers of our functions (`functools.lru_cache`)."""
+        for cache in self._caches:
+            cache.cache_clear()
+
+    def _note(self, code: CodeType) -> None:
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                self.parents[inner] = code
+                self._note(inner)

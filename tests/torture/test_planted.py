@@ -1,0 +1,80 @@
+"""A bug in each function that runs while a request is decided, of each kind: nothing leaves, and the gate goes on.
+
+The functions are found by looking at what runs between the arrival of some fifty requests and their way to the
+target: every way in, every kind of body, every reason to refuse. `make torture` plants every kind of bug in every one
+of them, before a request that is allowed and one that is not; `make test` one kind in each of a choice of them.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.planting.bench import Benches, Way
+from support.planting.bugs import KINDS
+from support.planting.requests import Request
+from support.planting.sites import Site
+from support.targets import H2Origin
+from support.torture.numbers import SEED, how_many, tell
+
+SHARE = 5
+"""Every how many of the functions `make test` breaks; which ones, its seed says."""
+
+
+@pytest.fixture
+def benches(memory: Path, h2_origin: H2Origin, target_ca_pem: Path) -> Iterator[Benches]:
+    """Gates to plant bugs in, one after the other."""
+    with Benches(memory, h2_origin, target_ca_pem) as several:
+        yield several
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the writer's, where it is shut
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # of what a bug did not call
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:Assigning a code object of non-matching type:DeprecationWarning")  # that is how
+def test_a_bug_in_any_function_on_the_way_forwards_nothing(benches: Benches) -> None:
+    """Exceptions, cancellations, wrong types and hangs: what is refused stays refused, what is allowed is refused or
+    arrives as it should, a failure of ours says so, and the next request is served."""
+    ways = benches.bench.walk()
+    sites = _sites(ways)
+    assert len(sites) > 500
+    chance = random.Random(SEED)
+    faults, counts, shut = [], Counter[str](), set[str]()
+    for site, kind, request in _chosen(sites, chance):
+        ran = benches.bench.run(site, kind, request)
+        counts[kind] += 1
+        counts["met"] += ran.met
+        counts["arrived all the same"] += bool(ran.arrived)
+        if fault := ran.fault(benches.meant(request)):
+            faults.append(f"{ran.title}: {fault}")
+        if not ran.serves:
+            shut.add(site.name)
+            benches.renew()
+    tell(f"planted: {len(sites)} functions, {sum(counts[kind] for kind in KINDS)} bugs, {dict(counts)}")
+    assert faults == []
+
+
+def _sites(ways: list[Way]) -> dict[Site, list[Request]]:
+    """Every function on a way, and the requests that pass it."""
+    found: dict[Site, list[Request]] = {}
+    for way in ways:
+        for site in way.sites:
+            found.setdefault(site, []).append(way.request)
+    return dict(sorted(found.items(), key=lambda each: (each[0].name, each[0].code.co_firstlineno)))
+
+
+def _chosen(sites: dict[Site, list[Request]], chance: random.Random) -> Iterator[tuple[Site, str, Request]]:
+    """Which bugs are planted where, and which request meets them; in torture all, else one in each of some."""
+    order = list(sites.items())
+    chance.shuffle(order)
+    for number, (site, requests) in enumerate(how_many(order[: len(order) // SHARE], order)):
+        allowed = [request for request in requests if request.allowed]
+        denied = [request for request in requests if not request.allowed]
+        for kind in how_many((KINDS[number % len(KINDS)],), KINDS):
+            # What would let a denied request pass is looked for with one; what stops a gate, with one that is allowed.
+            short = denied if kind in ("wrong type", "nothing") else allowed
+            for pool in how_many([short or requests], [allowed, denied]):
+                if pool:
+                    yield site, kind, chance.choice(pool)
