@@ -530,8 +530,8 @@ class AgentConnection(server.LiveConnectionHandler):
         # The engine keeps every message for its user interface; a gate that runs for weeks must not.
         flow.websocket.messages.clear()
 
-    async def _judge_message(self, exchange: Exchange, pack: str, message: WebSocketMessage) -> None:
-        read = read_message(pack, message.content, is_text=message.is_text)
+    async def _judge_message(self, exchange: Exchange, packs: frozenset[str], message: WebSocketMessage) -> None:
+        read = read_message(packs, message.content, is_text=message.is_text)
         if read is None:
             message.dropped = False
             return
@@ -550,7 +550,7 @@ class AgentConnection(server.LiveConnectionHandler):
             return
         assert verdict.refusal is not None
         exchange.flow.metadata[layers.REFUSED] = layers.Refused(
-            POLICY_VIOLATION, close_reason(verdict.refusal), error_message(pack, read.id, verdict.refusal)
+            POLICY_VIOLATION, close_reason(verdict.refusal), error_message(read, verdict.refusal)
         )
 
     def _on_websocket_end(self, flow: http.HTTPFlow) -> None:

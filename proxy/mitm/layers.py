@@ -287,7 +287,10 @@ class GateStream(HttpStream):
             return False  # RFC 9113, 8.6: HTTP/2 has no upgrade
         if response.headers.get("upgrade", "").lower() != verdict.facts.upgrade:
             return False
-        version = self.flow.request.headers.get("sec-websocket-version")
+        request = self.flow.request.headers
+        if "sec-websocket-extensions" in response.headers and "sec-websocket-extensions" not in request:
+            return False  # RFC 6455, 4.1: of what was not offered nothing is taken up
+        version = request.get("sec-websocket-version")
         return verdict.facts.upgrade != WEBSOCKET or version == "13"  # RFC 6455, 4.1
 
     def handle_connect_regular(self) -> Commands[None]:
