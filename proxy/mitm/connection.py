@@ -384,8 +384,6 @@ class AgentConnection(server.LiveConnectionHandler):
     async def _judged(self, exchange: Exchange, body: bytes | None, complete: bool) -> Verdict:
         if not exchange.head.may_hold:
             return await self._gate.judge(exchange.head, body, complete=complete)
-        # Trailers come behind what is approved and would go upstream unseen: such a body is not known in full.
-        complete = complete and exchange.flow.request.trailers is None
         exchange.gone = asyncio.get_running_loop().create_future()
         engine, request = self._engine, exchange.flow.request
         # RFC 9110, 15.2: never to a client of HTTP/1.0.
