@@ -124,12 +124,6 @@ def _pagerduty(refusal: Refusal) -> Any:
     return {"error": {"message": refusal.sentence, "code": 2010, "errors": [refusal.code]}}
 
 
-def _registry(refusal: Refusal) -> Any:
-    # https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes; clients print code and message
-    named = {"code": refusal.code, "chron_id": refusal.chron_id}
-    return {"errors": [{"code": "DENIED", "message": refusal.sentence, "detail": named}]}
-
-
 SHAPES: Mapping[str, Shape] = {
     "anthropic": _typed,
     "argocd": _argocd,
