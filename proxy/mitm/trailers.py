@@ -20,8 +20,8 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseEndOfMessage, ResponseTrailers
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, TBodyReader
 
-from proxy.answers import APPROVAL_FIELD, CHRON_ID_FIELD
 from proxy.facts import is_field
+from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD
 
 type _Commands = Generator[commands.Command, Any, None]
 
