@@ -65,7 +65,7 @@ def test_an_image_is_pushed_and_pulled(gate: Served, copy: Copy, registry: Regis
     assert len(layer) in {gate.outcome_of(record)["request_bytes"] for record in patched}
     tagged = {(each["action"], each["target"]) for each in gate.decisions(method="PUT")}
     assert ("data:write", "registry.test/acme/web:v1") in tagged
-    assert {each["action"] for each in gate.decisions(agent="reader-bot")} == {"data:read"}
+    assert {each["action"] for each in gate.decisions(agent="reader-bot")} == {"data:read", "registry:ping"}
 
 
 def test_who_may_only_pull_cannot_push(gate: Served, copy: Copy, registry: Registry, tmp_path: Path) -> None:
