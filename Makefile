@@ -22,7 +22,7 @@ clients: setup ## fetch the vendors' libraries that some tests run for real (nee
 	@tools/clients.sh
 
 torture: setup ## the tests that break the disk, the power and the process, in their long numbers (half an hour)
-	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/clients/test_no_proxy.py
+	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/clients/test_no_proxy.py tests/clients/test_large_bodies.py tests/clients/test_registry.py
 
 mutants: setup ## change what decides, one place at a time, and see that a test notices (hours)
 	.venv/bin/python tools/mutants.py

@@ -114,14 +114,14 @@ class Mappings:
             first = self._resolve(request)
             # If these lines are removed, a deletion passes as a POST behind more padding than is read.
             if request.whole().body is None and self._form_counts(request):
-                return Resolution((), _UNREAD_FORM, first.family, first.pack)
+                return Resolution((), _UNREAD_FORM, first.family, first.packs)
             if ordinary(request):
                 return first
             keeps = self._binding(request.host).keeps_slashes
             for other in alternatives(request):
                 if not _agree(first, self._resolve(other.request), other, keeps):
                     why = f"two readings of this request differ: {other.why}"
-                    return Resolution((), Problem(CONFLICT, why), first.family, first.pack)
+                    return Resolution((), Problem(CONFLICT, why), first.family, first.packs)
             return first
         except Exception:  # noqa: BLE001 - total: what fails here must refuse, not pass
             return Resolution((), Problem(FAILED, "the request could not be resolved"), "")
@@ -140,31 +140,31 @@ class Mappings:
 
     def _resolve(self, request: Request, seen: list[Considered] | None = None) -> Resolution:
         here = self._binding(request.host)
-        pack = here.binding.packs[0] if here.bound else ""
+        packs = here.binding.packs
         calls, problem, family = _recognised(here, request)
         if problem is None and len(calls) > MAX_OPERATIONS:
             problem = TOO_MANY_OPERATIONS
         if problem is not None:
-            return Resolution((), problem, family, pack)
+            return Resolution((), problem, family, packs)
         sent = Reading(request)
         if len(calls) < 2:
             found = self._operations(here, *_read(sent, calls[0] if calls else None), seen)
             if isinstance(found, Problem):
-                return Resolution((), found, family, pack)
+                return Resolution((), found, family, packs)
             if len(found) == 1:
-                return Resolution(found, None, family, pack)
+                return Resolution(found, None, family, packs)
             made = [found]
         else:
             made = []
             for call in calls:
                 found = self._operations(here, *_read(sent, call), seen)
                 if isinstance(found, Problem):
-                    return Resolution((), found, family, pack)
+                    return Resolution((), found, family, packs)
                 made.append(found)
         operations = _distinct(made)
         if len(operations) > MAX_OPERATIONS:
-            return Resolution((), TOO_MANY_OPERATIONS, family, pack)
-        return Resolution(operations, None, family, pack)
+            return Resolution((), TOO_MANY_OPERATIONS, family, packs)
+        return Resolution(operations, None, family, packs)
 
     def _binding(self, host: str) -> HostRules:
         here = self._hosts.get(host)

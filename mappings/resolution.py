@@ -76,8 +76,13 @@ class Resolution:
     family: str
     """The shape of refusals: of the pack that recognised the request, else of the first the host is bound to; "" when
     it is bound to none."""
-    pack: str = ""
-    """The first pack the host is bound to, which begins the names of its operations; "" when it is bound to none."""
+    packs: tuple[str, ...] = ()
+    """What the host is bound to, in the order that its operator wrote; empty when it is bound to none."""
+
+    @property
+    def pack(self) -> str:
+        """The first of them, which begins the names of what no pack recognises; "" when there is none."""
+        return self.packs[0] if self.packs else ""
 
     @property
     def unnamed(self) -> str:

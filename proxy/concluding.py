@@ -14,7 +14,7 @@ from proxy.answers import answer
 from proxy.approvals import Approval
 from proxy.destinations import Route
 from proxy.facts import Facts, likely_request
-from proxy.messages import judged
+from proxy.messages import judging
 from proxy.questions import FORWARD
 from proxy.records import NOTHING_NAMED, channel
 from proxy.refusals import Answer, Refusal
@@ -43,7 +43,7 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
         lost = replace(permitted, code="upstream.unresolved", reason=f"upstream -- {unreachable}")
         reply = answer(lost, facts.request if facts else None, family)
         return Verdict(reply, facts, None, ids[0], ids, lost, head.started_ns, unreachable)
-    messages = resolution.pack if facts.upgrade == WEBSOCKET and judged(resolution.pack) else ""
+    messages = judging(resolution.packs) if facts.upgrade == WEBSOCKET else frozenset[str]()
     return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns, family=family, messages=messages)
 
 

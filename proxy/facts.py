@@ -39,8 +39,9 @@ _SINGLE = frozenset(
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"host", b"connection", b"upgrade", b"te"})
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 """What fits 63 bits: a reader whose integers wrap would find another, shorter length in more."""
-_HOP_BY_HOP = frozenset({b"keep-alive", b"te", b"http2-settings", b"connection", b"upgrade"})
-"""RFC 9110, 7.6.1: these concern one connection only; they are rebuilt, not forwarded."""
+_HOP_BY_HOP = frozenset({b"keep-alive", b"te", b"http2-settings", b"connection", b"upgrade", b"trailer"})
+"""RFC 9110, 7.6.1: these concern one connection only; they are rebuilt, not forwarded. "Trailer" announces what is not
+forwarded either (`proxy.mitm.trailers`)."""
 _KEPT_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
 _NEVER_OPTIONS = (_FRAMING | _SINGLE) - _KEPT_CONNECTION_OPTIONS
 _DEFAULT_PORT = {"http": 80, "https": 443}
@@ -155,6 +156,11 @@ def likely_request(inbound: Inbound) -> Request | None:
         headers=tuple((name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in inbound.fields),
         body=None,
     )
+
+
+def is_field(name: bytes, value: bytes) -> bool:
+    """Say whether a header field is one to every reader."""
+    return bool(_FIELD_NAME.fullmatch(name)) and not _BAD_VALUE.search(value)
 
 
 def request_digest(facts: Facts) -> str:

@@ -1,19 +1,24 @@
 """Reads what an agent says over a WebSocket as the request it would be by POST, and says no in the protocol's words.
 
-For hosts that are bound to a pack whose calls are messages; on every other one the upgrade is the whole decision.
+For hosts that are bound to a pack whose calls are messages, as the first or as one of several; on every other one the
+upgrade is the whole decision. All packs of the host read what is asked, as they would read the POST.
 
     mcp, jsonrpc   each message is a JSON-RPC call, or an array of such: judged as a POST of it
     graphql        {"type": "subscribe", "id": "1", "payload": {"query": ...}}: judged as a POST of the payload
                    (graphql-transport-ws; "start" in the older graphql-ws). What only keeps the connection going
                    (connection_init, ping, pong, complete, stop, connection_terminate) asks for nothing.
+    both           what has a "type" is of GraphQL, everything else of JSON-RPC
 
-    a message that is not text, not strict JSON, or of another type     refused: wire.message
+    not text, not strict JSON, of another type                             refused: wire.message
+    {"type": "ping", "Type": "subscribe", ...}, "type" beside "method"     refused: two servers read two things
 
 A refusal is an error that names the id of the call. Where there is no id to name, the connection is closed with 1008
 (RFC 6455, 7.4.1: policy violation). Pure.
 """
 
 import json
+import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,29 +48,44 @@ class Message:
     id: str | int | None = None
     """Of the call that an error can name."""
     problem: Problem | None = None
+    graphql: bool = False
+    """Whether an error has the form of GraphQL's protocols, else that of JSON-RPC."""
 
 
-def judged(pack: str) -> bool:
-    """Whether messages to hosts of this pack are decided on one by one."""
-    return pack in JSONRPC or pack == GRAPHQL
+def judging(packs: Iterable[str]) -> frozenset[str]:
+    """By which of a host's packs messages to it are decided on one by one; empty when by none."""
+    return frozenset(packs) & (JSONRPC | {GRAPHQL})
 
 
-def read_message(pack: str, content: bytes, *, is_text: bool) -> Message | None:
+def read_message(packs: frozenset[str], content: bytes, *, is_text: bool) -> Message | None:
     """What a message asks for; None when it asks for nothing."""
     try:
         value = json.loads(content.decode("utf-8"), object_pairs_hook=_object) if is_text else None
     except (ValueError, RecursionError):
         value = None
-    if pack in JSONRPC:
-        readable = isinstance(value, dict | list)
-        return Message(content, call_id(value)) if readable else Message(b"", problem=_UNREADABLE)
-    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+    names = _folded(value) if isinstance(value, dict) else []
+    both = bool(packs & JSONRPC and GRAPHQL in packs)
+    twice = len(set(names)) < len(names) or (both and "type" in names and not {"jsonrpc", "method"}.isdisjoint(names))
+    if twice or not isinstance(value, dict | list):
         return Message(b"", problem=_UNREADABLE)
+    if GRAPHQL not in packs or (both and "type" not in value):
+        return Message(content, call_id(value))
+    return _read_graphql(value)
+
+
+def _read_graphql(value: dict[str, Any] | list[Any]) -> Message | None:
+    if not isinstance(value, dict) or not isinstance(value.get("type"), str):
+        return Message(b"", problem=_UNREADABLE, graphql=True)
     if value["type"] in _KEEPS_GOING:
         return None
     if value["type"] not in _ASKS or not isinstance(value.get("payload"), dict):
-        return Message(b"", call_id(value), _UNREADABLE)
-    return Message(json.dumps(value["payload"]).encode("utf-8", "replace"), call_id(value))
+        return Message(b"", call_id(value), _UNREADABLE, graphql=True)
+    return Message(json.dumps(value["payload"]).encode("utf-8", "replace"), call_id(value), graphql=True)
+
+
+def _folded(value: dict[str, Any]) -> list[str]:
+    """The names of an object as a server sees them that folds their case; two alike are two messages."""
+    return [unicodedata.normalize("NFKC", name).casefold() for name in value]
 
 
 def as_post(upgrade: Inbound) -> Inbound:
@@ -78,13 +98,14 @@ def as_post(upgrade: Inbound) -> Inbound:
     return replace(upgrade, method="POST", fields=(*kept, (b"Content-Type", b"application/json")), bodiless=False)
 
 
-def error_message(pack: str, call: str | int | None, refusal: Refusal) -> str | None:
+def error_message(asked: Message, refusal: Refusal) -> str | None:
     """The refusal as the protocol's own error; None when there is no call to name, and the connection must close."""
+    call = asked.id
     if call is None:
         return None
-    if pack in JSONRPC:
-        return json.dumps(jsonrpc_error(call, refusal))
-    return json.dumps({"type": "error", "id": call, "payload": [graphql_error(refusal)]})
+    if asked.graphql:
+        return json.dumps({"type": "error", "id": call, "payload": [graphql_error(refusal)]})
+    return json.dumps(jsonrpc_error(call, refusal))
 
 
 def close_reason(refusal: Refusal) -> str:

@@ -10,7 +10,7 @@ comes, so that is for operations that *are* what follows:
 """
 
 from mappings import Problem, Resolution
-from proxy.messages import judged
+from proxy.messages import judging
 
 WEBSOCKET = "websocket"
 _RELAYED = {"spdy/3.1": "kubernetes:execute:"}
@@ -22,7 +22,7 @@ _NOT_COVERED = Problem("wire.upgrade", "this upgrade is not one the gate can dec
 
 def uncovered(upgrade: str, resolution: Resolution, *, delegated: bool) -> Problem | None:
     """Why a request may not ask for an upgrade, whatever the texts say; None when its operations cover it."""
-    if upgrade == WEBSOCKET and delegated and judged(resolution.pack):
+    if upgrade == WEBSOCKET and delegated and judging(resolution.packs):
         return _NOT_SEEN
     if upgrade in ("", WEBSOCKET):
         return None

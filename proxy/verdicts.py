@@ -144,8 +144,8 @@ class Verdict:
     channel: str = WIRE
     family: str = ""
     """The shape of answers that the caller parses; "" for the plain one."""
-    messages: str = ""
-    """The pack by which each message is judged that follows a WebSocket's upgrade; "" where none is."""
+    messages: frozenset[str] = frozenset()
+    """The packs by which each message is judged that follows a WebSocket's upgrade; empty where none is."""
 
 
 @dataclass(frozen=True, slots=True)

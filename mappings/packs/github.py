@@ -137,6 +137,8 @@ class GithubPack(CataloguePack):
             fields = (RootField("query", "__schema", {}, {}),)
         if isinstance(fields, Problem):
             return Recognition((), fields)
+        if any(field.kind == "subscription" for field in fields or ()):
+            return unreadable("GitHub has no subscriptions")  # docs.github.com/graphql/reference: queries, mutations
         calls: list[Call] = []
         for field in fields or ():
             several = _refs(field.arguments) if field.name == REFS else [{}]

@@ -10,13 +10,14 @@ What is read (https://graphql.github.io/graphql-over-http/draft/ sections 5 and 
     POST application/graphql  the document itself
     GET ?query=...            also operationName and variables
 
-    several operations and no operationName, a subscription,            unreadable
+    several operations and no operationName,                            unreadable
     a stored query named by its hash or id, too long, badly formed
     body and URL both say something, a fragment that uses itself,       conflict
     an argument, a fragment, an operation or a JSON key twice
 
-As a pack of its own it names ``graphql:query.FIELD`` and ``graphql:mutation.FIELD`` on hosts the operator binds, at
-paths that end in "graphql", "gql" or "query", or are "/" alone.
+As a pack of its own it names ``graphql:query.FIELD``, ``graphql:mutation.FIELD`` and ``graphql:subscription.FIELD`` on
+hosts the operator binds, at paths that end in "graphql", "gql" or "query", or are "/" alone. A subscription is one
+request with many answers: by POST they come as events, over a WebSocket as messages.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class RootField:
     """One root field of the operation that a request asks for."""
 
     kind: str
-    """``query`` or ``mutation``."""
+    """``query``, ``mutation`` or ``subscription``."""
     name: str
     captures: Mapping[str, str]
     """Arguments by name; ``node`` is the id of what is acted on."""
@@ -234,8 +235,9 @@ def _endpoint(request: Request) -> bool:
 
 
 def _call(field: RootField, request: Request) -> Call:
-    # https://spec.graphql.org/October2021/#sec-Query "a read-only fetch"; servers hold to it or break every client.
-    access = "read" if field.kind == "query" else "write"
+    # https://spec.graphql.org/October2021/#sec-Language.Operations: a query is "a read-only fetch", a subscription
+    # "fetches data in response to source events"; servers hold to it or break every client.
+    access = "write" if field.kind == "mutation" else "read"
     node = field.captures.get("node")
     target = f"{request.host}{request.path}" + (f"#{node}" if node else "")
     return Call(f"graphql:{field.kind}.{field.name}", field.captures, target=target, access=access)

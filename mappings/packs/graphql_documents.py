@@ -75,8 +75,6 @@ def chosen(operations: tuple[Operation, ...], name: str) -> Operation:
         raise TwoReadingsError("two operations have one name")
     if len(fitting) != 1:
         raise UnreadableError("operationName does not say which of the operations is meant")
-    if fitting[0].kind == "subscription":
-        raise UnreadableError("subscriptions are not read")
     return fitting[0]
 
 

@@ -65,7 +65,7 @@ class RegistryPack:
     """Any registry that speaks the distribution protocol."""
 
     name = "registry"
-    family = "http"
+    family = "registry"
     hosts: tuple[str, ...] = HOSTS
     reads_prefix = False
 

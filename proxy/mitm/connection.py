@@ -385,8 +385,6 @@ class AgentConnection(server.LiveConnectionHandler):
     async def _judged(self, exchange: Exchange, body: bytes | None, complete: bool) -> Verdict:
         if not exchange.head.may_hold:
             return await self._gate.judge(exchange.head, body, complete=complete)
-        # Trailers come behind what is approved and would go upstream unseen: such a body is not known in full.
-        complete = complete and exchange.flow.request.trailers is None
         exchange.gone = asyncio.get_running_loop().create_future()
         engine, request = self._engine, exchange.flow.request
         # RFC 9110, 15.2: never to a client of HTTP/1.0.
@@ -531,8 +529,8 @@ class AgentConnection(server.LiveConnectionHandler):
         # The engine keeps every message for its user interface; a gate that runs for weeks must not.
         flow.websocket.messages.clear()
 
-    async def _judge_message(self, exchange: Exchange, pack: str, message: WebSocketMessage) -> None:
-        read = read_message(pack, message.content, is_text=message.is_text)
+    async def _judge_message(self, exchange: Exchange, packs: frozenset[str], message: WebSocketMessage) -> None:
+        read = read_message(packs, message.content, is_text=message.is_text)
         if read is None:
             message.dropped = False
             return
@@ -551,7 +549,7 @@ class AgentConnection(server.LiveConnectionHandler):
             return
         assert verdict.refusal is not None
         exchange.flow.metadata[layers.REFUSED] = layers.Refused(
-            POLICY_VIOLATION, close_reason(verdict.refusal), error_message(pack, read.id, verdict.refusal)
+            POLICY_VIOLATION, close_reason(verdict.refusal), error_message(read, verdict.refusal)
         )
 
     def _on_websocket_end(self, flow: http.HTTPFlow) -> None:

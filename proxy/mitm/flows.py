@@ -19,6 +19,8 @@ from proxy.facts import Facts, Inbound
 from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.verdicts import Head, Verdict
 
+_EXTENSIONS = b"sec-websocket-extensions"
+
 _NOT_FROM_TARGETS = frozenset(
     {CHRON_ID_FIELD.lower(), APPROVAL_FIELD.lower(), b"alt-svc", b"proxy-authenticate", b"proxy-connection"}
 )
@@ -149,14 +151,18 @@ def forward(flow: http.HTTPFlow, verdict: Verdict) -> None:
     data.method = facts.request.method.encode("ascii")
     data.path = facts.wire_target.encode("ascii")
     data.host, data.port = route.address
+    fields = facts.wire_fields
+    if verdict.messages:
+        # Compression is not taken up where each message is read: a small one could unpack to any size (RFC 7692, 9).
+        fields = tuple(each for each in fields if each[0].lower() != _EXTENSIONS)
     if flow.request.is_http2:
         data.authority = facts.wire_authority.encode("ascii")
         # RFC 9113, 8.2.2 and 8.3.1: no connection fields, and the host stands in :authority alone.
-        kept = [f for f in facts.wire_fields if f[0].lower() not in (b"host", b"connection", b"upgrade")]
+        kept = [f for f in fields if f[0].lower() not in (b"host", b"connection", b"upgrade")]
         data.headers = http.Headers([(name.lower(), value) for name, value in kept])
     else:
         data.authority = b""
-        data.headers.fields = facts.wire_fields
+        data.headers.fields = fields
     if route.parent is not None:
         _through(flow, facts, route.address, route.parent)
 

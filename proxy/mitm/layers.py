@@ -37,10 +37,12 @@ from mitmproxy.proxy.layers.http._events import (
     RequestEndOfMessage,
     RequestHeaders,
     RequestProtocolError,
+    RequestTrailers,
     ResponseData,
     ResponseEndOfMessage,
     ResponseHeaders,
     ResponseProtocolError,
+    ResponseTrailers,
 )
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook, HttpRequestHook
 from mitmproxy.proxy.layers.http._http1 import Http1Server
@@ -48,6 +50,7 @@ from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer
 
 from proxy.mitm.flows import asks_parent
+from proxy.mitm.trailers import ReadsTrailers, fit_to_pass, last_chunk
 from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
 from proxy.upgrades import WEBSOCKET
 
@@ -158,6 +161,10 @@ class GateStream(HttpStream):
 
     def handle_event(self, event: events.Event) -> Commands[None]:
         """Tell at once that an agent is gone; what is paused by a hook would hear of it when that has ended."""
+        if isinstance(event, RequestTrailers):
+            return  # behind what is judged; nobody upstream gets them
+        if isinstance(event, ResponseTrailers):
+            event.trailers = fit_to_pass(event.trailers)
         if self._paused and isinstance(event, RequestProtocolError):
             yield StreamGoneHook(self.flow)
         yield from super().handle_event(event)
@@ -286,7 +293,10 @@ class GateStream(HttpStream):
             return False  # RFC 9113, 8.6: HTTP/2 has no upgrade
         if response.headers.get("upgrade", "").lower() != verdict.facts.upgrade:
             return False
-        version = self.flow.request.headers.get("sec-websocket-version")
+        request = self.flow.request.headers
+        if "sec-websocket-extensions" in response.headers and "sec-websocket-extensions" not in request:
+            return False  # RFC 6455, 4.1: of what was not offered nothing is taken up
+        version = request.get("sec-websocket-version")
         return verdict.facts.upgrade != WEBSOCKET or version == "13"  # RFC 6455, 4.1
 
     def handle_connect_regular(self) -> Commands[None]:
@@ -460,8 +470,10 @@ def _counted(message: http.Message, data: bytes) -> bytes:
     return passed
 
 
-class GateHttp1Server(Http1Server):
-    """The HTTP/1 side towards agents: bounded heads, our own errors."""
+class GateHttp1Server(ReadsTrailers, Http1Server):
+    """The HTTP/1 side towards agents: bounded heads, trailers, our own errors."""
+
+    _trailers: http.Headers | None = None
 
     _passed_over = False
     """Whether an empty line stood before the request that is being read."""
@@ -473,13 +485,19 @@ class GateHttp1Server(Http1Server):
             if self.request is event.flow.request and unanswered:
                 yield commands.SendData(self.conn, b"HTTP/1.1 100 Continue\r\n\r\n")
             return
-        try:
-            yield from super()._handle_event(event)
-        except NotImplementedError:
-            # The engine cannot carry trailers of a chunked request; left alone it would stall for ever.
-            yield from self._refuse_head("trailers in a request are not supported")
+        yield from super()._handle_event(event)
 
     def send(self, event: HttpEvent) -> Commands[None]:
+        if isinstance(event, ResponseTrailers):
+            self._trailers = event.trailers  # they are sent with the last chunk; without chunks there is no place
+            return
+        if isinstance(event, ResponseEndOfMessage):
+            trailers, self._trailers = self._trailers, None
+            for command in super().send(event):
+                if isinstance(command, commands.SendData) and command.data == last_chunk(None):
+                    command.data = last_chunk(trailers)
+                yield command
+            return
         if not isinstance(event, ResponseProtocolError):
             yield from super().send(event)
             return

@@ -7,7 +7,7 @@ from proxy.attack import ATTACKS, UNSEEN
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "threat-model.md").read_text()
-OF_THE_ENGINE = {f"M{number}" for number in range(1, 15)}
+OF_THE_ENGINE = {f"M{number}" for number in range(1, 16)}
 
 
 def rows() -> list[tuple[set[str], str]]:

@@ -1,42 +1,23 @@
-"""200 MiB through a gate that is a process of its own, whose memory stays where it was."""
+"""96 MiB, or one GiB, through a gate that is a process of its own, whose memory stays where it was."""
 
 import hashlib
 import json
-import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from clients.memory import GROWTH_BYTES, Memory
 from clients.tools import Gated, Ran, Served
 from support.needed import needed
 from support.targets import Origin
 from support.targets.origin import CHUNK
+from support.torture.numbers import how_many, tell
 
-BODY_MB = 200
+BODY_MB = how_many(96, 1024)
 BODY_BYTES = BODY_MB * 2**20
-GROWTH_BYTES = 64 * 2**20
 
 type Curl = Callable[..., Ran]
-
-
-class Memory:
-    """The most a process has in memory from now on (proc(5), /proc/PID/status and clear_refs)."""
-
-    def __init__(self, pid: int) -> None:
-        self._process = Path("/proc") / str(pid)
-        (self._process / "clear_refs").write_text("5")  # the peak is now what it has now
-        self._before = self._read("VmRSS")
-
-    def _read(self, name: str) -> int:
-        match = re.search(rf"^{name}:\s+(\d+) kB$", (self._process / "status").read_text(), re.MULTILINE)
-        assert match is not None
-        return int(match[1]) * 1024
-
-    @property
-    def growth_bytes(self) -> int:
-        return self._read("VmHWM") - self._before
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +43,6 @@ def _sha256(path: Path) -> str:
 @pytest.fixture
 def gate(served: Callable[..., Served], origin: Origin) -> Served:
     """A gate that has answered once, so that what it loads at first use is loaded."""
-    if sys.platform != "linux":
-        pytest.skip("the peak of another process's memory is read from /proc")
     gate = served(origin, anew=True)
     warmed = gate.run(needed("curl"), "-sS", "-f", f"{origin.url}/echo")
     assert warmed.code == 0, warmed.said
@@ -104,16 +83,26 @@ def test_a_download_is_not_kept(gate: Served, curl: Curl, origin: Origin, tmp_pa
     assert _sha256(tmp_path / "received") == body_sha256
     (tmp_path / "received").unlink()
     assert growth_bytes < GROWTH_BYTES
+    tell(f"download: {BODY_MB} MiB, {growth_bytes / 2**20:.0f} MiB more memory")
     outcome = settled(gate, "data:read")
     assert (outcome["result"], outcome["response_bytes"]) == ("sent", BODY_BYTES)
 
 
-def test_an_upload_is_not_kept(gate: Served, curl: Curl, origin: Origin, body_file: Path, body_sha256: str) -> None:
-    """A body that no rule reads goes through as it comes."""
+FRAMINGS = {"with its length": (), "of unknown length": ("-H", "Transfer-Encoding: chunked")}
+
+
+@pytest.mark.parametrize("framing", FRAMINGS)
+def test_an_upload_is_not_kept(
+    gate: Served, curl: Curl, origin: Origin, body_file: Path, body_sha256: str, framing: str
+) -> None:
+    """A body that no rule reads goes through as it comes, whether or not its head says how long it is."""
     memory = Memory(gate.pid)
-    ran = curl("-X", "POST", "-T", str(body_file), f"{origin.url}/upload")
+    ran = curl("-X", "POST", "-T", str(body_file), *FRAMINGS[framing], f"{origin.url}/upload")
     growth_bytes = memory.growth_bytes
     assert json.loads(ran.out.splitlines()[0]) == {"bytes": BODY_BYTES, "sha256": body_sha256}
     assert growth_bytes < GROWTH_BYTES
+    (seen,) = origin.seen
+    assert (seen.header("content-length") is None) is (framing == "of unknown length")
+    tell(f"upload {framing}: {BODY_MB} MiB, {growth_bytes / 2**20:.0f} MiB more memory")
     outcome = settled(gate, "data:write")
     assert (outcome["result"], outcome["request_bytes"]) == ("sent", BODY_BYTES)

@@ -40,6 +40,8 @@ SKILLS: dict[str, dict[str, Any]] = {
             "kubernetes:list:**",
             "aws:ec2:describeinstances",
             "git:fetch",
+            "git:lfs-*",
+            "registry:*",
             "repo:push",
             "state:read",
             "state:lock",
@@ -47,7 +49,7 @@ SKILLS: dict[str, dict[str, Any]] = {
         ],
         "deny": ["deploy:production", "infra:destroy", "repo:push-main", "state:write:prod"],
     },
-    "reader-v1": {"skill": "reader-v1", "allow": ["data:read", "git:fetch"]},
+    "reader-v1": {"skill": "reader-v1", "allow": ["data:read", "git:fetch", "git:lfs-download", "registry:*"]},
     "operations-v1": {
         "skill": "operations-v1",
         "allow": ["data:**", "infra:**", "deploy:**", "aws:**", "kubernetes:**", "git:**", "repo:*", "code:execute"],
@@ -78,6 +80,7 @@ MAPPINGS: dict[str, Any] = {
         {"host": "api.k8s.test", "pack": "kubernetes", "facts": {"cluster": "test"}},
         {"host": "git.test", "pack": "git"},
         {"host": "aws.test", "pack": "aws", "facts": {"account": "test"}},
+        {"host": "registry.test", "pack": "registry"},
     ],
     "env": [
         {"value": "staging", "when": {"namespace": ["default", "staging"]}},
@@ -90,6 +93,18 @@ MAPPINGS: dict[str, Any] = {
             "match": {"host": "other.test", "path": "/{what+}"},
             "action": "secret:read",
             "target": "${host}/${what}",
+        },
+        {
+            "id": "lfs-read",
+            "match": {"host": "lfs-store.test", "method": "GET", "path": "/objects/{oid}"},
+            "action": "data:read",
+            "target": "${host}/${oid}",
+        },
+        {
+            "id": "lfs-write",
+            "match": {"host": "lfs-store.test", "method": "PUT", "path": "/objects/{oid}"},
+            "action": "data:write",
+            "target": "${host}/${oid}",
         },
         {
             "id": "push-main",

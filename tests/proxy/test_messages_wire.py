@@ -24,7 +24,7 @@ MAPPINGS: dict[str, Any] = {
             "action": "health:check",
             "target": host,
         }
-        for host, place in (("origin.test", "/mcp"), ("api.origin.test", "/graphql"), ("other.test", "/ws"))
+        for host, place in (("origin.test", "/mcp"), ("*.test", "/graphql"), ("other.test", "/ws"))
     ],
 }
 SKILLS = {
@@ -114,15 +114,67 @@ def asked(query: str, kind: str = "subscribe") -> str:
 @pytest.mark.parametrize("kind", ["subscribe", "start"])
 def test_a_graphql_mutation_over_a_websocket_is_denied(gate: LiveGate, origin: Origin, kind: str) -> None:
     """Queries pass, mutations are answered with an error of the protocol; what asks for nothing needs no decision."""
-    sent = [INIT, asked("{a}", kind), asked("mutation {deleteAll}", kind), asked("subscription {a}", kind)]
+    sent = [INIT, asked("{a}", kind), asked("mutation {deleteAll}", kind), asked("subscription {salaries}", kind)]
     heard, _ = talk(gate, origin, "api.origin.test/graphql", sent)
     upgrade, query, mutation, subscription = gate.records()
     assert (upgrade["action"], query["action"]) == ("health:check", "graphql:query.a")
     assert (mutation["outcome"], mutation["action"]) == ("DENY", "graphql:mutation.deleteall")
-    assert (subscription["outcome"], subscription["code"]) == ("DENY", "mapping.unreadable")
+    assert (subscription["outcome"], subscription["action"]) == ("DENY", "graphql:subscription.salaries")
     error = heard[2]["payload"][0]
     assert (heard[2]["type"], heard[2]["id"], error["extensions"]["chron_id"]) == ("error", "7", mutation["id"])
     assert origin.heard == sent[:2]
+
+
+SEVERAL = {
+    "a call of MCP": ("/mcp", CALL, "mcp:tools/call", {"jsonrpc": "2.0", "id": "two"}),
+    "a mutation": ("/graphql", asked("mutation {pay}"), "graphql:mutation.pay", {"type": "error", "id": "7"}),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("packs", [["git", "graphql", "mcp"], ["mcp", "graphql"]])
+def test_every_pack_of_a_host_counts(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, name: str, packs: list[str]
+) -> None:
+    """Messages are read by the packs whose calls they are, wherever those stand among the packs of a host."""
+    path, sent, action, answered = SEVERAL[name]
+    bound = {**MAPPINGS, "bind": [{"host": "origin.test", "pack": packs}]}
+    live = LiveGate(tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=bound, skills=SKILLS)
+    with running(live):
+        heard, _ = talk(live, origin, f"origin.test{path}", [INIT, sent])
+        _, denied = live.records()
+    assert (denied["outcome"], denied["action"]) == ("DENY", action)
+    assert answered.items() <= heard[1].items()
+    assert origin.heard == [INIT]
+
+
+BOTH = {
+    "it folds case": '{"type": "ping", "Type": "subscribe", "payload": {"query": "mutation {deleteAll}"}, "id": "1"}',
+    "it knows JSON-RPC": '{"type": "ping", "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {}}',
+    "it knows JSON-RPC 1.0": '{"type": "ping", "id": 1, "method": "tools/call", "params": {}}',
+}
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_what_another_server_reads_otherwise_goes_nowhere(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, name: str
+) -> None:
+    """A message that asks for nothing of one reader and for something of another is refused."""
+    bound = {**MAPPINGS, "bind": [{"host": "origin.test", "pack": ["graphql", "mcp"]}]}
+    live = LiveGate(tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=bound, skills=SKILLS)
+    with running(live):
+        _, (code, _) = talk(live, origin, "origin.test/graphql", [BOTH[name]])
+        denied = live.records(outcome="DENY")
+    assert (code, [record["code"] for record in denied], origin.heard) == (1008, ["wire.message"], [])
+
+
+def test_compression_is_not_taken_up_where_messages_are_read(gate: LiveGate, origin: Origin) -> None:
+    """The target is not offered it, so no small message unpacks to a large one in the gate; elsewhere it is."""
+    talk(gate, origin, "origin.test/mcp", [LIST], compression="deflate")
+    talk(gate, origin, "other.test/ws", [LIST], compression="deflate")
+    judged, relayed = origin.seen
+    assert judged.header("sec-websocket-extensions") is None
+    assert "permessage-deflate" in (relayed.header("sec-websocket-extensions") or "")
 
 
 def test_a_bug_in_judging_a_message_passes_nothing_on(

@@ -6,6 +6,7 @@ accepted: a call that the gate denied leaves both as they were.
 """
 
 from support.targets.base import Seen, Target
+from support.targets.echo import EchoSocket
 from support.targets.git import GitServer
 from support.targets.h2 import H2Origin
 from support.targets.kubernetes import KubernetesApi
@@ -14,6 +15,7 @@ from support.targets.origin import Origin
 from support.targets.terraform import TerraformState
 
 __all__ = [
+    "EchoSocket",
     "GitServer",
     "H2Origin",
     "KubernetesApi",

@@ -1,5 +1,6 @@
 """AWS as moto plays it, behind TLS: what reached the front is what reached AWS."""
 
+import io
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ import aiohttp
 import trustme
 from aiohttp import web
 
-from support.targets.base import Seen, Target, read_body
+from support.targets.base import Seen, Target
 
 if TYPE_CHECKING:
     from moto.server import ThreadedMotoServer
@@ -35,9 +36,12 @@ def find_aws() -> str | None:
 
 
 class MotoAws(Target):
-    """Its names cover the endpoints that botocore would make up for EC2 and STS in us-east-1."""
+    """Its names cover the endpoints that botocore would make up for EC2, STS and one bucket in us-east-1."""
 
-    NAMES = ("ec2.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com", "aws.test")
+    NAMES = (
+        "ec2.us-east-1.amazonaws.com", "sts.us-east-1.amazonaws.com", "orders.s3.us-east-1.amazonaws.com",
+        "orders.s3.amazonaws.com", "s3.us-east-1.amazonaws.com", "aws.test",
+    )  # fmt: skip
 
     def __init__(self, ca: trustme.CA, *names: str) -> None:
         super().__init__(ca, *names)
@@ -84,12 +88,18 @@ class MotoAws(Target):
         }
 
     async def answer(self, request: web.Request, seen: Seen) -> web.StreamResponse:
-        body = await read_body(request, seen)
+        body = bytearray()
+        async for chunk in request.content.iter_any():
+            seen.take(chunk)
+            body += chunk
+        seen.complete = True
         # Host stays: moto reads the service out of it when nothing is signed.
         headers = [(name, value) for name, value in seen.headers if name.lower() not in _HOP_BY_HOP]
         url = self._upstream + seen.path
         async with self._session.request(
-            request.method, url, headers=headers, data=body, allow_redirects=False
+            request.method, url, headers=headers, data=io.BytesIO(body), allow_redirects=False
         ) as response:
             kept = [(name, value) for name, value in response.headers.items() if name.lower() not in _HOP_BY_HOP]
+            if request.method == "HEAD" and (length := response.headers.get("Content-Length")):
+                kept.append(("Content-Length", length))  # of what a GET would get (RFC 9110, 9.3.2)
             return web.Response(status=response.status, headers=kept, body=await response.read())
