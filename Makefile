@@ -1,7 +1,7 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test clients torture selftest catalogues vocabulary lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test clients torture selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
@@ -34,6 +34,9 @@ catalogues: setup ## compile the catalogues anew from the pinned packages (needs
 vocabulary: setup ## write docs/vocabulary.md and the JSON Schemas from the shipped rules and models
 	.venv/bin/python tools/vocabulary.py
 	.venv/bin/python tools/schemas.py
+
+wiring: setup ## write docs/wiring.md from the tables of tools and variables
+	.venv/bin/python tools/wiring.py
 
 lint: setup ## check style and formatting
 	.venv/bin/ruff check .
