@@ -1,7 +1,7 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test clients torture selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test clients drives torture selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
@@ -20,6 +20,10 @@ test: setup ## run all tests, on every core
 
 clients: setup ## fetch the vendors' libraries that some tests run for real (needs the package registries; half a minute)
 	@tools/clients.sh
+
+drives: setup ## drive every tool of docs/wiring.md through a gate, in both ways (minutes)
+	npm ci --prefix tests/clients/wiring --ignore-scripts --no-audit --no-fund
+	CLAIIM_DRIVES=1 .venv/bin/python -m pytest tests/clients/wiring
 
 torture: setup ## the tests that break the disk, the power and the process, in their long numbers (half an hour)
 	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/clients/test_no_proxy.py

@@ -26,13 +26,13 @@ its certificates. Here is what each tool does with it. `claiim help wiring` prin
 **Variables ask; they do not confine.** A program that does not read them, or an agent that unsets them, goes around the
 gate. What is said here to go around does: [shut the network](enclosure.md), and have `claiim doctor` prove it.
 
-This page is made from the code by `make wiring`. Each tool that has a version was driven for real, the version that
+This page is made from the code by `make wiring`. Each tool was driven for real, the version that
 stands there, on Debian 12, x86-64, in November 2026: through a gate that opens TLS, with one call that is allowed,
 arrives and is recorded as the agent's, and one that is refused. Where its call would go without a gate something
 listened, and nothing came, although the home and the shell of the owner were set against it: another proxy in
 `.curlrc`, `.wgetrc`, `.gitconfig`, `.npmrc`, `pip.conf`, the kubeconfig and the inherited variables, `NO_PROXY=*`,
-other roots. `tests/clients/wiring` does that with each tool that it finds, and skips the others. macOS and Windows were
-not tried.
+other roots. `make clients` does that with each tool that it finds, by `claiim env` and by `claiim run`, and skips the
+others; `make test` does it with those that start fast. macOS and Windows were not tried.
 
 ## Tools
 
@@ -44,12 +44,9 @@ ENV = """
 
 Both set the variables below, and write the files that they name into a folder: `claiim env` into the user's cache or
 `--files DIR`, readable for all, with no secret in them; `claiim run` into one of its own, gone when the command ends.
-`claiim run` does more in two places:
+`claiim run` also writes a kubeconfig before yours (see kubectl), readable for you alone: the token is in it.
 
-- It writes a kubeconfig before yours (see kubectl), readable for you alone: the token is in it.
-- It removes what the shell had, whatever its name, that ends in `_PROXY`, in any case. `claiim env` prints `unset` for those
-  that it finds when it is called.
-
+Whatever else the shell has that ends in `_PROXY`, in any case, is removed: `claiim env` prints `unset` for what it finds.
 An inherited `NO_PROXY` is never kept. `--no-proxy HOSTS` of `claiim env` sets one; what is in it goes around the gate.
 
 ## Variables

@@ -30,7 +30,7 @@ from proxy.cli.options import (
 from proxy.config import Address, Config, ListenerConfig
 from proxy.configloading import load_config
 from proxy.listener import proxy_address
-from proxy.wiring import UNSET, by_socks, environment, in_front, overriding, shell_lines, write_files
+from proxy.wiring import ROUTING, UNSET, by_socks, environment, in_front, overriding, shell_lines, write_files
 
 PLACEHOLDER = "TOKEN"
 
@@ -76,7 +76,7 @@ def env(
             f'# no token: replace {PLACEHOLDER} in the proxy URLs; "claiim agent rotate {agent}" makes a new one',
             err=True,
         )
-    unset = {*UNSET, *overriding(os.environ)} - set(wired)
+    unset = {*UNSET, *ROUTING, *overriding(os.environ)} - set(wired)
     if as_json:
         print_json({"set": wired, "unset": sorted(unset)})
     else:
@@ -95,17 +95,14 @@ def _token(path: Path | None) -> str:
 
 
 def _listener(config: Config, name: str) -> ListenerConfig:
-    for listener in config.listeners:
-        if listener.name == name:
-            if listener.mode == "reverse" and listener.proves == "nothing":
-                fail(
-                    f'listener "{name}" wants the token in a field of each request, which no variable gives to a client; '
-                    "give it proves: listener, or proves: address",
-                    EXIT_USAGE,
-                )
-            return listener
-    known = ", ".join(listener.name for listener in config.listeners) or "none; they stand under listeners:"
-    fail(f'no listener "{name}"; known: {known}', EXIT_USAGE)
+    listeners = {listener.name: listener for listener in config.listeners}
+    if name not in listeners:
+        known = ", ".join(listeners) or "none; they stand under listeners:"
+        fail(f'no listener "{name}"; known: {known}', EXIT_USAGE)
+    if listeners[name].mode == "reverse" and listeners[name].proves == "nothing":
+        why = "wants the token in a field of each request, which no variable gives to a client"
+        fail(f'listener "{name}" {why}; give it proves: listener, or proves: address', EXIT_USAGE)
+    return listeners[name]
 
 
 @dataclass(frozen=True, slots=True)

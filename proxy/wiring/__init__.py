@@ -5,7 +5,7 @@ It never starts a process, never changes the machine's own trust stores, and nev
 opens sockets itself is stopped by the network around it.
 """
 
-from proxy.wiring.given import overriding
+from proxy.wiring.given import ROUTING, overriding
 from proxy.wiring.kubeconfig import write_kubeconfig
 from proxy.wiring.listeners import by_socks, in_front
 from proxy.wiring.stores import (
@@ -20,6 +20,7 @@ from proxy.wiring.variables import UNSET, environment, shell_lines
 
 __all__ = [
     "JAVA_STORE_PASSWORD",
+    "ROUTING",
     "UNSET",
     "Files",
     "by_socks",

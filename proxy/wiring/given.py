@@ -125,13 +125,22 @@ REMOVED: dict[str, str] = {
 """What must be removed from an inherited environment, and why."""
 
 
+ROUTING: frozenset[str] = frozenset(
+    variable.name
+    for variable in VARIABLES
+    if variable.value in (Value.PROXY, Value.EXCEPTIONS)
+    or variable.name.startswith(("CLOUDSDK_PROXY_", "GIT_PROXY_", "npm_config_noproxy"))
+)
+"""Those that say where to go; where they are not set they are removed, too."""
+
+
 def overriding(names: Iterable[str]) -> set[str]:
     """Which inherited names are to be removed besides: `X_PROXY` in any case belongs to the wiring alone.
 
     Programs read these by their ending (Python: urllib.request.getproxies_environment), so that one which nobody
     thought of would lead around the gate.
     """
-    return {name for name in names if name in REMOVED or name.lower().endswith("_proxy")}
+    return {name for name in names if name in REMOVED or name in ROUTING or name.lower().endswith("_proxy")}
 
 
 @dataclass(frozen=True, slots=True)

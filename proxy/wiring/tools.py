@@ -59,7 +59,7 @@ TOOLS: tuple[Tool, ...] = (
         "goes around the gate.",
     ),
     Tool("Python: requests, urllib", Works.UNATTENDED, "2.34, 3.13", ("*_PROXY", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"), ("requests", "urllib")),
-    Tool("Python: httpx", Works.UNATTENDED, "0.28", ("*_PROXY", "SSL_CERT_FILE"), ("httpx",), ),
+    Tool("Python: httpx", Works.UNATTENDED, "0.28", ("*_PROXY", "SSL_CERT_FILE"), ("httpx",)),
     Tool(
         "Python: aiohttp", Works.BY_HAND, "3.14", ("*_PROXY", "SSL_CERT_FILE"), ("aiohttp", "aiohttp-ws", "aiohttp.test"),
         hand="`ClientSession(trust_env=True)`. Without it, it goes around the gate.",
@@ -74,7 +74,10 @@ TOOLS: tuple[Tool, ...] = (
         "Python: gRPC", Works.UNATTENDED, "1.85", ("*_PROXY", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"), ("gRPC",),
         note="`ssl_channel_credentials(root_certificates=...)` in a program wins, and fails.",
     ),
-    Tool("Python: httplib2", Works.UNATTENDED, "0.32", ("*_PROXY", "HTTPLIB2_CA_CERTS"), ("httplib2",)),
+    Tool(
+        "Python: httplib2", Works.BY_HAND, "0.32", ("*_PROXY", "HTTPLIB2_CA_CERTS"), ("httplib2", "httplib2.test"),
+        hand="Install PySocks. Without it, it goes around the gate.",
+    ),
     Tool("Python: the SDKs of OpenAI and Anthropic", Works.UNATTENDED, "3.54, 2.12", ("*_PROXY", "SSL_CERT_FILE"), ("openai", "anthropic")),
     Tool("pip", Works.UNATTENDED, "26.3", ("PIP_PROXY", "PIP_CERT"), ("pip",)),
     Tool(
@@ -108,7 +111,6 @@ TOOLS: tuple[Tool, ...] = (
     ),
     Tool(
         "docker, to a daemon by tcp://", Works.UNATTENDED, "28.2, the command alone", ("*_PROXY", "DOCKER_CERT_PATH"), ("docker",),
-        hand="",
         note="A daemon by its socket is not gated, and what the daemon pulls goes by the daemon's own settings.",
     ),
     Tool("aws", Works.UNATTENDED, "1.45", ("*_PROXY", "AWS_CA_BUNDLE"), ("aws",)),

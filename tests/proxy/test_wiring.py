@@ -85,6 +85,13 @@ def test_an_inherited_exception_does_not_lead_around_the_gate() -> None:
     assert "'-Dhttp.nonProxyHosts=a.test|*.a.test|*.b.test|*'" in excepted["JAVA_TOOL_OPTIONS"]
 
 
+def test_no_file_has_the_token(tmp_path: Path, target_ca: trustme.CA) -> None:
+    """The files are readable for all: of the proxy they have host and port."""
+    write_files(tmp_path, target_ca.cert_pem.bytes(), "http://deploy-bot:t0ken@127.0.0.1:8080")
+    assert b"<port>8080</port>" in (tmp_path / "maven.xml").read_bytes()
+    assert not [path for path in tmp_path.iterdir() if b"t0ken" in path.read_bytes()]
+
+
 def test_the_token_is_not_in_what_the_jvm_prints() -> None:
     """JAVA_TOOL_OPTIONS, which every JVM prints on stderr, holds no credential."""
     assert "t0ken" not in wired()["JAVA_TOOL_OPTIONS"]
@@ -107,8 +114,19 @@ def test_options_of_the_user_are_continued() -> None:
     mine = {"NODE_OPTIONS": "--max-old-space-size=512", "JAVA_TOOL_OPTIONS": "-Xmx1g"}
     once = wired(inherited=mine)
     assert once["NODE_OPTIONS"] == "--max-old-space-size=512 --require=/s/preload.cjs"
-    assert once["JAVA_TOOL_OPTIONS"].startswith("-Xmx1g -Dhttp.proxyHost=127.0.0.1 ")
+    assert once["JAVA_TOOL_OPTIONS"].startswith("-Xmx1g -D")
+    assert " -Dhttps.proxyHost=127.0.0.1 " in once["JAVA_TOOL_OPTIONS"]
     assert wired(inherited=once)["NODE_OPTIONS"] == once["NODE_OPTIONS"]
+
+
+def test_git_s_own_settings_go_on() -> None:
+    """What the user gave git by variables stays, ours comes after it, and not a second time in a shell within."""
+    mine = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "Ann"}
+    once = wired(inherited=mine)
+    assert (once["GIT_CONFIG_COUNT"], once["GIT_CONFIG_KEY_1"]) == ("2", "http.proxy")
+    assert "GIT_CONFIG_KEY_0" not in once
+    assert wired(inherited=mine | once)["GIT_CONFIG_COUNT"] == "2"
+    assert wired(inherited={"GIT_CONFIG_COUNT": "x"})["GIT_CONFIG_COUNT"] == "1"
 
 
 def test_the_agent_is_named() -> None:

@@ -1,7 +1,7 @@
 """How each tool of the table is driven: the command that makes its call, where it may and where it may not.
 
-A drive asks for one thing below a base URL, `https://origin.test:PORT` (allowed) or `https://other.test:PORT` (denied), and
-ends with 0 only if it got it. `path` says which requests are its own.
+A drive asks for one thing below a base URL, `https://origin.test` (allowed) or `https://other.test` (denied), and ends
+with 0 only if it got it. `path` says which requests are its own.
 """
 
 import sys
@@ -181,7 +181,8 @@ TURNED_AWAY: Mapping[str, Drive] = {
 AROUND: Mapping[str, Drive] = {
     "aiohttp.test": Drive("python3", "", lambda base, _: [sys.executable, "-c", scripts.AIOHTTP_ALONE, base]),
     "urllib3.test": Drive("python3", "", lambda base, _: [sys.executable, "-c", scripts.URLLIB3_ALONE, base]),
+    "httplib2.test": Drive("python3", "", lambda base, _: [sys.executable, "-c", scripts.HTTPLIB2_ALONE, base]),
     "psql.test": Drive("psql", "", lambda _base, _folder: ["psql", "-h", "psql.test", "-c", "select 1"]),
     "ssh.test": Drive("ssh", "", lambda _base, _folder: ["git", "ls-remote", "ssh://git@ssh.test/acme/shop.git"]),
 }
-"""What goes around the gate: by no proxy at all, or, of the first two, without what has to be done by hand. By its host."""
+"""What goes around the gate: by no proxy at all, or, of the first three, without what has to be done by hand. By its host."""

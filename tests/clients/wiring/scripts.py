@@ -26,13 +26,14 @@ once = Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}
 boto3.client("s3", endpoint_url=sys.argv[1], config=once).get_object(Bucket="boto3", Key="key")["Body"].read()
 """
 HTTPLIB2 = "import httplib2, sys; sys.exit(int(httplib2.Http().request(sys.argv[1])[0]['status']) >= 400)"
+HTTPLIB2_ALONE = "import sys; sys.modules['socks'] = None; " + HTTPLIB2  # as where PySocks is not installed
 OPENAI = """
 import openai, sys
-openai.OpenAI(base_url=sys.argv[1], api_key="x", max_retries=0).models.list()
+openai.OpenAI(base_url=(sys.argv[1:] or [None])[0], api_key="x", max_retries=0).models.list()
 """
 ANTHROPIC = """
 import anthropic, sys
-anthropic.Anthropic(base_url=sys.argv[1], api_key="x", max_retries=0).models.list()
+anthropic.Anthropic(base_url=(sys.argv[1:] or [None])[0], api_key="x", max_retries=0).models.list()
 """
 GRPC = """
 import grpc, sys

@@ -24,16 +24,22 @@ TRAP = "198.51.100.1"
 """The machine's address on the network that `networks` makes. Not loopback: Go and Ruby never proxy that."""
 PORTS = (443, 80, 5432, 22)
 
+_NPM = '{"name": "x", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {"name": "x", "version": "1.0.0", "dist": {"tarball": "x.tgz"}}}}'
+_PIP = '<a href="x-1.0-py3-none-any.whl">x-1.0-py3-none-any.whl</a>'
+_MODELS = '{"object": "list", "data": [], "has_more": false, "first_id": null, "last_id": null}'
 _SHELF = {
-    "/npm/x": ("application/json", '{"name": "x", "dist-tags": {"latest": "1.0.0"}, "versions": {"1.0.0": {"name": "x", "version": "1.0.0", "dist": {"tarball": "x.tgz"}}}}'),
-    "/pip/x/": ("text/html", '<a href="x-1.0-py3-none-any.whl">x-1.0-py3-none-any.whl</a>'),
+    "/npm/x": ("application/json", _NPM),
+    "/x": ("application/json", _NPM),
+    "/pip/x/": ("text/html", _PIP),
+    "/simple/x/": ("text/html", _PIP),
     "/cargo/api/v1/crates": ("application/json", '{"crates": [], "meta": {"total": 0}}'),
     "/goproxy/example.test/x/@v/list": ("text/plain", "v1.0.0\n"),
     "/goproxy/example.test/x/@v/v1.0.0.info": ("application/json", '{"Version": "v1.0.0", "Time": "2026-01-01T00:00:00Z"}'),
     "/goproxy/example.test/x/@v/v1.0.0.mod": ("text/plain", "module example.test/x\n"),
     "/maven/test/acme/parent/1/parent-1.pom": ("application/xml", PARENT_POM),
-    "/openai/models": ("application/json", '{"object": "list", "data": []}'),
-    "/anthropic/v1/models": ("application/json", '{"data": [], "has_more": false, "first_id": null, "last_id": null}'),
+    "/openai/models": ("application/json", _MODELS),
+    "/v1/models": ("application/json", _MODELS),
+    "/anthropic/v1/models": ("application/json", _MODELS),
     "/v1/projects/acme": ("application/json", '{"projectId": "acme", "lifecycleState": "ACTIVE"}'),
     "/v1.44/containers/json": ("application/json", "[]"),
     "/api/v3/meta": ("application/json", "{}"),
