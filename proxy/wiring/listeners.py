@@ -24,4 +24,6 @@ def in_front(wired: Mapping[str, str], url: str, host: str) -> dict[str, str]:
     """
     bases = {base.variable: f"{url}{base.path}" for base in BASE_URLS if base.host == host}
     exceptions = ",".join(filter(None, (wired["NO_PROXY"], urlsplit(url).hostname)))
-    return {**wired, **dict.fromkeys(("NO_PROXY", "no_proxy", "npm_config_noproxy"), exceptions), **bases}
+    # pip makes no exception to a proxy of its own; it reads the common ones as well.
+    kept = {name: value for name, value in wired.items() if name != "PIP_PROXY"}
+    return {**kept, **dict.fromkeys(("NO_PROXY", "no_proxy", "npm_config_noproxy"), exceptions), **bases}

@@ -54,6 +54,8 @@ class Site:
     """For `claiim run`; only its folder is used."""
     trap: Trap
     prefix: list[str]
+    plans: int = 0
+    """How many were made; each has folders of its own, so that nothing is in a cache."""
 
     def base(self, drive: str, *, allowed: bool) -> str:
         """The URL that a drive's call is below."""
@@ -63,10 +65,11 @@ class Site:
     def plan(self, drives: Mapping[str, Drive], *, allowed_only: bool = False) -> list[dict[str, Any]]:
         """Both calls of each drive, or the first alone, as `running.py` takes them."""
         steps = []
+        self.plans += 1
         for name, drive in drives.items():
             for call in ("allowed",) if allowed_only else ("allowed", "denied"):
                 base = self.base(name, allowed=call == "allowed")
-                folder = self.folder / "drives" / re.sub(r"\W+", "-", name) / call
+                folder = self.folder / f"drives-{self.plans}" / re.sub(r"\W+", "-", name) / call
                 folder.mkdir(parents=True, exist_ok=True)
                 argv = drive.command(base, folder)
                 argv[0] = found(argv[0]) or argv[0]

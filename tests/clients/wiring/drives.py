@@ -146,7 +146,7 @@ DRIVES: Mapping[str, Drive] = {
     "kubectl": Drive("kubectl", "/kubectl", _kubectl),
     "kubectl by hand": Drive(
         "kubectl", "/kubectl-by-hand",
-        lambda base, _: ["sh", "-c", f'kubectl --server={base} --certificate-authority="$SSL_CERT_FILE" get --raw /kubectl-by-hand'],
+        lambda base, _: ["sh", "-c", f'kubectl --server={base} --certificate-authority="$SSL_CERT_FILE" --token=t get --raw /kubectl-by-hand'],
         lambda _base, _folder: {"KUBECONFIG": "/nonexistent"},
     ),
     "terraform": Drive(
