@@ -31,7 +31,7 @@ stands there, on Debian 12, x86-64, in November 2026: through a gate that opens 
 arrives and is recorded as the agent's, and one that is refused. Where its call would go without a gate something
 listened, and nothing came, although the home and the shell of the owner were set against it: another proxy in
 `.curlrc`, `.wgetrc`, `.gitconfig`, `.npmrc`, `pip.conf`, the kubeconfig and the inherited variables, `NO_PROXY=*`,
-other roots. `make clients` does that with each tool that it finds, by `claiim env` and by `claiim run`, and skips the
+other roots. `make drives` does that with each tool that it finds, by `claiim env` and by `claiim run`, and skips the
 others; `make test` does it with those that start fast. macOS and Windows were not tried.
 
 ## Tools

@@ -16,13 +16,13 @@ from clients.wiring.conftest import HOSTS, Results, Site
 from clients.wiring.drives import AROUND, DRIVES, TURNED_AWAY, Drive
 from support.needed import found, needed
 
-ALL = bool(os.environ.get("CLAIIM_CLIENTS"))
-"""Set by `make clients`: all tools in both ways."""
+ALL = bool(os.environ.get("CLAIIM_DRIVES"))
+"""Set by `make drives`: all tools in both ways."""
 SLOW = frozenset(
     {"httpx", "urllib", "urllib3", "httplib2", "openai", "anthropic", "boto3", "aws", "gcloud", "maven"}
     | {"node https", "node undici", "node24 fetch", "node24 https", "java HttpClient"}
 )
-"""In `make clients` alone."""
+"""In `make drives` alone."""
 SLOW_AGAIN = SLOW | {"requests", "aiohttp", "aiohttp-ws", "gRPC", "npm", "pip", "java"}
 """Behind `claiim run` there alone: they get the variables that they get from `claiim env`."""
 ONE_WAY: Mapping[str, str] = {"kubectl": "run", "kubectl by hand": "env"}
@@ -126,7 +126,7 @@ def test_what_goes_around_is_said_to(site: Site, unhandled: Results, host: str) 
     assert [one for one in site.live.records() if one.get("host") == host] == []
 
 
-@pytest.mark.skipif(not ALL, reason="a JVM each; in make clients")
+@pytest.mark.skipif(not ALL, reason="a JVM each; in make drives")
 @pytest.mark.parametrize("name", TURNED_AWAY)
 def test_what_wants_a_hand_is_turned_away(site: Site, unhandled: Results, name: str) -> None:
     """Without it the gate answers 407, which is recorded, and the target is not reached."""
