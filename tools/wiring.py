@@ -61,7 +61,7 @@ LISTENERS = """
 
 | mode of the listener | what changes |
 |---|---|
-| `proxy` | the proxy is that one; without agent and token in its URL, if the listener `proves` who comes. For tools that cannot bring credentials: Maven and `HttpClient` then need nothing by hand |
+| `proxy` | the proxy is that one; without agent and token in its URL, if the listener `proves` who comes. For tools that cannot bring credentials |
 | `socks5` | `ALL_PROXY` and `all_proxy` are `socks5h://`, for what knows no other; `HTTPS_PROXY` and the rest stay. httpx then wants its extra `socks` |
 | `transparent` | no proxy at all: trust alone |
 | `reverse` | the base URL of the API behind it, for the clients below, if the listener `proves` who comes; its host stands in `NO_PROXY`, so that all on that host is reached directly |
