@@ -47,7 +47,8 @@ Both set the variables below, and write the files that they name into a folder: 
 `claiim run` also writes a kubeconfig before yours (see kubectl), readable for you alone: the token is in it.
 
 Whatever else the shell has that ends in `_PROXY`, in any case, is removed: `claiim env` prints `unset` for what it finds.
-An inherited `NO_PROXY` is never kept. `--no-proxy HOSTS` of `claiim env` sets one; what is in it goes around the gate.
+An inherited `NO_PROXY` is never kept. `--no-proxy HOSTS` of `claiim env` sets one; what is in it goes around the gate, and
+[tools read it differently](ways-in.md#what-tools-make-of-no_proxy).
 
 ## Variables
 
