@@ -1,7 +1,7 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test clients torture mutants selftest catalogues vocabulary lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test clients drives torture mutants selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
@@ -21,6 +21,10 @@ test: setup ## run all tests, on every core
 clients: setup ## fetch the vendors' libraries that some tests run for real (needs the package registries; half a minute)
 	@tools/clients.sh
 
+drives: setup ## drive every tool of docs/wiring.md through a gate, in both ways (minutes)
+	npm ci --prefix tests/clients/wiring --ignore-scripts --no-audit --no-fund
+	CLAIIM_DRIVES=1 .venv/bin/python -m pytest tests/clients/wiring
+
 torture: setup ## the tests that break the disk, the power and the process, in their long numbers (half an hour)
 	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/clients/test_no_proxy.py tests/clients/test_large_bodies.py tests/clients/test_registry.py
 
@@ -37,6 +41,9 @@ catalogues: setup ## compile the catalogues anew from the pinned packages (needs
 vocabulary: setup ## write docs/vocabulary.md and the JSON Schemas from the shipped rules and models
 	.venv/bin/python tools/vocabulary.py
 	.venv/bin/python tools/schemas.py
+
+wiring: setup ## write docs/wiring.md from the tables of tools and variables
+	.venv/bin/python tools/wiring.py
 
 lint: setup ## check style and formatting
 	.venv/bin/ruff check .

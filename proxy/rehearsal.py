@@ -139,13 +139,10 @@ def _target_tls(certificate: Path, key: Path, now: datetime) -> ssl.SSLContext:
 
 
 async def _scenes(service: Service, folder: Path) -> list[Scene]:
-    files = write_files(folder / "state", service.ca_pem)
+    files = write_files(folder / "state", service.ca_pem, service.proxy_url(AGENT))
     environ = environment(
         service.proxy_url(AGENT),
-        bundle=files.bundle,
-        added=files.added,
-        java_store=files.java_store,
-        node_preload=files.node_preload,
+        files,
         agent=AGENT,
         api_url=service.api_url,
         run_id=service.session,

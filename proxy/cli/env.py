@@ -11,24 +11,26 @@ argument, which every process on the machine could read.
 
 import hashlib
 import os
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import click
 from ulid import ULID
 
 from proxy.cli.options import (
     EXIT_AUTHENTICATION,
+    EXIT_USAGE,
     config_option,
     fail,
     json_option,
     located_errors,
     print_json,
 )
-from proxy.config import Config
+from proxy.config import Address, Config, ListenerConfig
 from proxy.configloading import load_config
 from proxy.listener import proxy_address
-from proxy.wiring import UNSET, environment, shell_lines, write_files
+from proxy.wiring import ROUTING, UNSET, by_socks, environment, in_front, overriding, shell_lines, write_files
 
 PLACEHOLDER = "TOKEN"
 
@@ -50,6 +52,7 @@ PLACEHOLDER = "TOKEN"
     help="Where the trust stores are written [default: the user's cache].",
 )
 @click.option("--no-proxy", default="", metavar="HOSTS", help="Hosts that are reached around the gate.")
+@click.option("--listener", metavar="NAME", help="By which of the listeners [default: the proxy].")
 @json_option
 @located_errors
 def env(
@@ -58,12 +61,14 @@ def env(
     token_file: Path | None,
     folder: Path | None,
     no_proxy: str,
+    listener: str | None,
     as_json: bool,
 ) -> None:
     """Print the environment that routes a shell through the gate."""
     config = load_config(config_path)
     token = _token(token_file)
-    wired = _environment(config, agent, token or PLACEHOLDER, folder, no_proxy)
+    way = _listener(config, listener) if listener else None
+    wired = _environment(config, way, Credentials(agent, token or PLACEHOLDER), folder, no_proxy)
     if token:
         wired["CLAIIM_TOKEN"] = token
     else:
@@ -71,10 +76,11 @@ def env(
             f'# no token: replace {PLACEHOLDER} in the proxy URLs; "claiim agent rotate {agent}" makes a new one',
             err=True,
         )
+    unset = {*UNSET, *ROUTING, *overriding(os.environ)} - set(wired)
     if as_json:
-        print_json({"set": wired, "unset": sorted(UNSET)})
+        print_json({"set": wired, "unset": sorted(unset)})
     else:
-        click.echo(shell_lines(wired), nl=False)
+        click.echo(shell_lines(wired, unset), nl=False)
 
 
 def _token(path: Path | None) -> str:
@@ -88,29 +94,68 @@ def _token(path: Path | None) -> str:
     return token or fail(f"{path}: empty; give a file that holds the agent's token", EXIT_AUTHENTICATION)
 
 
-def _environment(config: Config, agent: str, token: str, folder: Path | None, no_proxy: str) -> dict[str, str]:
+def _listener(config: Config, name: str) -> ListenerConfig:
+    listeners = {listener.name: listener for listener in config.listeners}
+    if name not in listeners:
+        known = ", ".join(listeners) or "none; they stand under listeners:"
+        fail(f'no listener "{name}"; known: {known}', EXIT_USAGE)
+    if listeners[name].mode == "reverse" and listeners[name].proves == "nothing":
+        why = "wants the token in a field of each request, which no variable gives to a client"
+        fail(f'listener "{name}" {why}; give it proves: listener, or proves: address', EXIT_USAGE)
+    return listeners[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who comes, and with which token."""
+
+    agent: str
+    token: str
+
+    def url(self, scheme: str, address: Address, *, proven: bool = False) -> str:
+        """A proxy's URL; without them where reaching it is proof enough."""
+        user = "" if proven else f"{quote(self.agent, safe='')}:{quote(self.token, safe='')}@"
+        return f"{scheme}://{user}{address}"
+
+
+def _environment(
+    config: Config, way: ListenerConfig | None, credentials: Credentials, folder: Path | None, no_proxy: str
+) -> dict[str, str]:
     pem = _ca(config.ca_certificate, 'the first "claiim serve" makes the CA')
     if config.proxy.tls and config.proxy.tls.ca:
         pem += _ca(config.proxy.tls.ca, "it vouches for the proxy's listener")
-    folder = (folder or _cache(pem)).resolve()
+    proxy_url = _proxy_url(config, way, credentials)
+    folder = (folder or _cache(pem, proxy_url)).resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        files = write_files(folder, pem)
+        files = write_files(folder, pem, proxy_url)
     except OSError as error:
         fail(f"{folder}: cannot write: {(error.strerror or '').lower()}; give --files DIR")
-    credentials = f"{quote(agent, safe='')}:{quote(token, safe='')}"
-    return environment(
-        f"{config.proxy.scheme}://{credentials}@{proxy_address(config.proxy)}",
-        bundle=files.bundle,
-        java_store=files.java_store,
-        node_preload=files.node_preload,
-        added=files.added,
+    wired = environment(
+        proxy_url,
+        files,
         no_proxy=no_proxy,
-        agent=agent,
+        agent=credentials.agent,
         api_url=f"http://{config.api.listen.reachable}",
         run_id=str(ULID()).lower(),
         inherited=os.environ,
     )
+    if way and way.mode == "socks5":
+        return by_socks(wired, credentials.url("socks5h", way.listen.reachable, proven=way.proves != "nothing"))
+    if way and way.mode == "reverse" and way.target:
+        return in_front(wired, f"{'https' if way.tls else 'http'}://{way.listen.reachable}", way.target[1])
+    return wired
+
+
+def _proxy_url(config: Config, way: ListenerConfig | None, credentials: Credentials) -> str:
+    match way:
+        case ListenerConfig(mode="transparent"):
+            return ""
+        case ListenerConfig(mode="proxy"):
+            listening = replace(config.proxy, listen=way.listen, tls=config.proxy.tls if way.tls else None)
+            return credentials.url(listening.scheme, proxy_address(listening), proven=way.proves != "nothing")
+        case _:
+            return credentials.url(config.proxy.scheme, proxy_address(config.proxy))
 
 
 def _ca(path: Path, remedy: str) -> bytes:
@@ -120,7 +165,9 @@ def _ca(path: Path, remedy: str) -> bytes:
         fail(f"{path}: cannot read: {(error.strerror or '').lower()}; {remedy}")
 
 
-def _cache(pem: bytes) -> Path:
-    """One folder per CA, so that the shells of two gates do not trust each other's."""
+def _cache(pem: bytes, proxy_url: str) -> Path:
+    """One folder per CA and proxy, so that the shells of two gates do not trust or use each other's."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "claiim" / hashlib.sha256(pem).hexdigest()[:12]
+    return (
+        base / "claiim" / hashlib.sha256(pem + urlsplit(proxy_url).netloc.rpartition("@")[2].encode()).hexdigest()[:12]
+    )

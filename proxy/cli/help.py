@@ -3,6 +3,7 @@
 claiim help                                      what `claiim --help` prints
 claiim help agent add                            what `claiim agent add --help` prints
 claiim help exit-codes                           one table for all commands
+claiim help wiring                               which tools go through the gate by themselves
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,21 +37,24 @@ EXIT_MEANINGS: Mapping[int, str] = {
 }
 """Every code that a command of ours ends with; docs/configuration.md has the same table."""
 RUN_CODES = "claiim run ends with the exit code of its command, or with 128+n when signal n ended it."
-TOPIC = "exit-codes"
+TOPICS = ("exit-codes", "wiring")
 
 
 @click.command("help")
-@click.argument("topic", nargs=-1, metavar="[COMMAND... | exit-codes]")
+@click.argument("topic", nargs=-1, metavar="[COMMAND... | exit-codes | wiring]")
 @json_option
 @click.pass_context
 def help_about(ctx: click.Context, topic: Sequence[str], as_json: bool) -> None:
-    """Show the help of a command, or what the exit codes mean."""
-    if topic == (TOPIC,):
-        _print_exit_codes(as_json)
-        return
-    if as_json:
-        raise click.UsageError(f"--json is for {TOPIC}")
-    click.echo(_help_of(ctx.find_root(), topic))
+    """Show the help of a command, what the exit codes mean, or which tools are wired."""
+    match tuple(topic):
+        case ("exit-codes",):
+            _print_exit_codes(as_json)
+        case ("wiring",):
+            _print_wiring(as_json)
+        case _ if as_json:
+            raise click.UsageError(f"--json is for {' and '.join(TOPICS)}")
+        case _:
+            click.echo(_help_of(ctx.find_root(), topic))
 
 
 def _print_exit_codes(as_json: bool) -> None:
@@ -59,6 +63,28 @@ def _print_exit_codes(as_json: bool) -> None:
         return
     print_table(("code", "meaning"), EXIT_MEANINGS.items())
     click.echo(f"\n{RUN_CODES}")
+
+
+def _print_wiring(as_json: bool) -> None:
+    """Print the table of tools; as JSON with what stands in it and nowhere else."""
+    from proxy.wiring.tools import TOOLS
+
+    if as_json:
+        print_json(
+            [
+                {"tool": tool.name, "works": tool.works.value, "tried": tool.tried, "variables": list(tool.reads)}
+                | {"hand": tool.hand, "note": tool.note}
+                for tool in TOOLS
+            ]
+        )
+        return
+    print_table(
+        ("tool", "through", "tried", "what to know"),
+        [(tool.name, tool.works.value, tool.tried, " ".join(filter(None, (tool.hand, tool.note)))) for tool in TOOLS],
+    )
+    click.echo(
+        "\ndocs/wiring.md says more. Variables ask, they do not confine: claiim doctor tells what else is reached."
+    )
 
 
 def _help_of(ctx: click.Context, names: Sequence[str]) -> str:

@@ -29,7 +29,7 @@ from chron.sources import Source
 from proxy.cli.options import EXIT_USAGE, config_option, fail, located_errors, refuse_gated_caller
 from proxy.config import Config
 from proxy.configloading import load_config
-from proxy.wiring import UNSET, environment, write_files
+from proxy.wiring import environment, overriding, write_files, write_kubeconfig
 
 if TYPE_CHECKING:
     from chron import Record
@@ -107,24 +107,23 @@ async def _run(config: Config, agent: str, command: Sequence[str], *, quiet: boo
 async def run_behind(gate: PrivateGate, agent: str, command: Sequence[str]) -> int:
     """Run the command with the gate's environment; its exit code as a shell would give it."""
     with tempfile.TemporaryDirectory(prefix="claiim-run-") as folder:
-        files = write_files(Path(folder), gate.ca_pem)
+        files = write_files(Path(folder), gate.ca_pem, gate.proxy_url(agent))
         wired = environment(
             gate.proxy_url(agent),
-            bundle=files.bundle,
-            java_store=files.java_store,
-            node_preload=files.node_preload,
-            added=files.added,
+            files,
             agent=agent,
             api_url=gate.api_url,
             run_id=gate.session,
             inherited=os.environ,
         )
+        wired |= write_kubeconfig(Path(folder), gate.proxy_url(agent), files.bundle, os.environ)
         return await _child(command, inherited(os.environ) | wired | {"CLAIIM_TOKEN": gate.token(agent)})
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """What the command keeps of our environment: nothing that overrides the wiring, nothing of another gate."""
-    return {name: value for name, value in environ.items() if name not in UNSET and not name.startswith("CLAIIM_")}
+    dropped = overriding(environ)
+    return {name: value for name, value in environ.items() if name not in dropped and not name.startswith("CLAIIM_")}
 
 
 async def _child(command: Sequence[str], environ: Mapping[str, str]) -> int:

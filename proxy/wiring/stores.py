@@ -1,4 +1,4 @@
-"""The trust stores that the environment points to: the system's roots plus the gate's CA.
+"""The files that the environment points to: trust stores of the system's roots plus the gate's CA, and what tools load.
 
 Both are needed, since most tools replace their roots by the file they are given. The system's roots are the
 first of these that holds a certificate: the file Python's ssl module uses (SSL_CERT_FILE included), the
@@ -9,6 +9,9 @@ through the gate is signed by the gate. Files appear complete or not at all.
     ca.pem          the gate's CA alone, for tools that add to their own roots
     trust.p12       PKCS #12, for Java
     preload.cjs     for Node
+    credentials.jar for Java
+    wgetrc, .curlrc read instead of the user's own, whose proxy would win
+    maven.xml       for `mvn -gs`; who the proxy is for it takes from the environment
 """
 
 import importlib.util
@@ -20,6 +23,8 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -28,6 +33,23 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 JAVA_STORE_PASSWORD = "changeit"  # noqa: S105  # the JDK's own for its public roots; it protects nothing here
 
 _PRELOAD = Path(__file__).with_name("preload.cjs")
+_JAVA_AGENT = Path(__file__).with_name("credentials.jar")
+_CURLRC = "# Read instead of ~/.curlrc, whose proxy would win over the one of the environment.\n"
+_WGETRC = (
+    "# Read instead of ~/.wgetrc, whose proxy would win over the one of the environment.\nca_certificate = {bundle}\n"
+)
+_MAVEN = """<settings>
+  <proxies>
+    <proxy>
+      <id>claiim</id>
+      <host>{host}</host>
+      <port>{port}</port>
+      <username>${{env.CLAIIM_AGENT}}</username>
+      <password>${{env.CLAIIM_TOKEN}}</password>
+    </proxy>
+  </proxies>
+</settings>
+"""  # maven.apache.org, Settings Reference, Proxies
 _SYSTEM_FILES = (  # the list of Go, crypto/x509/root_linux.go and root_bsd.go
     "/etc/ssl/certs/ca-certificates.crt",  # Debian, Ubuntu, Arch
     "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL
@@ -40,22 +62,48 @@ _CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----\s[^-]+-----END CERTIFIC
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where the trust stores and the preload stand, as `environment` takes them."""
+    """Where these files stand, as `environment` takes them."""
 
     bundle: Path
     added: Path
     java_store: Path
+    java_agent: Path
     node_preload: Path
+    wgetrc: Path
+    maven: Path
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """Their names in `folder`."""
+        return cls(
+            folder / "bundle.pem",
+            folder / "ca.pem",
+            folder / "trust.p12",
+            folder / "credentials.jar",
+            folder / "preload.cjs",
+            folder / "wgetrc",
+            folder / "maven.xml",
+        )
 
 
-def write_files(folder: Path, ca_pem: bytes) -> Files:
-    """Write all of them into `folder`, which exists; raises OSError."""
-    files = Files(folder / "bundle.pem", folder / "ca.pem", folder / "trust.p12", folder / "preload.cjs")
+def write_files(folder: Path, ca_pem: bytes, proxy_url: str) -> Files:
+    """Write all of them into `folder`, which exists; raises OSError.
+
+    Of `proxy_url` (empty: there is none) host and port are written, and never the credentials: the files are
+    readable for all.
+    """
+    files = Files.of(folder)
     write_bundle(files.bundle, ca_pem)
     _replace(files.added, b"\n".join(_certificates(ca_pem)) + b"\n")
     write_java_store(files.java_store, ca_pem)
-    # Copied: it must outlive an upgrade of this package, and be readable for the agent's user.
+    # Copied: they must outlive an upgrade of this package, and be readable for the agent's user.
     _replace(files.node_preload, _PRELOAD.read_bytes())
+    _replace(files.java_agent, _JAVA_AGENT.read_bytes())
+    _replace(folder / ".curlrc", _CURLRC.encode())
+    _replace(files.wgetrc, _WGETRC.format(bundle=files.bundle).encode())
+    proxy = urlsplit(proxy_url)
+    if proxy.hostname:
+        _replace(files.maven, _MAVEN.format(host=proxy.hostname, port=proxy.port).encode())
     return files
 
 

@@ -25,20 +25,17 @@ from proxy.wiring import (
 )
 from support.fixtures import *  # noqa: F403
 from support.needed import needed
-from support.targets import GitServer, KubernetesApi, MotoAws, Origin, TerraformState
+from support.targets import Origin
 from support.targets.stub_proxy import Asked, StubProxy
 
-FILES = Files(Path("/s/bundle.pem"), Path("/s/ca.pem"), Path("/s/trust.p12"), Path("/s/preload.cjs"))
+FILES = Files.of(Path("/s"))
 
 
 def wired(proxy_url: str = "http://deploy-bot:t0ken@127.0.0.1:8080", **more: object) -> dict[str, str]:
     given = {"agent": "deploy-bot", "api_url": "http://127.0.0.1:8181", "run_id": "run_1"} | more
     return environment(
         proxy_url,
-        bundle=FILES.bundle,
-        java_store=FILES.java_store,
-        node_preload=FILES.node_preload,
-        added=FILES.added,
+        FILES,
         **given,
     )
 
@@ -65,7 +62,6 @@ def test_proxy_variables_are_set_in_both_cases(name: str) -> None:
         "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
         "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
         "HTTPLIB2_CA_CERTS",
-        "NIX_SSL_CERT_FILE",
         "npm_config_cafile",
     ],
 )
@@ -87,6 +83,13 @@ def test_an_inherited_exception_does_not_lead_around_the_gate() -> None:
     excepted = wired(no_proxy="a.test,.b.test,c.test:8443,*")
     assert excepted["no_proxy"] == "a.test,.b.test,c.test:8443,*"
     assert "'-Dhttp.nonProxyHosts=a.test|*.a.test|*.b.test|*'" in excepted["JAVA_TOOL_OPTIONS"]
+
+
+def test_no_file_has_the_token(tmp_path: Path, target_ca: trustme.CA) -> None:
+    """The files are readable for all: of the proxy they have host and port."""
+    write_files(tmp_path, target_ca.cert_pem.bytes(), "http://deploy-bot:t0ken@127.0.0.1:8080")
+    assert b"<port>8080</port>" in (tmp_path / "maven.xml").read_bytes()
+    assert not [path for path in tmp_path.iterdir() if b"t0ken" in path.read_bytes()]
 
 
 def test_the_token_is_not_in_what_the_jvm_prints() -> None:
@@ -111,8 +114,19 @@ def test_options_of_the_user_are_continued() -> None:
     mine = {"NODE_OPTIONS": "--max-old-space-size=512", "JAVA_TOOL_OPTIONS": "-Xmx1g"}
     once = wired(inherited=mine)
     assert once["NODE_OPTIONS"] == "--max-old-space-size=512 --require=/s/preload.cjs"
-    assert once["JAVA_TOOL_OPTIONS"].startswith("-Xmx1g -Dhttp.proxyHost=127.0.0.1 ")
+    assert once["JAVA_TOOL_OPTIONS"].startswith("-Xmx1g -D")
+    assert " -Dhttps.proxyHost=127.0.0.1 " in once["JAVA_TOOL_OPTIONS"]
     assert wired(inherited=once)["NODE_OPTIONS"] == once["NODE_OPTIONS"]
+
+
+def test_git_s_own_settings_go_on() -> None:
+    """What the user gave git by variables stays, ours comes after it, and not a second time in a shell within."""
+    mine = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "Ann"}
+    once = wired(inherited=mine)
+    assert (once["GIT_CONFIG_COUNT"], once["GIT_CONFIG_KEY_1"]) == ("2", "http.proxy")
+    assert "GIT_CONFIG_KEY_0" not in once
+    assert wired(inherited=mine | once)["GIT_CONFIG_COUNT"] == "2"
+    assert wired(inherited={"GIT_CONFIG_COUNT": "x"})["GIT_CONFIG_COUNT"] == "1"
 
 
 def test_the_agent_is_named() -> None:
@@ -218,15 +232,12 @@ def through(target_ca: trustme.CA, tmp_path: Path, origin: Origin, plain_origin:
     """The environment of an agent whose proxy knows origin.test and plain.test."""
     state = tmp_path / "with blank"
     state.mkdir()
-    files = write_files(state, target_ca.cert_pem.bytes())
     with StubProxy(target_ca, {"origin.test": origin.address, "plain.test": plain_origin.address}) as proxy:
         url = f"http://{proxy.agent}:{quote(proxy.token, safe='')}@{proxy.address}"
+        files = write_files(state, target_ca.cert_pem.bytes(), url)
         own = environment(
             url,
-            bundle=files.bundle,
-            java_store=files.java_store,
-            node_preload=files.node_preload,
-            added=files.added,
+            files,
             agent=proxy.agent,
             api_url="http://127.0.0.1:1",
             run_id="run_1",
@@ -346,86 +357,3 @@ def test_node_without_a_proxy_is_left_alone(through: Wired, origin: Origin) -> N
         *CLIENTS["node fetch"], f"{origin.direct_url}/echo", **none | {"https_proxy": "socks5://s3cret@x"}
     )
     assert (odd.returncode, "not an http:// URL" in odd.stderr, "s3cret" in odd.stderr) == (0, True, False)
-
-
-@pytest.mark.needs("npm")
-def test_npm_goes_through(through: Wired, origin: Origin) -> None:
-    """npm does, even where an npmrc names another CA file and another proxy."""
-    (through.folder / ".npmrc").write_text("cafile=/nowhere.pem\nhttps-proxy=http://127.0.0.1:1/\n")
-    done = through.run("npm", "view", "x", "--registry=https://origin.test/", npm_config_update_notifier="false")
-    assert (done.returncode, [seen.path for seen in origin.seen]) == (0, ["/x"]), done.stderr
-    assert through.proxy.asked == [Asked("CONNECT", "origin.test:443", True)]
-
-
-def test_pip_goes_through(through: Wired, origin: Origin) -> None:
-    """pip asks the index through the proxy, whatever its configuration says."""
-    (through.folder / "pip.conf").write_text("[global]\nproxy = http://127.0.0.1:1\ncert = /nowhere.pem\n")
-    asked = ["download", "--no-deps", "--disable-pip-version-check", "--index-url=https://origin.test/simple", "x"]
-    through.run(sys.executable, "-m", "pip", *asked, PIP_CONFIG_FILE=str(through.folder / "pip.conf"))
-    assert [seen.path for seen in origin.seen] == ["/simple/x/"]
-    assert through.tunnels() == {Asked("CONNECT", "origin.test:443", True)}
-
-
-@pytest.mark.needs("git")
-def test_git_goes_through(through: Wired, git_server: GitServer) -> None:
-    """git sends its credentials at once, so that no refusal precedes every exchange."""
-    through.proxy.table["git.test"] = git_server.address
-    done = through.run("git", "ls-remote", "https://git.test/acme/shop.git", GIT_CONFIG_NOSYSTEM="1")
-    assert done.returncode == 0, done.stderr
-    assert through.tunnels() == {Asked("CONNECT", "git.test:443", True)}
-
-
-@pytest.mark.needs("kubectl")
-def test_kubectl_goes_through(through: Wired, kubernetes_api: KubernetesApi) -> None:
-    """kubectl trusts the bundle when its kubeconfig names no CA."""
-    through.proxy.table["api.k8s.test"] = kubernetes_api.address
-    config = kubernetes_api.kubeconfig(through.folder / "config")
-    done = through.run("kubectl", "get", "pods", KUBECONFIG=str(config))
-    assert (done.returncode, "web-1" in done.stdout) == (0, True), done.stderr
-    assert through.tunnels() == {Asked("CONNECT", f"api.k8s.test:{kubernetes_api.port}", True)}
-
-
-@pytest.mark.needs("terraform")
-def test_terraform_goes_through(through: Wired, terraform_state: TerraformState) -> None:
-    """The HTTP backend's requests all pass the proxy."""
-    through.proxy.table["state.test"] = terraform_state.address
-    terraform_state.write_configuration(through.folder)
-    for command in (["init", "-input=false"], ["apply", "-auto-approve", "-input=false"]):
-        done = through.run("terraform", *command, CHECKPOINT_DISABLE="1")
-        assert done.returncode == 0, done.stderr
-    assert set(terraform_state.states) == {"/state/prod"}
-    assert through.tunnels() == {Asked("CONNECT", f"state.test:{terraform_state.port}", True)}
-
-
-def test_aws_goes_through(through: Wired, moto_aws: MotoAws) -> None:
-    """The AWS CLI reaches the endpoint it makes up by itself."""
-    through.proxy.table["sts.us-east-1.amazonaws.com"] = moto_aws.address
-    done = through.run(needed("aws"), "sts", "get-caller-identity", **moto_aws.credentials())
-    assert (done.returncode, "123456789012" in done.stdout) == (0, True), done.stderr
-    assert through.tunnels() == {Asked("CONNECT", "sts.us-east-1.amazonaws.com:443", True)}
-
-
-JAVA = """
-import java.net.*;
-public class Fetch {
-  public static void main(String[] arguments) throws Exception {
-    Authenticator.setDefault(new Authenticator() {
-      protected PasswordAuthentication getPasswordAuthentication() {
-        return new PasswordAuthentication(arguments[1], arguments[2].toCharArray());
-      }
-    });
-    System.out.println(new String(new URL(arguments[0]).openStream().readAllBytes()));
-  }
-}
-"""
-
-
-@pytest.mark.needs("javac")
-def test_java_goes_through_with_credentials_of_its_own(through: Wired) -> None:
-    """A Java program that brings the credentials needs nothing else: route, trust and Basic are wired."""
-    source = through.folder / "Fetch.java"
-    source.write_text(JAVA)
-    proxy = through.proxy
-    done = through.run("java", str(source), "https://origin.test/echo?x=1", proxy.agent, proxy.token)
-    assert (done.returncode, '"path": "/echo?x=1"' in done.stdout) == (0, True), done.stderr
-    assert proxy.asked[-1] == Asked("CONNECT", "origin.test:443", True)

@@ -161,13 +161,10 @@ class LiveGate:
         """What `claiim run` gives to an unmodified client, over a nearly empty environment."""
         import os
 
-        files = write_files(self.folder / "wiring", self.service.ca_pem)
+        files = write_files(self.folder / "wiring", self.service.ca_pem, self.proxy(agent, token))
         wired = environment(
             self.proxy(agent, token),
-            bundle=files.bundle,
-            added=files.added,
-            java_store=files.java_store,
-            node_preload=files.node_preload,
+            files,
             agent=agent,
             api_url=self.api,
             run_id="test",

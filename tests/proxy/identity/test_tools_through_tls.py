@@ -30,13 +30,11 @@ TOOLS = {
 def wired(gate: LiveGate, site: Site, folder: Path) -> dict[str, str]:
     """As `claiim env` gives it: the bundles hold the listener's authority too."""
     folder.mkdir()
-    files = write_files(folder, gate.service.ca_pem + site.authority_pem.read_bytes())
+    proxy_url = f"https://deploy-bot:{TOKEN}@{gate.service.proxy_address}"
+    files = write_files(folder, gate.service.ca_pem + site.authority_pem.read_bytes(), proxy_url)
     given = environment(
-        f"https://deploy-bot:{TOKEN}@{gate.service.proxy_address}",
-        bundle=files.bundle,
-        added=files.added,
-        java_store=files.java_store,
-        node_preload=files.node_preload,
+        proxy_url,
+        files,
         agent="deploy-bot",
         api_url=gate.api,
         run_id="test",
