@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -89,12 +90,14 @@ class Service:
         now: Callable[[], datetime] = utc_now,
         later: Later = loop_later,
         lookup: Lookup = look_up,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._private = private
         self._now = now
         self._later = later
         self._lookup = lookup
+        self._clock = clock
         self._tokens: dict[str, str] = {}
         self._started = now()
         self._stopping = False
@@ -205,6 +208,9 @@ class Service:
             holding=holding,
             exceptions=exceptions,
             pdp=self._pdp(stack),
+            limits=config.limits,
+            clock=self._clock,
+            later=self._later,
         )
         gate.uses.adopt(await asyncio.to_thread(uses_of, config.chron, book, self._now()))
         return gate
@@ -223,6 +229,7 @@ class Service:
             keep_alive_s=config.approvals.keep_alive_s,
             segment_s=config.proxy.segment_s,
             later=self._later,
+            clock=self._clock,
         )
 
     def _pdp(self, stack: contextlib.AsyncExitStack) -> Pdp | None:
@@ -244,6 +251,7 @@ class Service:
             await asyncio.wait_for(self.gate.settled(), self._config.proxy.drain_timeout_s)
         await self.engine.stop(self._config.proxy.drain_timeout_s)
         await self.gate.settled()
+        self.gate.flush()
 
     # --- the control API -----------------------------------------------------------------------------
 

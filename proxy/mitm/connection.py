@@ -14,7 +14,7 @@ Order of hooks for one intercepted request:
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -33,13 +33,16 @@ from proxy.identity import NOBODY, Unproven
 from proxy.messages import POLICY_VIOLATION, as_post, close_reason, error_message, read_message
 from proxy.mitm import flows, layers
 from proxy.mitm.arriving import Arrival, first_layer, named_tunnel
+from proxy.mitm.crowd import HEAD_TIME, Body, Seat
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.signs import SignsOfLife, passes_over
 from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
 from proxy.refusals import Answer, Refusal
-from proxy.verdicts import Ending, Verdict
+from proxy.quotas import HELD
+from proxy.upgrades import WEBSOCKET
+from proxy.verdicts import Ending, Head, Verdict
 
 if TYPE_CHECKING:
     from proxy.mitm.engine import Engine
@@ -49,6 +52,8 @@ _log = logging.getLogger(__name__)
 _EXCHANGE = "claiim.exchange"
 _MAX_HELD_BACK_BYTES = 4 * 2**20
 """How much of its answers may wait for an agent's HTTP/2 windows before targets are read no further."""
+_MAX_UNREAD_BYTES = 2**20
+"""How much an agent may send that waits for a verdict or a connection before it is read no further."""
 _MODE = mode_specs.ProxyMode.parse("regular")
 
 
@@ -61,9 +66,11 @@ class AgentConnection(server.LiveConnectionHandler):
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         arrival: Arrival,
+        seat: Seat,
     ) -> None:
         super().__init__(reader, writer, engine.options, _MODE)
         self._arrival = arrival
+        self._seat = seat
         self._writer = GatheringWriter(writer)
         self.transports[self.client].writer = cast(asyncio.StreamWriter, self._writer)
         self._engine = engine
@@ -76,14 +83,22 @@ class AgentConnection(server.LiveConnectionHandler):
         self._dialling: dict[str, asyncio.TimerHandle] = {}
         self._open: dict[str, http.HTTPFlow] = {}
         """Forwarded flows that have no ending yet."""
+        self._under_way: dict[str, Exchange] = {}
+        """Requests of agents that are proven, from their head to their end."""
+        self._begun = 0
+        self._heard = 0
+        self._telling: set[asyncio.Future[None]] = set()
         self._http: layers.GateHttpLayer | None = None
-        """What speaks HTTP inside the tunnel."""
+        """What speaks HTTP to the agent; None while a tunnel is being found out."""
         self._inner: layer.NextLayer | None = None
         """What follows an accepted CONNECT, while it is being found out."""
-        self._agent_spoke = asyncio.Event()
+        self._progress: asyncio.Event | None = None
+        """Set at the next event, when something waits for one."""
         context = self.layer.context
         context.layers.clear()
-        self.layer = first_layer(context, arrival)
+        self.layer = first_layer(context, arrival, engine.limits)
+        if isinstance(self.layer, layers.GateHttpLayer):
+            self._http = self.layer
 
     # --- backpressure --------------------------------------------------------------------------------
 
@@ -98,21 +113,102 @@ class AgentConnection(server.LiveConnectionHandler):
             self.layer = inner.layer
             self._inner = None
         if isinstance(event, events.ConnectionEvent) and event.connection is self.client:
-            self._agent_spoke.set()
+            self._heard += 1
+        if self._progress is not None:
+            self._progress.set()
+            self._progress = None
 
     async def drain_writers(self) -> None:
-        """Wait until what was written is on its way, before more is read from a target.
+        """Wait until what was written is on its way and what was read is understood, before more is read.
 
-        The engine waits for sockets only: what an agent's closed HTTP/2 window holds back it would buffer
-        without limit, so a slow agent could fill the gate's memory with one download.
+        The engine waits for sockets only: what an agent's closed HTTP/2 window holds back it would buffer without
+        limit, so a slow agent could fill the gate's memory with one download, and what an agent sends while its
+        request waits for a verdict or for a connection as well, so any could with one upload.
         """
         await super().drain_writers()
         agent = self.transports.get(self.client)
-        if self._http is None or agent is None or asyncio.current_task() is agent.handler:
+        if agent is None or self._http is None:
             return
-        while self.client.connected and self._http.held_back_bytes() > _MAX_HELD_BACK_BYTES:
-            self._agent_spoke.clear()
-            await self._agent_spoke.wait()
+        http = self._http
+        if asyncio.current_task() is agent.handler:
+            while self.client.connected and http.unread_bytes() > _MAX_UNREAD_BYTES:
+                await self._next_event()
+        else:
+            while self.client.connected and http.held_back_bytes() > _MAX_HELD_BACK_BYTES:
+                await self._next_event()
+
+    async def _next_event(self) -> None:
+        if self._progress is None:
+            self._progress = asyncio.Event()
+        await self._progress.wait()
+
+    # --- what it costs -------------------------------------------------------------------------------
+
+    def moved(self) -> int:
+        """A number that changes when the agent sends, or is sent, anything."""
+        return self._heard + self._writer.sent
+
+    def heads(self) -> int:
+        """How many requests have begun."""
+        return self._begun
+
+    def beginning(self) -> bool:
+        """Whether a head has begun and is not complete, or what follows a CONNECT."""
+        return self._http is None or self._http.beginning
+
+    def waits(self) -> bool:
+        """Whether a request waits for a verdict, or for its target to answer."""
+        return any(not each.answered and each.reading is None for each in self._under_way.values())
+
+    def bodies(self) -> Iterable[Body]:
+        """What is being read to be judged."""
+        return [each.reading for each in self._under_way.values() if each.reading is not None]
+
+    def end(self, code: str) -> None:
+        """Close the connection, for a limit; where a head did not come in time, with an answer."""
+        if code == HEAD_TIME:
+            self._tell(layers.SlowHead(), then=self._close_client)
+        else:
+            self._close_client()
+
+    def _tell(self, event: events.Event, then: Callable[[], None] = lambda: None) -> None:
+        """Let the layers handle an event of ours, soon."""
+
+        async def tell() -> None:
+            await self.server_event(event)
+            then()
+
+        task = asyncio.ensure_future(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def _begin(self, head: Head) -> Problem | None:
+        """Count a request of an agent that is proven; the problem if it is one too many."""
+        agent = head.credential.agent
+        return self._engine.crowd.prove(self._seat, agent) or self._gate.quotas.begin(agent)
+
+    def _end(self, flow_id: str) -> None:
+        """A request has ended, or will be forwarded no more; said twice, it has ended once."""
+        exchange = self._under_way.pop(flow_id, None)
+        if exchange is not None:
+            self._let_go(exchange)
+            self._gate.quotas.end(exchange.agent)
+
+    def _hold(self, exchange: Exchange, data: bytes) -> Problem | None:
+        """Keep a piece of a body until it is judged; the problem if there is no room for it."""
+        if not self._gate.quotas.hold(exchange.agent, len(data)):
+            return HELD
+        exchange.held_bytes += len(data)
+        return None
+
+    def _let_go(self, exchange: Exchange) -> None:
+        exchange.reading = None
+        if exchange.held_bytes:
+            self._gate.quotas.let_go(exchange.agent, exchange.held_bytes)
+            exchange.held_bytes = 0
+
+    def _on_limit(self, code: str) -> None:
+        self._gate.turn_away(self._seat.agent, self._client_ip, code)
 
     # --- crashes -------------------------------------------------------------------------------------
 
@@ -208,7 +304,13 @@ class AgentConnection(server.LiveConnectionHandler):
             return
         host, port = opened
         assert isinstance(who, Credential)
+        if too_many := self._engine.crowd.prove(self._seat, who.agent):
+            verdict = await self._gate.judge(self._gate.malformed_head(request, who, too_many), None)
+            assert verdict.answer is not None
+            flows.respond(flow, verdict.answer)
+            return
         self._tunnel = Tunnel(host, port, who, presented)
+        self._http = None
 
     def _on_next_layer(self, nextlayer: layer.NextLayer) -> None:
         if self._tunnel is None and self._arrival.redirected is None:
@@ -216,7 +318,7 @@ class AgentConnection(server.LiveConnectionHandler):
             raise RuntimeError("a layer was asked for outside a tunnel")
         if not layers.inside_tls(nextlayer):
             self._inner = nextlayer
-        nextlayer.layer = layers.next_layer(nextlayer)
+        nextlayer.layer = layers.next_layer(nextlayer, self._engine.limits)
         if isinstance(nextlayer.layer, layers.GateHttpLayer):
             self._http = nextlayer.layer
 
@@ -247,6 +349,7 @@ class AgentConnection(server.LiveConnectionHandler):
     # --- requests ------------------------------------------------------------------------------------
 
     async def _on_requestheaders(self, flow: http.HTTPFlow) -> None:
+        self._begun += 1
         flow.response = None
         tunnel = self._tunnel
         # Asked anew for each request: what was right when the tunnel was opened may have ended since.
@@ -262,10 +365,17 @@ class AgentConnection(server.LiveConnectionHandler):
             head = self._gate.malformed_head(inbound, who, problem)
         else:
             head = self._gate.read_head(inbound, who)
-        exchange = Exchange(flow, head, presented)
+        agent = "" if head.flood else head.credential.agent
+        if agent and (too_much := self._begin(head)):
+            head, agent = self._gate.malformed_head(inbound, head.credential, too_much), ""
+        exchange = Exchange(flow, head, presented, agent)
         flow.metadata[_EXCHANGE] = exchange
+        if agent:
+            self._under_way[flow.id] = exchange
         if head.needs_body:
             flow.metadata[layers.BODY_LIMIT] = self._engine.max_body_bytes
+            flow.metadata[layers.HOLD] = lambda data: self._hold(exchange, data)
+            exchange.reading = Body(lambda: self._tell(layers.SlowBody(flow)))
         else:
             await self._judge(exchange, None)
 
@@ -278,9 +388,13 @@ class AgentConnection(server.LiveConnectionHandler):
         exchange: Exchange = flow.metadata[_EXCHANGE]
         if exchange.verdict is not None:
             return  # judged by its head, and streamed since
+        exchange.reading = None
         who = self._who(exchange.presented)
+        given_up: Problem | None = flow.metadata.get(layers.GIVEN_UP)
         if isinstance(who, Unproven):  # while the body was on its way
             exchange.head = self._gate.malformed_head(exchange.head.inbound, NOBODY, who)
+        elif given_up is not None:
+            exchange.head = self._gate.malformed_head(exchange.head.inbound, who, given_up)
         prefix: bytes | None = flow.metadata.get(layers.BODY_PREFIX)
         if prefix is not None:
             await self._judge(exchange, prefix, complete=False)
@@ -295,16 +409,20 @@ class AgentConnection(server.LiveConnectionHandler):
         exchange.verdict = verdict
         flow.request.stream = exchange.count_request
         if verdict.answer is not None:
+            self._end(flow.id)
             flows.respond(flow, verdict.answer)
             return
+        self._let_go(exchange)
         assert verdict.route is not None
         # First of all, so that whatever fails from here on is the outcome of the decision.
         self._open[flow.id] = flow
         self._engine.opened(flow.id, exchange, self)
         flows.forward(flow, verdict)
         self._routes[verdict.route.address] = verdict.route
-        if verdict.messages:
-            flow.metadata[layers.MESSAGE_LIMIT] = self._engine.max_body_bytes
+        if verdict.facts is not None and verdict.facts.upgrade == WEBSOCKET:
+            most = self._engine.limits.message_bytes
+            judged = min(most, self._engine.max_body_bytes) if verdict.messages else most
+            flow.metadata[layers.MESSAGE_LIMIT] = (judged, most)
         flow.metadata[layers.PERMIT] = verdict
 
     async def _judged(self, exchange: Exchange, body: bytes | None, complete: bool) -> Verdict:
@@ -472,6 +590,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _finish(self, flow: http.HTTPFlow, result: str, *, error: str = "") -> None:
         """Record the ending of a forwarded flow, once."""
+        self._end(flow.id)
         self._open.pop(flow.id, None)
         exchange = self._engine.closed(flow.id)
         if exchange is None or exchange.verdict is None:
@@ -484,6 +603,8 @@ class AgentConnection(server.LiveConnectionHandler):
         # Streams hear of most ends themselves; one whose layer has crashed or was cut off does not.
         for flow in list(self._open.values()):
             self._finish(flow, "failed", error="the connection ended")
+        for flow_id in list(self._under_way):
+            self._end(flow_id)
 
     # --- heads that are no HTTP ----------------------------------------------------------------------
 

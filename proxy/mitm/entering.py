@@ -43,7 +43,7 @@ class Entrance:
             # One object is both to the engine, which only reads, writes, waits and closes.
             self.reader = cast(asyncio.StreamReader, self._secured)
             self.writer = cast(asyncio.StreamWriter, self._secured)
-        self._client = str(writer.get_extra_info("peername")[0])
+        self.client = str(writer.get_extra_info("peername")[0])
         self._certificate: ClientCertificate | None = None
         self._asked: socks.Asked | None = None
 
@@ -131,7 +131,7 @@ class Entrance:
         return Tunnel(host, port, who, asked.presented)
 
     def _who(self, presented: tuple[str, ...]) -> Credential | Unproven:
-        arrived = self._listener.identities(self._client) if self._listener else ()
+        arrived = self._listener.identities(self.client) if self._listener else ()
         return self._gate.who(presented, self._certificate, arrived)
 
     def _inbound(self, method: str, authority: str) -> Inbound:
@@ -140,7 +140,7 @@ class Entrance:
             scheme="http",
             target="/" if method else "",
             fields=(),
-            client=self._client,
+            client=self.client,
             uri_authority=authority,
             listener=self._listener.name if self._listener else "",
         )
