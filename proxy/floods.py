@@ -1,4 +1,4 @@
-"""Keeps a flood of refusals from filling the log: the first of each source have a record each, further ones are counted.
+"""Keeps a flood of refusals from filling the log: the first of each source have a record each, others are counted.
 
 Only refusals that need no judging come here: of clients that did not prove who they are, and of what an agent had too
 much of. Each source (an address that proved nothing, or an agent) gets so many records a minute, and all addresses

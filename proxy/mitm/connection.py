@@ -626,7 +626,7 @@ class AgentConnection(server.LiveConnectionHandler):
             uri_authority=f"{host}:{port}" if host else "",
             listener=self._arrival.name,
         )
-        problem = Problem("wire.malformed", head.reason)
+        problem = Problem(head.code, head.reason)
         verdict = await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
         assert verdict.answer is not None
         head.answer = flows.serialise(verdict.answer)

@@ -68,6 +68,8 @@ class Seat:
     agent: str = ""
     """Whose it has turned out to be; "" until then."""
     served: Served | None = None
+    ended: bool = False
+    """A limit has ended it, and it is about to be gone."""
     moved: int = -1
     moved_at: float = 0.0
     begun: int = -1
@@ -155,7 +157,9 @@ class Crowd:
         self.stop()
         at = self._clock()
         for seat in list(self._seats):
-            if seat.served is not None:
+            if seat.ended:
+                seat.close()  # what is sent to it is not read either
+            elif seat.served is not None:
                 self._look_at(seat, seat.served, at)
         if self._seats:
             self._timer = self._later(LOOK_EVERY_S, self.look)
@@ -167,6 +171,7 @@ class Crowd:
             elif at - body.begun_at > self._limits.body_s:
                 body.overdue()
         if code := self._overdue(seat, served, at):
+            seat.ended = True
             self._turned_away(seat.agent, seat.address, code)
             served.end(code)
 

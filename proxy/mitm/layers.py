@@ -112,6 +112,7 @@ class UnreadableHead:
     """A request head that is no HTTP; the hook fills in the answer, complete with framing."""
 
     reason: str
+    code: str = "wire.malformed"
     answer: bytes = field(default=b"")
 
 
@@ -235,6 +236,8 @@ class GateStream(HttpStream):
             yield from super()._handle_event(event)
         elif self.client_state == self.state_consume_request_body:
             yield from self._give_up_reading(BODY_TOO_SLOW)
+            if not self.flow.request.is_http2:
+                yield commands.CloseConnection(self.context.client)  # the rest is not waited for either
 
     def make_server_connection(self) -> Commands[bool]:
         # The last lock. Every upstream byte of a stream begins here, whatever hooks did or failed to do.
@@ -555,7 +558,7 @@ class GateHttp1Server(Http1Server):
         most = self._head_bytes
         too_long = len(self.buf) > most and b"\r\n\r\n" not in bytes(self.buf)[:most]
         if isinstance(event, events.DataReceived) and too_long:
-            yield from self._refuse_head("the request head is too long")
+            yield from self._refuse_head("the request head is too long", "wire.head-too-long")
             return
         for command in super().read_headers(event):
             if isinstance(command, commands.SendData):
@@ -565,9 +568,9 @@ class GateHttp1Server(Http1Server):
                 return
             yield command
 
-    def _refuse_head(self, reason: str) -> Commands[None]:
+    def _refuse_head(self, reason: str, code: str = "wire.malformed") -> Commands[None]:
         self.state = self.done
-        head = UnreadableHead(reason)
+        head = UnreadableHead(reason, code)
         yield MalformedHeadHook(head)
         yield commands.SendData(self.conn, head.answer or bare_answer(400))
         yield commands.CloseConnection(self.conn)
