@@ -465,9 +465,37 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
         self._dialling.pop(data.server.id).cancel()
+        if data.server.tls:
+            self._dialling[data.server.id] = asyncio.get_running_loop().call_later(
+                self._engine.connect_timeout_s, self._hang_up, data.server
+            )
+
+    def _hang_up(self, server: Server) -> None:
+        """End a connection whose target has not finished its TLS handshake in time."""
+        self._dialling.pop(server.id, None)
+        for flow in self._open.values():
+            exchange: Exchange = flow.metadata[_EXCHANGE]
+            assert exchange.verdict is not None
+            assert exchange.verdict.route is not None
+            if exchange.verdict.route.address == server.address and not exchange.answered:
+                exchange.timed_out = True
+        if server in self.transports:
+            self.close_connection(server)
+
+    def _on_tls_established_server(self, data: tls.TlsData) -> None:
+        self._dialled(data.conn.id)
+
+    def _on_tls_failed_server(self, data: tls.TlsData) -> None:
+        self._dialled(data.conn.id)
+
+    def _on_server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        self._dialled(data.server.id)
 
     def _on_server_connect_error(self, data: server_hooks.ServerConnectionHookData) -> None:
-        if timer := self._dialling.pop(data.server.id, None):
+        self._dialled(data.server.id)
+
+    def _dialled(self, server_id: str) -> None:
+        if timer := self._dialling.pop(server_id, None):
             timer.cancel()
 
     def give_up(self, exchange: Exchange) -> None:
