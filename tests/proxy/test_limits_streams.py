@@ -1,5 +1,6 @@
 """Limits of what is kept until its end has come, and of frames that bring nothing further; over real sockets."""
 
+import contextlib
 import json
 import socket
 import ssl
@@ -168,13 +169,13 @@ def test_a_busy_connection_is_no_flood(made: Made) -> None:
     gate = made(http2_frames_per_s=50)
     with tunnel(gate, alpn="h2") as raw:
         peer = Peer(raw)
-        for _ in range(12):
+        for _ in range(5):
             streams = [peer.ask() for _ in range(20)]
             taken_back = streams.pop()
             peer.h2.reset_stream(taken_back)
             peer.h2.ping(b"12345678")
             peer.finish(*streams)
-        peer.finish(peer.ask("/download?mb=8"))
+        peer.finish(peer.ask("/download?mb=2"))
         assert set(peer.statuses.values()) == {"200"}
         assert peer.goodbye is None
     assert gate.refusals() == []
@@ -221,10 +222,11 @@ def test_an_upload_to_a_target_that_does_not_answer_is_not_kept(
             pushing.start()
             until(lambda: unread(gate) > MIB)
             with client_of(gate) as client:
-                for _ in range(100):
+                for _ in range(20):
                     assert client.get("https://origin.test/echo").status_code == 200
                     assert unread(gate) < 2 * MIB
-            raw.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                raw.shutdown(socket.SHUT_RDWR)
             pushing.join()
 
 
