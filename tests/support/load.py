@@ -1,4 +1,4 @@
-"""Cheap clients for load: requests of every kind on kept connections, by hand, so that the gate has most of the work."""
+"""Cheap clients for load: requests of every kind on kept connections, so that the gate has most of the work."""
 
 import socket
 import ssl

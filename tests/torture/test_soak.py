@@ -50,7 +50,7 @@ def _rule(number: int) -> dict[str, object]:
 
 
 def test_what_a_gate_takes_stays_what_it_was(folder: Path, origin: Origin) -> None:
-    """Many requests of every kind, connections that come and go, rules that are loaded anew: memory and files are flat."""
+    """Requests of every kind, connections that come and go, rules that are loaded anew: memory and files are flat."""
     requests, parts = how_many(1_200, 200_000), how_many(3, 20)
     with Serving(folder) as serving:
         process = Process(serving.process.pid)
@@ -87,9 +87,9 @@ def quiet(process: Process) -> int:
 
 
 def test_a_gate_that_is_killed_and_reloaded_under_load_loses_nothing(folder: Path, origin: Origin) -> None:
-    """Life after life on one log: each answer has its record, each record its outcome, and the log verifies each time."""
+    """Life after life on one log: each answer has its record, each record its outcome, and the log verifies."""
     lives, parts, requests = how_many((2, 2, 150), (5, 5, 3_000))
-    answered = lost = 0
+    answered = 0
     for life in range(lives):
         with Serving(folder) as serving:
             for part in range(parts):
@@ -104,12 +104,11 @@ def test_a_gate_that_is_killed_and_reloaded_under_load_loses_nothing(folder: Pat
     records = list(chron.find(folder / "state" / "chron.db"))
     decisions = {str(each.fields["id"]) for each in records if each.kind == "decision"}
     outcomes = [str(each.fields["ref"]) for each in records if each.kind == "outcome"]
-    assert len(decisions) == answered + lost
+    assert len(decisions) == answered
     assert sorted(outcomes) == sorted(decisions)
     doubtful = sum(each.fields.get("result") == "in_doubt" for each in records if each.kind == "outcome")
     verified = claiim("chron", "verify", "--json", cwd=folder)
     assert verified.returncode in (0, 11), verified.stdout
     assert json.loads(verified.stdout)
-    tell(
-        f"soak with kills: {lives} lives, {answered} answers, {lives * parts} reloads and verifications, {doubtful} in doubt"
-    )
+    done = lives * parts
+    tell(f"soak with kills: {lives} lives, {answered} answers, {done} reloads and verifications, {doubtful} in doubt")
