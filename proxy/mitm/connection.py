@@ -39,8 +39,8 @@ from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.signs import SignsOfLife, passes_over
 from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
-from proxy.refusals import Answer, Refusal
 from proxy.quotas import HELD
+from proxy.refusals import Answer, Refusal
 from proxy.upgrades import WEBSOCKET
 from proxy.verdicts import Ending, Head, Verdict
 

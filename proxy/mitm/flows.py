@@ -12,8 +12,8 @@ from mitmproxy import http
 from mappings import CanonicalError, split_authority
 from policies import Credential
 from proxy.facts import Inbound
-from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.mitm.crowd import Body
+from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.verdicts import Head, Verdict
 
 _NOT_FROM_TARGETS = frozenset(
