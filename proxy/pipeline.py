@@ -154,10 +154,13 @@ class Gate:
 
     def malformed_head(self, inbound: Inbound, who: Credential, problem: Problem) -> Head:
         """The head of a request that the engine could not read; judging it records a refusal."""
-        unproven = isinstance(problem, Unproven)
         who = problem.credential if isinstance(problem, Unproven) else who
         at = self.now()
-        if unproven or self.book.policies.identify(who, at) is not None:
+        try:
+            proven = not isinstance(problem, Unproven) and self.book.policies.identify(who, at) is None
+        except Exception:  # noqa: BLE001 -- who cannot be told is a stranger; judging it tells why
+            proven = False
+        if not proven:
             flood = source_of("", inbound.client)
         else:
             flood = source_of(who.agent, "") if problem.code.startswith("limit.") else ""
