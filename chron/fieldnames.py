@@ -11,7 +11,7 @@ OF_ALL = {
     "id": "the record's id, chr_...",
     "ts": "when it was written down, UTC",
     "kind": "decision, outcome, segment, policy, agent, human, organisation, approval, exception, access, text, "
-    "directory, lifecycle, clock, checkpoint, key, removal, erasure, person, seal, archive, prune, emptied, "
+    "directory, lifecycle, refusals, clock, checkpoint, key, removal, erasure, person, seal, archive, prune, emptied, "
     "predecessor",
     "session": "the run of the gate that wrote it",
     "event": "what happened, in records that are no decisions",
@@ -125,6 +125,8 @@ OF_OTHERS = {
     "body_bytes": "size of the body of what waits",
     "webhook": "the message that brought a human's word",
     "exchanges": "how many open exchanges were cut",
+    "refusals": "how many requests and connections were refused that have no record of their own",
+    "codes": "why, by code, as JSON",
     "activation": "the act that put a version in force, act_...",
     "digest": "the digest of a text",
     "text_digest": "the digest of the text that was put in or out of force",
@@ -199,7 +201,16 @@ FIELDS = {**OF_ALL, **OF_DECISIONS, **OF_OUTCOMES, **OF_OTHERS}
 NUMBERS = frozenset(
     {
         *("seq", "port", "status", "request_bytes", "response_bytes", "body_bytes", "bytes", "duration_us"),
-        *("policy_version", "skill_version", "tokens_before", "tokens_after", "tokens_new", "minutes", "exchanges"),
+        *(
+            "policy_version",
+            "skill_version",
+            "tokens_before",
+            "tokens_after",
+            "tokens_new",
+            "minutes",
+            "exchanges",
+            "refusals",
+        ),
         *(
             "previous_version",
             "needs",

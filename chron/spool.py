@@ -34,7 +34,7 @@ MOST_SPOOLED = 100_000
 LOOK_EVERY_S = 1.0
 _ROWS_PER_READ = 500
 _TAKEN = ".taken.db"
-_ASIDE = frozenset({"decision", "outcome", "segment", "access", "approval", "lifecycle"})
+_ASIDE = frozenset({"decision", "outcome", "segment", "access", "approval", "lifecycle", "refusals"})
 _OWN = ("v", "seq", "id", "ts", "kind")
 
 

@@ -80,6 +80,8 @@ def problem(refusal: Refusal, status: int | None = None) -> Answer:
         extra = ((b"Proxy-Authenticate", b'Basic realm="claiim"'),)  # RFC 9110, 11.7.1: required with 407
     if status == 503:
         extra = ((b"Retry-After", b"5"),)
+    if status == 429:
+        extra = ((b"Retry-After", b"1"),)  # RFC 6585, 4
     return made(refusal, status, "application/problem+json", as_json(_details(refusal, status)), extra)
 
 

@@ -66,6 +66,11 @@ def _answered(case: Case, refusal: Refusal, ids: tuple[str, ...], error: str = "
     return Verdict(reply, facts, None, refusal.chron_id, ids, refusal, head.started_ns, error, how)
 
 
+def turned_away(case: Case) -> Verdict:
+    """The refusal of one of too many, which is counted and not recorded."""
+    return _answered(case, refusal_of(None, case.decided.judgements[0].decision, ""), ())
+
+
 def unrecorded(head: Head, code: str, reason: str) -> Verdict:
     """A refusal with no record: the last resort, 503, nothing forwarded."""
     refusal = Refusal(

@@ -14,6 +14,7 @@ from typing import Literal, assert_never
 from chron.sources import Source
 from mappings import DocumentError
 from proxy.checkpointconfig import CheckpointsConfig
+from proxy.limits import DEFAULTS, Limits
 from proxy.retention import RetentionConfig
 
 _ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- RFC 1122, 3.2.1.3 and RFC 4291, 2.5.2
@@ -305,6 +306,8 @@ class Config:
     activation: ActivationConfig = ActivationConfig()
     bundles: BundlesConfig = BundlesConfig()
     approvals: ApprovalsConfig = field(default_factory=ApprovalsConfig)
+    limits: Limits = DEFAULTS
+    """What one client may cost."""
     pdp: PdpConfig | None = None
     chron_writer: Path | None = None
     """The socket of the process that writes the Chron for several gates; None where this gate writes its own."""

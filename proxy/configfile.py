@@ -19,6 +19,7 @@ from mappings import CanonicalError, canonical_host, split_authority
 from proxy.chaining import read_exception
 from proxy.checkpointconfig import CheckpointsSection, has_enough
 from proxy.config import SIGNATURE_ALGORITHMS, SignatureAlgorithm, parse_address
+from proxy.limits import DEFAULTS, Limits
 from proxy.listenerconfig import Listeners
 from proxy.retention import RetentionSection
 
@@ -308,6 +309,7 @@ class File(_Section):
     resolve: Annotated[dict[HostText, HostEntry], BeforeValidator(_names_each_host_once)] = {}
     activation: ActivationSection = ActivationSection()
     bundles: Annotated[BundlesSection, AfterValidator(_needs_keys)] = BundlesSection()
+    limits: Limits = DEFAULTS
     pdp: PdpSection | None = None
     forward_auth: ForwardAuthSection | None = None
     retention: RetentionSection = RetentionSection()

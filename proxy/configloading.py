@@ -154,6 +154,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         ),
         bundles=BundlesConfig(tuple(folder / name for name in file.bundles.keys), file.bundles.require),
         approvals=_approvals(file.approvals, folder),
+        limits=file.limits,
         pdp=_pdp(file.pdp, folder),
         forward_auth_token=folder / file.forward_auth.token_file if file.forward_auth else None,
         checkpoints=compile_checkpoints(file.checkpoints, folder, state),

@@ -19,6 +19,7 @@ import re
 from dataclasses import dataclass
 
 from mappings import CanonicalError, Request, canonical_host, canonical_target, split_authority
+from proxy.limits import DEFAULTS, Limits
 
 type Fields = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order: name and value as received."""
@@ -112,17 +113,20 @@ def tunnel_facts(host: str, port: int) -> Facts:
     return Facts(Request("CONNECT", "tcp", host, port, "/", (), (), b""), "/", (), authority, "", opaque=True)
 
 
-def read_facts(inbound: Inbound, body: bytes | None) -> Facts:
-    """The one reading of a request; raises FactsError when there is none or more than one.
+def read_facts(inbound: Inbound, body: bytes | None, limits: Limits = DEFAULTS) -> Facts:
+    """The one reading of a request; raises FactsError when there is none or more than one, or too much of it.
 
     `body` is b"" when there is none and None when it was not read.
     """
+    _check_size(inbound, limits)
     method = _method(inbound.method)
     host, port = _destination(inbound)
     try:
         target = canonical_target(inbound.target)
     except CanonicalError as error:
         raise FactsError(f"wire.{error.code}", str(error)) from None
+    if len(target.query) > limits.parameters:
+        raise FactsError("wire.query.too-many", f"the query has more than {limits.parameters} parameters")
     authority = _authority(host, port, inbound.scheme)
     fields, upgrade = _canonical_fields(inbound.fields, authority)
     request = Request(
@@ -185,6 +189,20 @@ def connect_authority(text: str, fields: Fields) -> tuple[str, int]:
     if named - {host} or len(hosts) > 1:
         raise FactsError("wire.authority-mismatch", "CONNECT and its Host field name several destinations")
     return host, port
+
+
+def _check_size(inbound: Inbound, limits: Limits) -> None:
+    """Refuse a head that is too large, before anything of it is looked at more closely."""
+    target_bytes, fields = len(inbound.target), inbound.fields
+    if target_bytes > limits.target_bytes:
+        raise FactsError("wire.target-too-long", f"the target has more than {limits.target_bytes} bytes")
+    if len(fields) > limits.head_fields:
+        raise FactsError("wire.fields-too-many", f"the request has more than {limits.head_fields} header fields")
+    sizes = [len(name) + len(value) for name, value in fields]
+    if max(sizes, default=0) > limits.field_bytes:
+        raise FactsError("wire.field-too-long", f"a header field has more than {limits.field_bytes} bytes")
+    if target_bytes + sum(sizes) > limits.head_bytes:
+        raise FactsError("wire.head-too-long", f"the request head has more than {limits.head_bytes} bytes")
 
 
 def _method(text: str) -> str:

@@ -9,8 +9,8 @@ Status, message and nothing else in one head is what the protocol calls "Trailer
 
 from urllib.parse import quote
 
-_STATUS = {403: 7, 202: 7, 407: 16, 400: 3, 504: 4, 502: 14, 503: 14}
-"""PERMISSION_DENIED, UNAUTHENTICATED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, UNAVAILABLE
+_STATUS = {403: 7, 202: 7, 407: 16, 400: 3, 414: 3, 431: 3, 408: 4, 504: 4, 429: 8, 502: 14, 503: 14}
+"""PERMISSION_DENIED, UNAUTHENTICATED, INVALID_ARGUMENT, DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNAVAILABLE
 (https://github.com/grpc/grpc/blob/master/doc/statuscodes.md) by the HTTP status of a refusal."""
 _UNKNOWN = 2
 _UNESCAPED = "".join(chr(byte) for byte in range(0x20, 0x7F) if byte != 0x25)

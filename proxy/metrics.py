@@ -43,6 +43,10 @@ class Metrics:
             registry=self._registry,
         )
         self._pending = Gauge("claiim_approvals_pending", "Approvals that are open.", registry=self._registry)
+        self._refused = Counter(
+            "claiim_refused", "What limits refused, ended or turned away, by code.", ("code",), registry=self._registry
+        )
+        self.connections = Gauge("claiim_connections", "Connections of clients.", registry=self._registry)
         self.open_exchanges = Gauge(
             "claiim_open_exchanges", "Requests forwarded and not finished.", registry=self._registry
         )
@@ -61,6 +65,10 @@ class Metrics:
         self._outcomes.labels(ending.result).inc()
         self._bytes_up.inc(ending.request_bytes)
         self._bytes_down.inc(ending.response_bytes)
+
+    def refused(self, code: str) -> None:
+        """Count one thing that a limit did."""
+        self._refused.labels(code).inc()
 
     def reloaded(self, result: str) -> None:
         """Count one reload: `loaded` or `refused`."""

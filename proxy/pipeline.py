@@ -12,7 +12,8 @@ Promises, each held by tests:
 - what humans must approve waits for them (`proxy.waiting`), and is decided anew when they have;
 - where an external PDP is configured, nothing goes on that it has not allowed as well (`proxy.seconding`);
 - what was counted, taken or recorded for a request of which nothing comes is released, given back and ended;
-- if nothing can be recorded the answer is 503 and nothing is forwarded.
+- if nothing can be recorded the answer is 503 and nothing is forwarded;
+- a flood of refusals does not fill the log (`proxy.floods`), and none but refusals are counted instead of recorded.
 """
 
 import asyncio
@@ -29,19 +30,23 @@ from proxy.approvalrecords import used_fields
 from proxy.approvals import Approval
 from proxy.breakglass import ExceptionDesk
 from proxy.checking import Checking
-from proxy.concluding import unrecorded, verdict_of
+from proxy.concluding import turned_away, unrecorded, verdict_of
 from proxy.config import ApprovalsConfig
 from proxy.destinations import DestinationRefused, Destinations, DestinationUnknown, Route
 from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts, tunnel_facts
+from proxy.floods import Floods, source_of
 from proxy.holding import Holding
 from proxy.identity import NOBODY, ClientCertificate, Unproven, read_credential
 from proxy.judging import Judging, refuse
+from proxy.limits import DEFAULTS, Limits
 from proxy.metrics import Metrics
 from proxy.pdp import Pdp
 from proxy.questions import FieldValues
+from proxy.quotas import Quotas
 from proxy.recording import Record, Recorder, Trail
 from proxy.records import Origin, outcome_fields, stopped_fields
 from proxy.seconding import seconded
+from proxy.timers import Later, loop_later
 from proxy.verdicts import NOTHING, Book, Case, Decided, Ending, Head, Judgement, Verdict
 from proxy.waiting import Waiting
 
@@ -68,8 +73,13 @@ class Gate:
         holding: Holding | None = None,
         exceptions: ExceptionDesk | None = None,
         pdp: Pdp | None = None,
+        limits: Limits = DEFAULTS,
+        clock: Callable[[], float] = time.monotonic,
+        later: Later = loop_later,
     ) -> None:
         self.book = book
+        self.limits = limits
+        self.quotas = Quotas(limits, clock)
         self.destinations = destinations
         self.metrics = metrics
         self.now = now
@@ -77,6 +87,7 @@ class Gate:
         self.exceptions = exceptions or ExceptionDesk(chron, session=origin.session, now=now)
         self.pdp = pdp
         self._recorder = Recorder(chron, origin, metrics)
+        self._floods = Floods(self._tell_refusals, limits.unproven_records_per_min, clock=clock, later=later)
         self._judging = Judging(self.exceptions)
         self._waiting = Waiting(self, self._judging, self.holding)
         self.uses = self._judging.uses
@@ -88,6 +99,10 @@ class Gate:
         """From now on refuse every request, also those that wait for humans; what is under way goes on."""
         self._judging.stopping = True
         self.holding.stop()
+
+    def flush(self) -> None:
+        """Record what was counted of refusals."""
+        self._floods.flush()
 
     def refusal(self, who: Credential) -> Decision | None:
         """Why an agent may not act now, whatever the action; None when it may."""
@@ -120,26 +135,36 @@ class Gate:
         """Steps 1 to 3 as far as they need no body. Never raises."""
         book, started_ns, at = self.book, time.perf_counter_ns(), self.now()
         try:
-            facts = read_facts(inbound, b"" if inbound.bodiless else None)
             admitted = book.policies.identify(who, at) is None
+            facts = read_facts(inbound, b"" if inbound.bodiless else None, self.limits)
             may_hold = admitted and book.policies.ever_holds(who.agent)
             needs_body = (
                 not inbound.bodiless
                 and admitted
                 and (book.mappings.needs_body(facts.request) or (may_hold and _may_hold(book, who, facts)))
             )
-            return Head(inbound, who, facts, None, needs_body, book, started_ns, at, may_hold)
+            flood = "" if admitted else source_of("", inbound.client)
+            return Head(inbound, who, facts, None, needs_body, book, started_ns, at, may_hold, flood)
         except FactsError as error:
             problem = Problem(error.code, error.message)
         except Exception:  # noqa: BLE001 -- every unknown is a deny
             _log.exception("reading a request head failed; it is refused")
             problem = _INTERNAL_ERROR
-        return Head(inbound, who, None, problem, False, book, started_ns, at)
+        return self.malformed_head(inbound, who, problem)
 
     def malformed_head(self, inbound: Inbound, who: Credential, problem: Problem) -> Head:
         """The head of a request that the engine could not read; judging it records a refusal."""
         who = problem.credential if isinstance(problem, Unproven) else who
-        return Head(inbound, who, None, problem, False, self.book, time.perf_counter_ns(), self.now())
+        at = self.now()
+        try:
+            proven = not isinstance(problem, Unproven) and self.book.policies.identify(who, at) is None
+        except Exception:  # noqa: BLE001 -- who cannot be told is a stranger; judging it tells why
+            proven = False
+        if not proven:
+            flood = source_of("", inbound.client)
+        else:
+            flood = source_of(who.agent, "") if problem.code.startswith("limit.") else ""
+        return Head(inbound, who, None, problem, False, self.book, time.perf_counter_ns(), at, flood=flood)
 
     async def open_tunnel(
         self, inbound: Inbound, who: Credential | Problem, authority: str
@@ -233,6 +258,8 @@ class Gate:
     ) -> Verdict:
         if head.needs_body and self.refusal(head.credential) is not None:
             head = replace(head, book=self.book, at=self.now())  # stopped while the body was on its way
+        if head.flood and (turned := self._turned_away(head)) is not None:
+            return turned
         facts = head.facts
         if facts is not None and body is not None:
             facts = replace(facts, request=replace(facts.request, body=body, body_complete=complete))
@@ -243,6 +270,23 @@ class Gate:
                 return waited
             case = waited
         return await self._conclude(trail, case)
+
+    def _turned_away(self, head: Head) -> Verdict | None:
+        """The refusal of a request that is one of too many to have a record; None where it is to be recorded."""
+        case = Case(head, head.facts, self._judging.decide(head, None))
+        decision = case.decided.judgements[0].decision
+        if decision.forwards or self._floods.admits(head.flood, decision.code):
+            return None
+        self.metrics.refused(decision.code)
+        return turned_away(case)
+
+    def turn_away(self, agent: str, client: str, code: str) -> None:
+        """Count what a limit ended where there is no request to record: of an agent, or of an address if it is ""."""
+        self.metrics.refused(code)
+        self._floods.count(source_of(agent, client), code)
+
+    def _tell_refusals(self, fields: FieldValues) -> None:
+        self._recorder.note("refusals", {**fields, "session": self._recorder.origin.session})
 
     async def _conclude(self, trail: Trail, case: Case) -> Verdict:
         """Record what was decided and make the verdict of it, unless its agent is stopped meanwhile."""

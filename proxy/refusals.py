@@ -21,6 +21,17 @@ _OTHER_PROOF = frozenset(
 _AUTHENTICATE = frozenset({"agent.no-credentials", "agent.unknown", "agent.wrong-token"}) | _OTHER_PROOF
 _UNAVAILABLE = frozenset({"gate.error", "gate.audit-unavailable", "gate.stopping", "mapping.failed", "policy.error"})
 """What is our failure, and no denial."""
+_STATUS = {
+    "upstream.timeout": 504,
+    "limit.body-time": 408,  # RFC 9110, 15.5.9
+    "wire.target-too-long": 414,  # RFC 9110, 15.5.15
+    "wire.path.too-long": 414,
+    "wire.fields-too-many": 431,  # RFC 6585, 5
+    "wire.field-too-long": 431,
+    "wire.head-too-long": 431,
+}
+"""Of codes with a status of their own; of others the area tells."""
+_AREAS = {"upstream": 502, "wire": 400, "limit": 429}  # 429: RFC 6585, 4
 
 _NOT_IN_PHRASE = re.compile("[^\x20-\x7e]")
 """RFC 9112, 4: a reason phrase is text without controls; what is not ASCII its readers take for Latin-1. If this were
@@ -67,18 +78,14 @@ class Refusal:
             return 407
         if self.code in _UNAVAILABLE:
             return 503
-        if self.code == "upstream.timeout":
-            return 504
-        if self.code.startswith("upstream."):
-            return 502
-        return 400 if self.code.startswith("wire.") else 403
+        return _STATUS.get(self.code) or _AREAS.get(self.code.partition(".")[0], 403)
 
     @property
     def error_status(self) -> int:
         """The same for callers that take every 2xx for success: to them waiting is an error.
 
         Read as 202 it would be success to kubectl, aws and terraform, and they would go on as if the thing had been
-        done. What a limit refuses is 403 as well, because many SDKs repeat a 429 by themselves.
+        done. What a limit of a policy refuses is 403 as well, because many SDKs repeat a 429 by themselves.
         """
         return 403 if self.approval else self.status
 
@@ -101,6 +108,12 @@ class Refusal:
                 return "the call was allowed but the target did not answer; check the target, then try again"
             case 400:
                 return "send the request in its plain form"
+            case 414 | 431:
+                return "send a smaller request, or let the operator raise the limit"
+            case 429:
+                return "let what is under way end, then try again; the operator sets how much that may be"
+            case 408:
+                return "send the body faster, or let the operator allow more time"
         if self.code == "mapping.unmapped":
             return 'the operator can name this request with a rule; "claiim map METHOD URL" shows what is missing'
         if self.anchor:

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -96,12 +97,14 @@ class Service:
         now: Callable[[], datetime] = utc_now,
         later: Later = loop_later,
         lookup: Lookup = look_up,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config = config
         self._private = private
         self._now = now
         self._later = later
         self._lookup = lookup
+        self._clock = clock
         self._tokens: dict[str, str] = {}
         self._started = now()
         self._stopping = False
@@ -222,6 +225,9 @@ class Service:
             holding=holding,
             exceptions=exceptions,
             pdp=self._pdp(stack),
+            limits=config.limits,
+            clock=self._clock,
+            later=self._later,
         )
         gate.uses.adopt(await asyncio.to_thread(uses_of, config.chron, book, self._now()))
         return gate
@@ -240,6 +246,7 @@ class Service:
             keep_alive_s=config.approvals.keep_alive_s,
             segment_s=config.proxy.segment_s,
             later=self._later,
+            clock=self._clock,
         )
 
     def _pdp(self, stack: contextlib.AsyncExitStack) -> Pdp | None:
@@ -270,6 +277,7 @@ class Service:
             # Without a limit a judgement that hangs would keep the gate from ever stopping. It forwards nothing: its
             # connection is closed, and the Chron takes no more of it.
             _log.warning("a request was still being judged when the gate stopped")
+        self.gate.flush()
 
     # --- the control API -----------------------------------------------------------------------------
 

@@ -54,6 +54,8 @@ class Head:
     """When it came; the time that all of it is judged at."""
     may_hold: bool = False
     """Whether it may have to wait for a human."""
+    flood: str = ""
+    """What its refusal is counted for when there are too many of its kind to record each; "" where each is recorded."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import datetime
 import gc
 import logging
 import os
+import resource
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -21,6 +22,9 @@ from proxy.configloading import load_config
 
 _log = logging.getLogger(__name__)
 
+_FILES_BESIDE = 256
+"""Files that are open whoever is connected, with room to spare."""
+
 
 @click.command()
 @config_option
@@ -34,7 +38,22 @@ def serve(config_path: Path | None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     for noisy in ("mitmproxy", "asyncio", "hpack"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    asyncio.run(_serve(load_config(config_path)))
+    config = load_config(config_path)
+    _open_files(config.limits.connections)
+    asyncio.run(_serve(config))
+
+
+def _open_files(connections: int) -> None:
+    """Let the process open as many sockets as its limit of connections needs, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_BESIDE + 2 * connections  # the agent's and one to a target
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if most > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        _log.warning(
+            "only %d files may be open; limits.connections needs %d: raise the limit or lower it", most, wanted
+        )
 
 
 async def _serve(config: Config) -> None:

@@ -15,6 +15,7 @@ from mitmproxy.proxy.layers.http import HTTPMode
 from mappings import CanonicalError, canonical_host
 from proxy.config import ListenerConfig
 from proxy.identity import NOBODY, ClientCertificate
+from proxy.limits import Limits
 from proxy.mitm.flows import Tunnel
 from proxy.mitm.layers import GateHttpLayer
 
@@ -70,15 +71,15 @@ class _Ground(layer.Layer):
         raise RuntimeError("nothing is handled here")
 
 
-def first_layer(context: Context, arrival: Arrival) -> layer.Layer:
+def first_layer(context: Context, arrival: Arrival, limits: Limits) -> layer.Layer:
     """What reads the first byte: HTTP to a proxy, HTTP to a target, or whatever is found out."""
     tunnel = arrival.tunnel
     if tunnel is None and arrival.redirected is None:
-        return GateHttpLayer(context, HTTPMode.regular)
+        return GateHttpLayer(context, HTTPMode.regular, limits)
     # The engine wants a place here; it is never dialled, as no verdict has permitted it.
     context.server.address = (tunnel.host, tunnel.port) if tunnel else arrival.redirected
     context.server.tls = tunnel is not None and tunnel.scheme == "https"
     if tunnel is not None and tunnel.scheme:
-        return GateHttpLayer(context, HTTPMode.transparent)
+        return GateHttpLayer(context, HTTPMode.transparent, limits)
     _Ground(context)
     return layer.NextLayer(context)

@@ -14,7 +14,7 @@ Order of hooks for one intercepted request:
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -35,13 +35,16 @@ from proxy.identity import NOBODY, Unproven
 from proxy.messages import POLICY_VIOLATION, as_post, close_reason, error_message, read_message
 from proxy.mitm import flows, layers
 from proxy.mitm.arriving import Arrival, first_layer, named_tunnel
+from proxy.mitm.crowd import HEAD_TIME, Body, Seat
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.signs import SignsOfLife, passes_over
 from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
 from proxy.mitm.tunnel import OPAQUE, Opaque, RefusedTunnel, opaque_layer
+from proxy.quotas import HELD
 from proxy.refusals import Answer, Refusal
+from proxy.upgrades import WEBSOCKET
 from proxy.verdicts import Ending, Head, Verdict
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ _log = logging.getLogger(__name__)
 _EXCHANGE = "claiim.exchange"
 _MAX_HELD_BACK_BYTES = 4 * 2**20
 """How much of its answers may wait for an agent's HTTP/2 windows before targets are read no further."""
+_MAX_UNREAD_BYTES = 2**20
+"""How much an agent may send that waits for a verdict or a connection before it is read no further."""
 _MODE = mode_specs.ProxyMode.parse("regular")
 
 
@@ -64,9 +69,11 @@ class AgentConnection(server.LiveConnectionHandler):
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         arrival: Arrival,
+        seat: Seat,
     ) -> None:
         super().__init__(reader, writer, engine.options, _MODE)
         self._arrival = arrival
+        self._seat = seat
         self._writer = GatheringWriter(writer)
         self.transports[self.client].writer = cast(asyncio.StreamWriter, self._writer)
         self._engine = engine
@@ -83,11 +90,17 @@ class AgentConnection(server.LiveConnectionHandler):
         self._dialling: dict[str, asyncio.TimerHandle] = {}
         self._open: dict[str, http.HTTPFlow] = {}
         """Forwarded flows that have no ending yet."""
+        self._under_way: dict[str, Exchange] = {}
+        """Requests of agents that are proven, from their head to their end."""
+        self._begun = 0
+        self._heard = 0
+        self._telling: set[asyncio.Future[None]] = set()
         self._http: layers.GateHttpLayer | None = None
-        """What speaks HTTP inside the tunnel."""
+        """What speaks HTTP to the agent; None while a tunnel is being found out."""
         self._inner: layer.NextLayer | None = None
         """What follows an accepted CONNECT, while it is being found out."""
-        self._agent_spoke = asyncio.Event()
+        self._progress: asyncio.Event | None = None
+        """Set at the next event, when something waits for one."""
         self._unread: Opaque | None = None
         """What passes unread, when the whole connection does."""
         context = self.layer.context
@@ -95,7 +108,9 @@ class AgentConnection(server.LiveConnectionHandler):
         if self._tunnel is not None and self._tunnel.unread is not None:
             self.layer = self._unread_layer(context, self._tunnel, *self._tunnel.unread)
         else:
-            self.layer = first_layer(context, arrival)
+            self.layer = first_layer(context, arrival, engine.limits)
+        if isinstance(self.layer, layers.GateHttpLayer):
+            self._http = self.layer
 
     # --- backpressure --------------------------------------------------------------------------------
 
@@ -113,21 +128,99 @@ class AgentConnection(server.LiveConnectionHandler):
         if unread is not None and unread.stands and unread.told and unread.layer is not None:
             self.layer = unread.layer  # likewise
         if isinstance(event, events.ConnectionEvent) and event.connection is self.client:
-            self._agent_spoke.set()
+            self._heard += 1
+        if self._progress is not None:
+            self._progress.set()
+            self._progress = None
 
     async def drain_writers(self) -> None:
-        """Wait until what was written is on its way, before more is read from a target.
+        """Wait until what was written is on its way and what was read is understood, before more is read.
 
-        The engine waits for sockets only: what an agent's closed HTTP/2 window holds back it would buffer
-        without limit, so a slow agent could fill the gate's memory with one download.
+        The engine waits for sockets only: what an agent's closed HTTP/2 window holds back it would buffer without
+        limit, so a slow agent could fill the gate's memory with one download, and what an agent sends while its
+        request waits for a verdict or for a connection as well, so any could with one upload.
         """
         await super().drain_writers()
         agent = self.transports.get(self.client)
-        if self._http is None or agent is None or asyncio.current_task() is agent.handler:
+        if agent is None or self._http is None:
             return
-        while self.client.connected and self._http.held_back_bytes() > _MAX_HELD_BACK_BYTES:
-            self._agent_spoke.clear()
-            await self._agent_spoke.wait()
+        http = self._http
+        if asyncio.current_task() is agent.handler:
+            while self.client.connected and http.unread_bytes() > _MAX_UNREAD_BYTES:
+                await self._next_event()
+        else:
+            while self.client.connected and http.held_back_bytes() > _MAX_HELD_BACK_BYTES:
+                await self._next_event()
+
+    async def _next_event(self) -> None:
+        if self._progress is None:
+            self._progress = asyncio.Event()
+        await self._progress.wait()
+
+    # --- what it costs -------------------------------------------------------------------------------
+
+    def moved(self) -> int:
+        """A number that changes when the agent sends, or is sent, anything."""
+        return self._heard + self._writer.sent
+
+    def heads(self) -> int:
+        """How many requests have begun."""
+        return self._begun
+
+    def beginning(self) -> bool:
+        """Whether a head has begun and is not complete, or what follows a CONNECT."""
+        if self._unread is not None or (self._tunnel is not None and self._tunnel.unread is not None):
+            return False
+        return self._http is None or self._http.beginning
+
+    def waits(self) -> bool:
+        """Whether a request waits for a verdict, or for its target to answer."""
+        return any(not each.answered and each.reading is None for each in self._under_way.values())
+
+    def bodies(self) -> Iterable[Body]:
+        """What is being read to be judged."""
+        return [each.reading for each in self._under_way.values() if each.reading is not None]
+
+    def end(self, code: str) -> None:
+        """Close the connection, for a limit; where a head did not come in time, with an answer."""
+        if code == HEAD_TIME:
+            self._tell(layers.SlowHead(), then=self._close_client)
+        else:
+            self._close_client()
+
+    def _tell(self, event: events.Event, then: Callable[[], None] = lambda: None) -> None:
+        """Let the layers handle an event of ours, soon."""
+
+        async def tell() -> None:
+            await self.server_event(event)
+            then()
+
+        task = asyncio.ensure_future(tell())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    def _end(self, flow_id: str) -> None:
+        """A request has ended, or will be forwarded no more; said twice, it has ended once."""
+        exchange = self._under_way.pop(flow_id, None)
+        if exchange is not None:
+            self._let_go(exchange)
+            self._gate.quotas.end(exchange.agent)
+
+    def _hold(self, exchange: Exchange, data: bytes) -> Problem | None:
+        """Keep a piece of a body until it is judged; the problem if there is no room for it."""
+        if not self._gate.quotas.hold(exchange.agent, len(data)):
+            return HELD
+        exchange.held_bytes += len(data)
+        return None
+
+    def _let_go(self, exchange: Exchange) -> None:
+        exchange.reading = None
+        if exchange.held_bytes:
+            self._gate.quotas.let_go(exchange.agent, exchange.held_bytes)
+            exchange.held_bytes = 0
+
+    def _on_limit(self, code: str) -> None:
+        self._gate.turn_away(self._seat.agent, self._client_ip, code)
 
     # --- crashes -------------------------------------------------------------------------------------
 
@@ -224,12 +317,21 @@ class AgentConnection(server.LiveConnectionHandler):
             assert opened.answer is not None
             flows.respond(flow, opened.answer)
             return
-        if isinstance(opened, Head):
-            await self._pass_unread(Exchange(flow, opened, presented))
-            return
-        host, port = opened
         assert isinstance(who, Credential)
-        self._tunnel = Tunnel(host, port, who, presented)
+        unread = isinstance(opened, Head)
+        # A tunnel that passes unread is one request; of another each request in it counts.
+        begin = self._engine.begin if unread else self._engine.crowd.prove
+        if too_many := begin(self._seat, who.agent):
+            verdict = await self._gate.judge(self._gate.malformed_head(request, who, too_many), None)
+            assert verdict.answer is not None
+            flows.respond(flow, verdict.answer)
+            return
+        if isinstance(opened, Head):
+            exchange = self._under_way[flow.id] = Exchange(flow, opened, presented, who.agent)
+            await self._pass_unread(exchange)
+            return
+        self._tunnel = Tunnel(*opened, who, presented)
+        self._http = None
 
     # --- what passes unread --------------------------------------------------------------------------
 
@@ -253,8 +355,8 @@ class AgentConnection(server.LiveConnectionHandler):
     def _unread_layer(self, context: Context, tunnel: Tunnel, head: Head, verdict: Verdict) -> layer.Layer:
         """What carries a tunnel that was let through before there was a connection: by SOCKS."""
         flow = flows.connect_flow(self.client, context.server, tunnel.host, tunnel.port)
-        exchange = Exchange(flow, head, tunnel.presented or (), verdict)
-        flow.metadata[_EXCHANGE] = exchange
+        exchange = Exchange(flow, head, tunnel.presented or (), head.credential.agent, verdict)
+        flow.metadata[_EXCHANGE] = self._under_way[flow.id] = exchange
         self._permit(exchange, verdict)
         return opaque_layer(context, self._opaque(exchange))
 
@@ -283,7 +385,7 @@ class AgentConnection(server.LiveConnectionHandler):
             raise RuntimeError("a layer was asked for outside a tunnel")
         if not layers.inside_tls(nextlayer):
             self._inner = nextlayer
-        nextlayer.layer = layers.next_layer(nextlayer)
+        nextlayer.layer = layers.next_layer(nextlayer, self._engine.limits)
         if isinstance(nextlayer.layer, layers.GateHttpLayer):
             self._http = nextlayer.layer
 
@@ -314,6 +416,7 @@ class AgentConnection(server.LiveConnectionHandler):
     # --- requests ------------------------------------------------------------------------------------
 
     async def _on_requestheaders(self, flow: http.HTTPFlow) -> None:
+        self._begun += 1
         flow.response = None
         tunnel = self._tunnel
         # Asked anew for each request: what was right when the tunnel was opened may have ended since.
@@ -329,10 +432,17 @@ class AgentConnection(server.LiveConnectionHandler):
             head = self._gate.malformed_head(inbound, who, problem)
         else:
             head = self._gate.read_head(inbound, who)
-        exchange = Exchange(flow, head, presented)
+        agent = "" if head.flood else head.credential.agent
+        if agent and (too_much := self._engine.begin(self._seat, agent)):
+            head, agent = self._gate.malformed_head(inbound, head.credential, too_much), ""
+        exchange = Exchange(flow, head, presented, agent)
         flow.metadata[_EXCHANGE] = exchange
+        if agent:
+            self._under_way[flow.id] = exchange
         if head.needs_body:
             flow.metadata[layers.BODY_LIMIT] = self._engine.max_body_bytes
+            flow.metadata[layers.HOLD] = lambda data: self._hold(exchange, data)
+            exchange.reading = Body(lambda: self._tell(layers.SlowBody(flow)))
         else:
             await self._judge(exchange, None)
 
@@ -345,9 +455,13 @@ class AgentConnection(server.LiveConnectionHandler):
         exchange: Exchange = flow.metadata[_EXCHANGE]
         if exchange.verdict is not None:
             return  # judged by its head, and streamed since
+        exchange.reading = None
         who = self._who(exchange.presented)
+        given_up: Problem | None = flow.metadata.get(layers.GIVEN_UP)
         if isinstance(who, Unproven):  # while the body was on its way
             exchange.head = self._gate.malformed_head(exchange.head.inbound, NOBODY, who)
+        elif given_up is not None:
+            exchange.head = self._gate.malformed_head(exchange.head.inbound, who, given_up)
         prefix: bytes | None = flow.metadata.get(layers.BODY_PREFIX)
         if prefix is not None:
             await self._judge(exchange, prefix, complete=False)
@@ -362,6 +476,7 @@ class AgentConnection(server.LiveConnectionHandler):
         exchange.verdict = verdict
         flow.request.stream = exchange.count_request
         if verdict.answer is not None:
+            self._end(flow.id)
             flows.respond(flow, verdict.answer)
             return
         self._permit(exchange, verdict)
@@ -369,6 +484,7 @@ class AgentConnection(server.LiveConnectionHandler):
     def _permit(self, exchange: Exchange, verdict: Verdict) -> None:
         """Let an exchange go on as its verdict says; from here on it needs an ending."""
         flow = exchange.flow
+        self._let_go(exchange)
         assert verdict.route is not None
         # First of all, so that whatever fails from here on is the outcome of the decision.
         self._open[flow.id] = flow
@@ -378,8 +494,10 @@ class AgentConnection(server.LiveConnectionHandler):
         if parent := verdict.route.parent:
             self._routes[parent.route.address] = parent.route
             self._parents[parent.route.address] = parent
-        if verdict.messages:
-            flow.metadata[layers.MESSAGE_LIMIT] = self._engine.max_body_bytes
+        if verdict.facts is not None and verdict.facts.upgrade == WEBSOCKET:
+            most = self._engine.limits.message_bytes
+            judged = min(most, self._engine.max_body_bytes) if verdict.messages else most
+            flow.metadata[layers.MESSAGE_LIMIT] = (judged, most)
         flow.metadata[layers.PERMIT] = verdict
 
     async def _judged(self, exchange: Exchange, body: bytes | None, complete: bool) -> Verdict:
@@ -434,9 +552,39 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
         self._dialling.pop(data.server.id).cancel()
+        if data.server.tls:
+            self._dialling[data.server.id] = asyncio.get_running_loop().call_later(
+                self._engine.connect_timeout_s, self._hang_up, data.server
+            )
+
+    def _hang_up(self, server: Server) -> None:
+        """End a connection whose target has not finished its TLS handshake in time."""
+        self._dialling.pop(server.id, None)
+        for flow in self._open.values():
+            exchange: Exchange = flow.metadata[_EXCHANGE]
+            assert exchange.verdict is not None
+            route = exchange.verdict.route
+            assert route is not None
+            dialled = route.parent.route if route.parent else route
+            if dialled.address == server.address and not exchange.answered:
+                exchange.timed_out = True
+        if server in self.transports:
+            self.close_connection(server)
+
+    def _on_tls_established_server(self, data: tls.TlsData) -> None:
+        self._dialled(data.conn.id)
+
+    def _on_tls_failed_server(self, data: tls.TlsData) -> None:
+        self._dialled(data.conn.id)
+
+    def _on_server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        self._dialled(data.server.id)
 
     def _on_server_connect_error(self, data: server_hooks.ServerConnectionHookData) -> None:
-        if timer := self._dialling.pop(data.server.id, None):
+        self._dialled(data.server.id)
+
+    def _dialled(self, server_id: str) -> None:
+        if timer := self._dialling.pop(server_id, None):
             timer.cancel()
 
     def give_up(self, exchange: Exchange) -> None:
@@ -569,6 +717,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _finish(self, flow: http.HTTPFlow, result: str, *, error: str = "") -> None:
         """Record the ending of a forwarded flow, once."""
+        self._end(flow.id)
         self._open.pop(flow.id, None)
         exchange = self._engine.closed(flow.id)
         if exchange is None or exchange.verdict is None:
@@ -581,6 +730,8 @@ class AgentConnection(server.LiveConnectionHandler):
         # Streams hear of most ends themselves; one whose layer has crashed or was cut off does not.
         for flow in list(self._open.values()):
             self._finish(flow, "failed", error="the connection ended")
+        for flow_id in list(self._under_way):
+            self._end(flow_id)
 
     # --- heads that are no HTTP ----------------------------------------------------------------------
 
@@ -602,7 +753,7 @@ class AgentConnection(server.LiveConnectionHandler):
             uri_authority=f"{host}:{port}" if host else "",
             listener=self._arrival.name,
         )
-        problem = Problem("wire.malformed", head.reason)
+        problem = Problem(head.code, head.reason)
         if who is NOBODY:
             # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
             problem = Unproven(problem.code, f"wire -- {head.reason}")

@@ -3,9 +3,11 @@
 import asyncio
 import errno
 import logging
+import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ from mitmproxy import http, version
 from mitmproxy import options as mitmproxy_options
 from OpenSSL import SSL
 
+from mappings import Problem
 from proxy.ca import Authority
 from proxy.config import Address, ListenerConfig
 from proxy.mitm import tls
 from proxy.mitm.arriving import Arrival
 from proxy.mitm.connection import AgentConnection
+from proxy.mitm.crowd import HANDSHAKE_TIME, Crowd, Seat
 from proxy.mitm.entering import Entrance
 from proxy.mitm.flows import Exchange
-from proxy.mitm.listener import HANDSHAKE_TIMEOUT_S, NoTls
+from proxy.mitm.listener import NoTls
 from proxy.mitm.redirected import SUPPORTED
 from proxy.mitm.segments import Segments
 from proxy.mitm.socks import NoSocks
@@ -45,6 +49,8 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
     "normalize_outbound_headers": (bool, True),
     "validate_inbound_headers": (bool, True),
 }
+_NEVER_S = 10**9
+"""The engine's own limit of idle time counts what targets do, and a request that waits for one; ours is `crowd`."""
 
 
 # mitmproxy checks the type of every field of every message it builds, for a tenth of its time; it leaves
@@ -81,8 +87,12 @@ class Engine:
         keep_alive_s: float = 0,
         segment_s: float = 300,
         later: Later = loop_later,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gate = gate
+        self.limits = gate.limits
+        self.clock = clock
+        self.crowd = Crowd(gate.limits, gate.quotas, gate.turn_away, clock=clock, later=later)
         self.authority = authority
         self.roots = roots
         self.now = now
@@ -97,7 +107,7 @@ class Engine:
         self.options = mitmproxy_options.Options()
         for name, (kind, value) in _OPTIONS.items():
             self.options.add_option(name, kind, value, "")
-        self.options.update(rawtcp=False, http2=True, websocket=True)
+        self.options.update(rawtcp=False, http2=True, websocket=True, tcp_timeout=_NEVER_S)
         self._servers: list[asyncio.Server] = []
         self._connections: dict[AgentConnection, asyncio.Task[None]] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
@@ -141,21 +151,37 @@ class Engine:
         if listener is not None and listener.tls and context is None:
             writer.close()  # never in the clear because a certificate went missing
             return
-        entrance = Entrance(self.gate, listener, context, reader, writer)
-        arrival = await self._enter(entrance, task)
-        if arrival is not None:
-            await self._serve(AgentConnection(self, entrance.reader, entrance.writer, arrival), task)
+        address = str(writer.get_extra_info("peername")[0])
+        # Aborted and not closed: what gives way must be gone, whatever waits in its buffers.
+        seat = self.crowd.admit(address, writer.transport.abort)
+        if seat is None:
+            writer.transport.abort()
+            return
+        self.gate.metrics.connections.set(len(self.crowd))
+        try:
+            begin = partial(self.begin, seat)
+            entrance = Entrance(self.gate, listener, context, reader, writer, begin)
+            arrival = await self._enter(entrance, task)
+            if arrival is not None:
+                connection = AgentConnection(self, entrance.reader, entrance.writer, arrival, seat)
+                await self._serve(connection, seat, task)
+        finally:
+            self.crowd.leave(seat)
+            self.gate.metrics.connections.set(len(self.crowd))
 
     async def _enter(self, entrance: Entrance, task: "asyncio.Task[None]") -> Arrival | None:
         """Let a connection in; None when it is refused or has ended, and then it is closed."""
         self._handshakes.add(task)
         try:
-            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+            async with asyncio.timeout(self.limits.handshake_s):
                 await entrance.shake_hands()
             return await entrance.arrive()
         except (NoTls, NoSocks) as failed:
             await entrance.refuse(failed)
-        except (OSError, TimeoutError, asyncio.CancelledError):
+        except TimeoutError:
+            self.gate.turn_away("", entrance.client, HANDSHAKE_TIME)
+            entrance.writer.close()
+        except (OSError, asyncio.CancelledError):
             entrance.writer.close()
         except Exception:
             _log.exception("a handshake ended unexpectedly")
@@ -164,8 +190,13 @@ class Engine:
             self._handshakes.discard(task)
         return None
 
-    async def _serve(self, connection: AgentConnection, task: "asyncio.Task[None]") -> None:
+    def begin(self, seat: Seat, agent: str) -> Problem | None:
+        """Count a request of an agent that is proven; the problem if it, or its connection, is one too many."""
+        return self.crowd.prove(seat, agent) or self.gate.quotas.begin(agent)
+
+    async def _serve(self, connection: AgentConnection, seat: Seat, task: "asyncio.Task[None]") -> None:
         self._connections[connection] = task
+        seat.served = connection
         try:
             await connection.handle_client()
         except asyncio.CancelledError:
@@ -179,12 +210,27 @@ class Engine:
 
     def opened(self, flow_id: str, exchange: Exchange, connection: AgentConnection) -> None:
         """A verdict forwards: from now on this exchange needs an ending."""
-        timer = asyncio.get_running_loop().call_later(self._response_timeout_s, connection.give_up, exchange)
+        timer = self._wait_for_answer(flow_id, exchange, connection)
         segments = Segments(lambda: self._tell_segment(exchange), self._segment_s, self.later)
         self._open[flow_id] = _Open(exchange, timer, segments)
         self._sweeper.expect(exchange.head.credential.expires)
         self._idle.clear()
         self.gate.metrics.open_exchanges.set(len(self._open))
+
+    def _wait_for_answer(self, flow_id: str, exchange: Exchange, connection: AgentConnection) -> Handle:
+        """Give up when a target does not begin to answer; a target that is still being sent to has not been asked."""
+        sent_bytes = exchange.request_bytes
+
+        def look() -> None:
+            entry = self._open.get(flow_id)
+            if entry is None:
+                return
+            if exchange.request_bytes == sent_bytes:
+                connection.give_up(exchange)
+            else:
+                self._open[flow_id] = replace(entry, patience=self._wait_for_answer(flow_id, exchange, connection))
+
+        return asyncio.get_running_loop().call_later(self._response_timeout_s, look)
 
     def _tell_segment(self, exchange: Exchange) -> None:
         if exchange.verdict is not None:
@@ -194,6 +240,7 @@ class Engine:
         """The target has begun to answer; how long that takes is its own affair."""
         if entry := self._open.get(flow_id):
             entry.patience.cancel()
+            entry.exchange.answered = True
 
     def closed(self, flow_id: str) -> Exchange | None:
         """Take an exchange off the list; None when its ending is already written."""
@@ -216,6 +263,7 @@ class Engine:
         for server in self._servers:
             server.close()
         self._sweeper.stop()
+        self.crowd.stop()
         try:
             await asyncio.wait_for(self.idle(), drain_timeout_s)
         except TimeoutError:

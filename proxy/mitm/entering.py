@@ -5,6 +5,7 @@ can be read, answered.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import assert_never, cast
 
@@ -34,16 +35,19 @@ class Entrance:
         context: SSL.Context | None,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        begin: Callable[[str], Problem | None],
     ) -> None:
         self.reader, self.writer = reader, writer
         self._gate = gate
+        self._begin = begin
+        """Counts a request of an agent; the problem if it is one too many."""
         self._listener = listener
         self._secured = SecuredStream(context, reader, writer) if context is not None else None
         if self._secured is not None:
             # One object is both to the engine, which only reads, writes, waits and closes.
             self.reader = cast(asyncio.StreamReader, self._secured)
             self.writer = cast(asyncio.StreamWriter, self._secured)
-        self._client = str(writer.get_extra_info("peername")[0])
+        self.client = str(writer.get_extra_info("peername")[0])
         self._certificate: ClientCertificate | None = None
         self._asked: socks.Asked | None = None
 
@@ -123,7 +127,7 @@ class Entrance:
         opened = await self._gate.open_tunnel(self._inbound("CONNECT", asked.authority), who, asked.authority)
         unread: tuple[Head, Verdict] | None = None
         if isinstance(opened, Head) and opened.facts is not None:
-            request, verdict = opened.facts.request, await self._gate.judge(opened, None)
+            request, verdict = opened.facts.request, await self._judge_unread(opened)
             unread, opened = (opened, verdict), (request.host, request.port) if verdict.answer is None else verdict
         if not isinstance(opened, tuple) or isinstance(who, Unproven):
             # SOCKS has no words for why; the record has.
@@ -134,8 +138,22 @@ class Entrance:
         host, port = opened
         return Tunnel(host, port, who, asked.presented, unread=unread)
 
+    async def _judge_unread(self, head: Head) -> Verdict:
+        """The verdict on a tunnel that is to pass unread; let through, it is a request under way of its agent."""
+        agent = head.credential.agent
+        if too_much := self._begin(agent):
+            return await self._gate.judge(self._gate.malformed_head(head.inbound, head.credential, too_much), None)
+        counts = False
+        try:
+            verdict = await self._gate.judge(head, None)
+            counts = verdict.answer is None
+            return verdict
+        finally:
+            if not counts:
+                self._gate.quotas.end(agent)
+
     def _who(self, presented: tuple[str, ...]) -> Credential | Unproven:
-        arrived = self._listener.identities(self._client) if self._listener else ()
+        arrived = self._listener.identities(self.client) if self._listener else ()
         return self._gate.who(presented, self._certificate, arrived)
 
     def _inbound(self, method: str, authority: str) -> Inbound:
@@ -144,7 +162,7 @@ class Entrance:
             scheme="http",
             target="/" if method else "",
             fields=(),
-            client=self._client,
+            client=self.client,
             uri_authority=authority,
             listener=self._listener.name if self._listener else "",
         )

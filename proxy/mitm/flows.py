@@ -16,6 +16,7 @@ from mappings import CanonicalError, split_authority
 from policies import Credential
 from proxy.destinations import Parent
 from proxy.facts import Facts, Inbound
+from proxy.mitm.crowd import Body
 from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
 from proxy.verdicts import Head, Verdict
 
@@ -54,10 +55,18 @@ class Exchange:
     head: Head
     presented: tuple[str, ...] = field(default=(), repr=False)
     """What its agent proved itself with, as it was sent: it is looked at again while the exchange is open."""
+    agent: str = ""
+    """Whose request under way it counts as; "" where it counts as nobody's."""
     verdict: Verdict | None = None
     request_bytes: int = 0
     response_bytes: int = 0
     timed_out: bool = False
+    answered: bool = False
+    """Whether its target has begun to answer."""
+    held_bytes: int = 0
+    """How much of its body is kept until it is judged."""
+    reading: Body | None = None
+    """Its body, while that is being read to be judged."""
     gone: asyncio.Future[None] | None = None
     """Done when the agent goes away while its request waits for a person; None where it cannot have to wait."""
 

@@ -14,6 +14,8 @@ class GatheringWriter:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._pieces: list[bytes] = []
+        self.sent = 0
+        """How often something was sent."""
 
     def write(self, data: bytes) -> None:
         """Take a piece."""
@@ -22,6 +24,7 @@ class GatheringWriter:
     def flush(self) -> None:
         """Send what has gathered."""
         if self._pieces:
+            self.sent += 1
             self._writer.write(b"".join(self._pieces))
             self._pieces.clear()
 

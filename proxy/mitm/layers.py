@@ -2,7 +2,9 @@
 
 - A stream opens or uses an upstream connection only with a permit, set by a verdict that forwards.
 - A refusal is sent at once; the rest of the refused body is discarded, bounded, never buffered.
-- A body that must be read is buffered up to a limit; beyond it the request is judged as unreadable.
+- A body that must be read is buffered up to a limit; beyond it the request is judged as unreadable. It may take only so
+  long, and all that are read for one agent may take only so much memory.
+- Whatever is kept until its end has come is bounded: heads of both sides, lines between chunks, WebSocket messages.
 - What the engine would answer itself (HTML that names the engine) is answered in our form.
 - A 101 that the decision did not cover never reaches the agent, and nothing is relayed after it; after one that it
   did cover the engine reads WebSocket messages, and anything else is relayed as it comes.
@@ -16,12 +18,14 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Any
 
+import h2.errors
 import wsproto.events
 from mitmproxy import flow, http
 from mitmproxy.net.http.validate import validate_headers
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import ClientTLSLayer
+from mitmproxy.proxy.layers import http as engine_http
 from mitmproxy.proxy.layers.http import (
     DropStream,
     HttpLayer,
@@ -30,6 +34,7 @@ from mitmproxy.proxy.layers.http import (
     SendHttp,
     validate_request,
 )
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import (
     ErrorCode,
     HttpEvent,
@@ -49,8 +54,12 @@ from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer
 
+from mappings import Problem
+from proxy.limits import Limits
+from proxy.mitm.crowd import BODY_TIME
 from proxy.mitm.flows import asks_parent
-from proxy.mitm.trailers import ReadsTrailers, fit_to_pass, last_chunk
+from proxy.mitm.frames import FrameMeter
+from proxy.mitm.trailers import PassesTrailers, ReadsTrailers, fit_to_pass, last_chunk
 from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
 from proxy.upgrades import WEBSOCKET
 
@@ -65,13 +74,26 @@ BODY_LIMIT = "claiim.body_limit"
 BODY_PREFIX = "claiim.body_prefix"
 """Flow metadata: the first bytes of a body that was longer than the limit."""
 
+HOLD = "claiim.hold"
+"""Flow metadata: asked whether so many more bytes of the body may be kept."""
+GIVEN_UP = "claiim.given_up"
+"""Flow metadata: why the body was not read to its end, other than by its length."""
+
 MESSAGE_LIMIT = "claiim.message_limit"
-"""Flow metadata: how many bytes a WebSocket message may have, where each is judged."""
+"""Flow metadata: how many bytes a WebSocket message may have: from the agent, from the target."""
 REFUSED = "claiim.refused"
 """Flow metadata: what a hook has made of a WebSocket message that it dropped."""
 
-MAX_HEAD_BYTES = 64 * 1024
-"""The longest request head; nginx and Node allow 8 to 32 KiB, cloud tokens make long ones."""
+MAX_ANSWER_HEAD_BYTES = 256 * 1024
+"""The longest head of an answer; curl takes 300 KB, Go's net/http 10 MB by default."""
+_MAX_LINE_BYTES = 64 * 1024
+"""The longest line between two chunks; RFC 9112, 7.1.1, wants a limit for chunk extensions."""
+_MAX_FRAGMENTS = 65_536
+"""Of one WebSocket message: an empty one takes memory too."""
+MESSAGE_BYTES = "limit.message-bytes"
+_SLICE_BYTES = 1024
+"""How much of a packed WebSocket stream is unpacked at once: deflate makes at most 1,032 times as much of it."""
+BODY_TOO_SLOW = Problem(BODY_TIME, "the body that a rule depends on did not come in time")
 _VERSIONS = frozenset({b"HTTP/1.0", b"HTTP/1.1", b"HTTP/2.0"})
 _NOT_IN_HTTP2 = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 """RFC 9113, 8.2.2: a message with one of these is malformed. Passed on to HTTP/1, a transfer-encoding would let the
@@ -95,6 +117,7 @@ class UnreadableHead:
     """A request head that is no HTTP; the hook fills in the answer, complete with framing."""
 
     reason: str
+    code: str = "wire.malformed"
     answer: bytes = field(default=b"")
 
 
@@ -127,20 +150,68 @@ class SignOfLife(events.Event):
     flow: http.HTTPFlow
 
 
+@dataclass
+class SlowHead(events.Event):
+    """A head has not come in time; a client of HTTP/1.1 is told so."""
+
+
+@dataclass
+class SlowBody(events.Event):
+    """A body that is read to be judged has not come in time."""
+
+    flow: http.HTTPFlow
+
+
+@dataclass
+class LimitHook(commands.StartHook):
+    """A connection is being ended for a limit that no single request went over."""
+
+    code: str
+    blocking = False
+
+
 class GateHttpLayer(HttpLayer):
     """An HTTP layer whose client side and streams are ours."""
 
+    def __init__(self, context: Context, mode: HTTPMode, limits: Limits) -> None:
+        super().__init__(context, mode)
+        self._limits = limits
+
     def _handle_event(self, event: events.Event) -> Commands[None]:
-        if isinstance(event, SignOfLife):
+        if isinstance(event, SignOfLife | SlowHead):
             agent_side = self.connections[self.context.client]
             if isinstance(agent_side, GateHttp1Server):
                 yield from self.event_to_child(agent_side, event)
             return
+        if isinstance(event, SlowBody):
+            for stream in list(self.streams.values()):
+                if getattr(stream, "flow", None) is event.flow:
+                    yield from self.event_to_child(stream, event)
+            return
         if isinstance(event, events.Start):
             http2 = self.context.client.alpn == b"h2"
             server = GateHttp2Server if http2 else GateHttp1Server
-            self.connections[self.context.client] = server(self.context.fork())
+            self.connections[self.context.client] = server(self.context.fork(), self._limits)
         yield from super()._handle_event(event)
+
+    @property
+    def beginning(self) -> bool:
+        """Whether the agent has begun a head and not ended it."""
+        agent_side = self.connections.get(self.context.client)
+        return isinstance(agent_side, GateHttp1Server | GateHttp2Server) and agent_side.beginning
+
+    def unread_bytes(self) -> int:
+        """How many bytes of the agent wait for a stream that is paused, or for the request before them."""
+        unread = sum(
+            len(event.data)
+            for stream in self.streams.values()
+            for paused in (stream, stream.child_layer)
+            if paused is not None
+            for event in paused._paused_event_queue
+            if isinstance(event, RequestData | events.DataReceived)
+        )
+        agent_side = self.connections.get(self.context.client)
+        return unread + (len(agent_side.buf) if isinstance(agent_side, GateHttp1Server) else 0)
 
     def held_back_bytes(self) -> int:
         """How many bytes wait because the agent's HTTP/2 windows are closed."""
@@ -168,6 +239,14 @@ class GateStream(HttpStream):
         if self._paused and isinstance(event, RequestProtocolError):
             yield StreamGoneHook(self.flow)
         yield from super().handle_event(event)
+
+    def _handle_event(self, event: events.Event) -> Commands[None]:
+        if not isinstance(event, SlowBody):
+            yield from super()._handle_event(event)
+        elif self.client_state == self.state_consume_request_body:
+            yield from self._give_up_reading(BODY_TOO_SLOW)
+            if not self.flow.request.is_http2:
+                yield commands.CloseConnection(self.context.client)  # the rest is not waited for either
 
     def make_server_connection(self) -> Commands[bool]:
         # The last lock. Every upstream byte of a stream begins here, whatever hooks did or failed to do.
@@ -246,7 +325,18 @@ class GateStream(HttpStream):
         ):
             yield from self._judge_by_prefix(event)
             return
+        if isinstance(event, RequestData) and limit is not None and (problem := self.flow.metadata[HOLD](event.data)):
+            yield from self._give_up_reading(problem)
+            return
         yield from super().state_consume_request_body(event)
+
+    def _give_up_reading(self, problem: Problem) -> Commands[None]:
+        """The body cannot be read to its end, and not for its length: refuse what cannot be judged."""
+        self.flow.metadata[GIVEN_UP] = problem
+        self.request_body_buf.clear()
+        yield HttpRequestHook(self.flow)
+        if not (yield from self.check_killed(True)):
+            yield from self._send_answer()
 
     def _judge_by_prefix(self, event: RequestData) -> Commands[None]:
         """The body is longer than what is read: judge now by its beginning, then forward or discard it."""
@@ -305,7 +395,7 @@ class GateStream(HttpStream):
             yield from super().handle_connect_regular()
             return
         self.child_layer = opaque_layer(self.context, carried)
-        self._handle_event = self.state_dialling
+        self._handle_event = self.state_dialling  # type: ignore[method-assign]
         yield from self.state_dialling(events.Start())
 
     def state_dialling(self, event: events.Event) -> Commands[None]:
@@ -333,7 +423,7 @@ class GateStream(HttpStream):
         # RFC 9110, 9.3.6: no Content-Length and no Transfer-Encoding.
         answer.reason, answer.headers = "Connection established", http.Headers()
         self.flow.response = answer
-        self._handle_event = self.passthrough
+        self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield SendHttp(ResponseHeaders(self.stream_id, answer, end_stream=True), self.context.client)
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
@@ -354,7 +444,7 @@ class GateStream(HttpStream):
         # No other 101 comes this far: `state_wait_for_response_headers` has looked at it.
         follows = GateWebsocketLayer if self.flow.websocket else RelayLayer
         self.child_layer = follows(self.context, self.flow)
-        self._handle_event = self.passthrough
+        self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
 
@@ -411,6 +501,17 @@ class GateWebsocketLayer(WebsocketLayer):
     """Messages both ways; one that was refused goes nowhere and is answered, or ends the connection."""
 
     def relay_messages(self, event: events.Event) -> Commands[None]:
+        packed = bool(self.flow.response and self.flow.response.headers.get("sec-websocket-extensions"))
+        if not packed or not isinstance(event, events.DataReceived):
+            yield from self._relay(event)
+            return
+        # A few bytes that unpack to gigabytes are looked at before they have.
+        for start in range(0, len(event.data), _SLICE_BYTES):
+            yield from self._relay(events.DataReceived(event.connection, event.data[start : start + _SLICE_BYTES]))
+            if self._handle_event != self.relay_messages:
+                return
+
+    def _relay(self, event: events.Event) -> Commands[None]:
         passing = super().relay_messages(event)
         reply: Any = None
         while True:
@@ -425,9 +526,13 @@ class GateWebsocketLayer(WebsocketLayer):
             elif refused is not None:
                 yield from self._close(refused)
                 return
-        limit = self.flow.metadata.get(MESSAGE_LIMIT)
-        if limit is not None and sum(map(len, self.client_ws.frame_buf)) > limit:
-            yield from self._close(Refused(1009, "the message is too long to be read"))  # RFC 6455, 7.4.1
+        if self._handle_event != self.relay_messages:
+            return
+        for side, most in zip((self.client_ws, self.server_ws), self.flow.metadata[MESSAGE_LIMIT], strict=True):
+            if len(side.frame_buf) > _MAX_FRAGMENTS or sum(map(len, side.frame_buf)) > most:
+                yield LimitHook(MESSAGE_BYTES)
+                yield from self._close(Refused(1009, "the message is too long to be read"))  # RFC 6455, 7.4.1
+                return
 
     def _close(self, refused: "Refused") -> Commands[None]:
         """End both sides; the rest of what was being passed on is forgotten."""
@@ -478,7 +583,20 @@ class GateHttp1Server(ReadsTrailers, Http1Server):
     _passed_over = False
     """Whether an empty line stood before the request that is being read."""
 
+    def __init__(self, context: Context, limits: Limits) -> None:
+        super().__init__(context)
+        self._head_bytes = limits.head_bytes
+
+    @property
+    def beginning(self) -> bool:
+        """Whether a head has begun and is not complete."""
+        return self.state == self.read_headers and len(self.buf) > 0
+
     def _handle_event(self, event: events.Event) -> Commands[None]:
+        if isinstance(event, SlowHead):
+            if self.beginning:
+                yield commands.SendData(self.conn, bare_answer(408))  # RFC 9110, 15.5.9
+            return
         if isinstance(event, SignOfLife):
             # A task that came too late must not speak into the next request.
             unanswered = self.response is None or self.response.status_code == 100
@@ -523,9 +641,10 @@ class GateHttp1Server(ReadsTrailers, Http1Server):
             if bytes(self.buf)[:1] in (b"\r", b"\n"):
                 yield from self.read_headers(event)
                 return
-        too_long = len(self.buf) > MAX_HEAD_BYTES and b"\r\n\r\n" not in bytes(self.buf)[:MAX_HEAD_BYTES]
+        most = self._head_bytes
+        too_long = len(self.buf) > most and b"\r\n\r\n" not in bytes(self.buf)[:most]
         if isinstance(event, events.DataReceived) and too_long:
-            yield from self._refuse_head("the request head is too long")
+            yield from self._refuse_head("the request head is too long", "wire.head-too-long")
             return
         for command in super().read_headers(event):
             self._passed_over = False
@@ -536,18 +655,62 @@ class GateHttp1Server(ReadsTrailers, Http1Server):
                 return
             yield command
 
-    def _refuse_head(self, reason: str) -> Commands[None]:
+    def _refuse_head(self, reason: str, code: str = "wire.malformed") -> Commands[None]:
         self.state = self.done
-        head = UnreadableHead(reason)
+        head = UnreadableHead(reason, code)
         yield MalformedHeadHook(head)
         yield commands.SendData(self.conn, head.answer or bare_answer(400))
         yield commands.CloseConnection(self.conn)
 
 
+class GateHttp1Client(PassesTrailers):
+    """The HTTP/1 side towards targets: a head that does not end is not kept."""
+
+    def read_headers(self, event: events.ConnectionEvent) -> Commands[None]:
+        yield from super().read_headers(event)
+        if self.state == self.read_headers and len(self.buf) > MAX_ANSWER_HEAD_BYTES:
+            yield from self._give_up("the head of the answer is too long")
+
+    def _give_up(self, reason: str) -> Commands[None]:
+        assert self.stream_id is not None
+        self.state = self.done
+        yield commands.CloseConnection(self.conn)
+        error = ResponseProtocolError(self.stream_id, reason, ErrorCode.GENERIC_SERVER_ERROR)
+        yield ReceiveHttp(error)
+
+
+# The engine makes it by this name, where it finds out what a target speaks.
+engine_http.Http1Client = GateHttp1Client  # type: ignore[attr-defined]
+
+
 class GateHttp2Server(Http2Server):
-    """The HTTP/2 side towards agents: our own errors."""
+    """The HTTP/2 side towards agents: bounded heads, streams and frames, our own errors."""
+
+    def __init__(self, context: Context, limits: Limits) -> None:
+        super().__init__(context)
+        settings = self.h2_conn.local_settings
+        settings.max_concurrent_streams = limits.http2_streams
+        settings.max_header_list_size = limits.head_bytes
+        settings.acknowledge()
+        self.h2_conn.decoder.max_header_list_size = limits.head_bytes
+        self._meter = FrameMeter(limits.http2_frames_per_s, limits.head_bytes, time.monotonic())
+
+    @property
+    def beginning(self) -> bool:
+        """Whether a frame or a head has begun and is not complete."""
+        return self._meter.unfinished
 
     def _handle_event(self, event: events.Event) -> Commands[None]:
+        match event:
+            case events.DataReceived(data=data):
+                if code := self._meter.read(data, time.monotonic()):
+                    yield LimitHook(code)
+                    yield from self.protocol_error("too many frames", h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+                    return
+            case ResponseData(data=data):
+                self._meter.sent(len(data))
+            case ResponseEndOfMessage():
+                self._meter.answered()
         if not isinstance(event, ResponseProtocolError) or self.is_closed(event.stream_id):
             yield from super()._handle_event(event)
             return
@@ -587,11 +750,11 @@ def inside_tls(nextlayer: layer.NextLayer) -> bool:
     return any(isinstance(above, ClientTLSLayer) for above in nextlayer.context.layers)
 
 
-def next_layer(nextlayer: layer.NextLayer) -> layer.Layer | None:
+def next_layer(nextlayer: layer.NextLayer, limits: Limits) -> layer.Layer | None:
     """What follows an accepted CONNECT: TLS, which is intercepted, or plain HTTP. Never a raw relay."""
     context = nextlayer.context
     if inside_tls(nextlayer):
-        return GateHttpLayer(context, HTTPMode.transparent)
+        return GateHttpLayer(context, HTTPMode.transparent, limits)
     first = nextlayer.data_client()
     if len(first) < 3:
         return None
@@ -599,4 +762,4 @@ def next_layer(nextlayer: layer.NextLayer) -> layer.Layer | None:
         # What comes out of TLS goes into TLS; the connection itself is made per request, after the verdict.
         context.server.tls = True
         return ClientTLSLayer(context)
-    return GateHttpLayer(context, HTTPMode.transparent)
+    return GateHttpLayer(context, HTTPMode.transparent, limits)

@@ -17,7 +17,6 @@ from proxy.config import TlsConfig
 from proxy.identity import ClientCertificate, client_certificate
 from proxy.mitm.tls import base_context
 
-HANDSHAKE_TIMEOUT_S = 15
 _HANDSHAKE = 0x16
 """RFC 8446, 5.1: the content type that a TLS connection begins with."""
 _RECORD_BYTES = 16_384

@@ -12,7 +12,6 @@ from collections.abc import Generator
 from typing import Any
 
 import h11
-import mitmproxy.proxy.layers.http
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy import http
 from mitmproxy.proxy import commands, events
@@ -82,8 +81,8 @@ class ReadsTrailers(Http1Connection):
         self._set_aside = SetAside(reader)
 
 
-class GateHttp1Client(ReadsTrailers, Http1Client):
-    """The HTTP/1 side towards targets: trailers of a response are passed on."""
+class PassesTrailers(ReadsTrailers, Http1Client):
+    """An HTTP/1 connection to a target: trailers of a response are passed on."""
 
     def read_body(self, event: events.Event) -> _Commands:
         """Read a body; before its end is told, its trailers are."""
@@ -94,10 +93,6 @@ class GateHttp1Client(ReadsTrailers, Http1Client):
                 trailers = http.Headers(self.body_reader.trailers)
                 yield ReceiveHttp(ResponseTrailers(stream, trailers))
             yield command
-
-
-# The engine makes its clients itself and by this name.
-mitmproxy.proxy.layers.http.Http1Client = GateHttp1Client  # type: ignore[attr-defined]
 
 
 def last_chunk(trailers: http.Headers | None) -> bytes:

@@ -1,0 +1,124 @@
+"""What each agent has under way, counted while it is; what would be too much is a `Problem` with its code.
+
+    limit.connections      the agent has as many connections as it may
+    limit.requests         it has as many requests under way as it may
+    limit.requests-per-s   its requests come too fast
+    limit.held-bytes       the bodies of its requests that are being read take as much memory as they may
+
+It knows agents that have proven who they are; nobody else can use up what is theirs. Lives in the gate's event loop.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mappings import Problem
+from proxy.limits import UNLIMITED, AgentLimits, Limits
+
+_MOST_IDLE = 1024
+"""So many agents with nothing under way are remembered, for how fast their requests came."""
+
+CONNECTIONS = Problem("limit.connections", "the agent has as many connections as it may")
+REQUESTS = Problem("limit.requests", "the agent has as many requests under way as it may")
+TOO_FAST = Problem("limit.requests-per-s", "the agent's requests come faster than they may")
+HELD = Problem("limit.held-bytes", "the bodies that are read for this agent take as much memory as they may")
+
+
+class Bucket:
+    """So many at once, and so many a second after that."""
+
+    __slots__ = ("_at", "_burst", "_per_s", "left")
+
+    def __init__(self, burst: float, per_s: float, at: float) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._at = at
+        self.left = burst
+
+    def take(self, at: float, count: float = 1) -> bool:
+        """Take so many; False when there are not that many, and then none are taken."""
+        self.left = min(self._burst, self.left + (at - self._at) * self._per_s)
+        self._at = at
+        if self.left < count:
+            return False
+        self.left -= count
+        return True
+
+    def give(self, count: float) -> None:
+        """Allow so many more."""
+        self.left = min(self._burst, self.left + count)
+
+
+@dataclass(slots=True)
+class _InUse:
+    most: AgentLimits
+    bucket: Bucket | None
+    connections: int = 0
+    requests: int = 0
+    held_bytes: int = 0
+
+
+class Quotas:
+    """Counts what agents have under way."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._in_use: dict[str, _InUse] = {}
+
+    def __len__(self) -> int:
+        """How many connections, requests and held bytes are counted; 0 when nothing is under way."""
+        return sum(each.connections + each.requests + each.held_bytes for each in self._in_use.values())
+
+    def _of(self, agent: str) -> _InUse:
+        in_use = self._in_use.get(agent)
+        if in_use is None:
+            if len(self._in_use) > _MOST_IDLE:
+                self._forget_idle()
+            most = self._limits.of(agent)
+            per_s = most.requests_per_s
+            bucket = Bucket(max(per_s, 1), per_s, self._clock()) if per_s != UNLIMITED else None
+            in_use = self._in_use[agent] = _InUse(most, bucket)
+        return in_use
+
+    def _forget_idle(self) -> None:
+        idle = [name for name, each in self._in_use.items() if not (each.connections or each.requests)]
+        for name in idle:
+            del self._in_use[name]
+
+    def connect(self, agent: str) -> Problem | None:
+        """Count a connection that is the agent's; a problem, and nothing counted, if it is one too many."""
+        in_use = self._of(agent)
+        if in_use.connections >= in_use.most.connections:
+            return CONNECTIONS
+        in_use.connections += 1
+        return None
+
+    def disconnect(self, agent: str) -> None:
+        """A connection that was counted is gone."""
+        self._in_use[agent].connections -= 1
+
+    def begin(self, agent: str) -> Problem | None:
+        """Count a request; a problem, and nothing counted, if it is too much."""
+        in_use = self._of(agent)
+        if in_use.requests >= in_use.most.requests:
+            return REQUESTS
+        if in_use.bucket is not None and not in_use.bucket.take(self._clock()):
+            return TOO_FAST
+        in_use.requests += 1
+        return None
+
+    def end(self, agent: str) -> None:
+        """A request that was counted has ended."""
+        self._in_use[agent].requests -= 1
+
+    def hold(self, agent: str, count: int) -> bool:
+        """Count bytes of a body that is being read; False, and nothing counted, if they are too many."""
+        in_use = self._in_use[agent]
+        if in_use.held_bytes + count > in_use.most.held_bytes:
+            return False
+        in_use.held_bytes += count
+        return True
+
+    def let_go(self, agent: str, count: int) -> None:
+        """Bytes that were counted are held no more."""
+        self._in_use[agent].held_bytes -= count
