@@ -1,7 +1,7 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test clients drives torture mutants selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test clients drives torture mutants fuzz selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
@@ -30,6 +30,11 @@ torture: setup ## the tests that break the disk, the power and the process, in t
 
 mutants: setup ## change what decides, one place at a time, and see that a test notices (hours)
 	.venv/bin/python tools/mutants.py
+
+SECONDS ?= 10
+HARNESS ?=
+fuzz: setup ## feed the readers mutated bytes, SECONDS=10 for each HARNESS (all of them); fails on a finding
+	@tools/fuzz.sh --seconds $(SECONDS) $(HARNESS)
 
 selftest: setup ## name every operation of every source (needs the package registries; minutes)
 	.venv/bin/python tools/selftest/run.py --write
