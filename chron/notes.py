@@ -192,7 +192,9 @@ def parse_vkey(text: str) -> VerifierKey:
             key = None
         if key is not None and key.id.hex() == key_id:
             return key
-    raise ChronError(f'"{printable(text[:60])}" is not a verifier key; give the line that "claiim chron key show" printed')
+    raise ChronError(
+        f'"{printable(text[:60])}" is not a verifier key; give the line that "claiim chron key show" printed'
+    )
 
 
 def verified(text: str, keys: Iterable[VerifierKey]) -> Checkpoint:

@@ -12,12 +12,12 @@ import trustme
 
 from chron.redact import redacted_path
 from mappings.canonical import canonical_target
-from support.gate import LiveGate
 from support.garden import END_TARGET, READERS, Garden, Reading, disagreements, leaves, refused_by_some
 from support.garden.driving import MAPPINGS, PLAIN, SECURE, SKILLS, drive
 from support.garden.parsers import PARSERS
 from support.garden.recorder import Connection, Recorder
 from support.garden.routing import routed_elsewhere
+from support.gate import LiveGate
 from support.needed import needed
 from support.torture.numbers import SEED, how_many, tell
 
@@ -101,7 +101,7 @@ def test_eight_readers_see_the_same_requests(forwarded: Forwarded, readings: Any
 
 
 def test_what_is_cut_off_is_no_request_to_anybody(forwarded: Forwarded) -> None:
-    """Bytes behind the last whole request are a beginning that no reader takes for one, and nothing stands behind it."""
+    """Bytes behind the last whole request are a beginning that no reader takes for one."""
     assert [connection.fault for connection in forwarded.connections if connection.fault] == []
     for connection in forwarded.connections:
         if connection.rest:
@@ -124,6 +124,6 @@ def test_the_log_names_what_was_forwarded(forwarded: Forwarded, readings: Any) -
 
 
 def test_every_server_routes_as_we_read(readings: Any) -> None:
-    """Path and query are, to those who route by them, what rules saw, or another reading that rules were asked about."""
+    """Path and query are, to those who route by them, what rules saw, or another reading that rules were asked."""
     wrong = [told for _, read in readings for told in routed_elsewhere(read)]
     assert wrong == []

@@ -61,6 +61,7 @@ def fuzz(harness: Harness, seconds: int, seed: int) -> Result:
     run = [f"-max_total_time={seconds}", f"-seed={seed}", f"-artifact_prefix={found}/", "-print_final_stats=1"]
     done = _child(harness, [*options, *run, str(place), str(rows)])
     output = done.stdout
+    (STATE / f"{harness.name}.log").write_text(output)
     covered = _COVERED.findall(output)
     executed = _EXECUTED.search(output)
     kept = _KEPT.search(output)
@@ -70,7 +71,10 @@ def fuzz(harness: Harness, seconds: int, seed: int) -> Result:
     if failed is not None and raised:
         # One that hangs is not made smaller: each try would cost the whole time again.
         smaller = failed.with_name(f"minimised-{failed.name}")
-        _child(harness, ["-minimize_crash=1", f"-max_total_time={MINIMISE_S}", f"-exact_artifact_path={smaller}", str(failed)])
+        _child(
+            harness,
+            ["-minimize_crash=1", f"-max_total_time={MINIMISE_S}", f"-exact_artifact_path={smaller}", str(failed)],
+        )
         failed = smaller if smaller.exists() else failed
     edges = int(covered[-1][0]) if covered else 0
     found_input = failed.read_bytes() if failed else None
@@ -82,7 +86,13 @@ def _child(harness: Harness, arguments: list[str]) -> "subprocess.CompletedProce
     command = [sys.executable, "-m", "support.fuzzing.child", harness.name, *arguments]
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
     )
 
 
@@ -109,7 +119,8 @@ def main() -> int:
     failed = False
     for name in given.harness or known:
         result = fuzz(known[name], given.seconds, given.seed)
-        print(result, flush=True)
+        sys.stdout.write(f"{result}\n")
+        sys.stdout.flush()
         keep(result)
         failed = failed or result.found is not None or not result.ended_well
     return 1 if failed else 0

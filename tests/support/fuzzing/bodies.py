@@ -259,7 +259,14 @@ def _varint(value: int) -> bytes:
 
 
 _JSON = (b'{"', b'":', b"[", b"]", b"}", b",", b"\\u", b"null", b"true", b"1e9", b"-0", b"\xef\xbb\xbf", b"\\ud800")
-_PARTS = (b"--b\r\n", b"--b--\r\n", b"\r\n\r\n", b"Content-Disposition: form-data; name=", b'"_method"', b"name*=utf-8''")
+_PARTS = (
+    b"--b\r\n",
+    b"--b--\r\n",
+    b"\r\n\r\n",
+    b"Content-Disposition: form-data; name=",
+    b'"_method"',
+    b"name*=utf-8''",
+)
 HARNESSES = (
     Harness("json", json_body, (*_JSON, b"a.b", b"*", b"\n", b"jsonrpc", b"method", b"params"), 1024),
     Harness(
@@ -271,7 +278,13 @@ HARNESSES = (
     Harness(
         "batch",
         batch,
-        (*_PARTS, b"multipart/mixed; boundary=b\n", b"Content-Type: application/http\r\n", b"GET /x HTTP/1.1\r\n", b"\n"),
+        (
+            *_PARTS,
+            b"multipart/mixed; boundary=b\n",
+            b"Content-Type: application/http\r\n",
+            b"GET /x HTTP/1.1\r\n",
+            b"\n",
+        ),
         1024,
     ),
     Harness("cbor", cbor, (b"\xbf", b"\xff", b"\x9f", b"\x7f", b"\xfb", b"\xa1", b"\x61a", b"\xc1", b"\xd8"), 512),

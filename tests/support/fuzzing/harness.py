@@ -78,14 +78,14 @@ def _unescaped(line: str) -> bytes:
     )
 
 
-def refusal(error: Exception, code: str = "") -> str:
-    """What a refusal is called: its code, checked against a pattern, or "refused"; its text must be one line for people."""
-    message = str(error)
+def refusal(error: Exception, shape: str = "") -> str:
+    """What a refusal is called: its code or "refused". Its text is one line; its code, else its text, has a shape."""
+    message, code = str(error), getattr(error, "code", "")
     assert message
     assert "\n" not in message
-    found = getattr(error, "code", "refused")
-    assert not code or (message.isprintable() and re.fullmatch(code, found)), message
-    return str(found)
+    assert message.isprintable() or not code
+    assert not shape or re.fullmatch(shape, code or message), message
+    return str(code) or "refused"
 
 
 def text_of(data: bytes) -> str:

@@ -12,12 +12,19 @@ from chron.conditions import condition
 from chron.errors import FilterError
 from chron.filtering import MAX_TERMS, All, Compare, Filter, Not, Some, Word, parse_filter
 from support.filters import holds
-from support.fuzzing.harness import Harness, text_of
+from support.fuzzing.harness import Harness, refusal, text_of
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
-_FAULT = re.compile(r"filter:[0-9]+:[0-9]+: [^\n]+; [^\n]+")
+_FAULT = r"filter:[0-9]+:[0-9]+: [^\n]+; [^\n]+"
 _BODIES: tuple[dict[str, str | int | bool], ...] = (
-    {"kind": "decision", "agent": "deploy-bot", "outcome": "DENY", "action": "k8s:pods", "status": 403, "host": "a.test"},
+    {
+        "kind": "decision",
+        "agent": "deploy-bot",
+        "outcome": "DENY",
+        "action": "k8s:pods",
+        "status": 403,
+        "host": "a.test",
+    },
     {"kind": "decision", "agent": "Deploy", "outcome": "ALLOW", "reason": 'say "x" é', "port": 443, "custom": True},
     {"kind": "outcome", "ref": "chr_1", "result": "sent", "status": 200, "custom": "*", "error": "a[b]?\\"},
     {"kind": "lifecycle", "event": "start", "custom": 12, "target": ""},
@@ -29,8 +36,7 @@ def query(data: bytes) -> str:
     try:
         asked = parse_filter(text_of(data), NOW)
     except FilterError as error:
-        assert _FAULT.fullmatch(str(error)) or "characters" in str(error)
-        return "refused"
+        return refusal(error, _FAULT)
     assert _terms(asked) <= 4 * MAX_TERMS
     said = _said(asked)
     # Parentheses of our own may take more levels than were asked for.

@@ -148,7 +148,9 @@ def _changed(name: str, text: bytes) -> Path:
             values = (3, name, stored, leaf, hash_)
             connection.execute("INSERT INTO chron(seq, id, body, leaf, hash) VALUES (?, ?, ?, ?, ?)", values)
         except sqlite3.Error:  # a body that the table's own columns cannot be computed of
-            connection.execute("INSERT INTO chron(seq, id, body, leaf, hash) VALUES (3, 'x', NULL, ?, ?)", (leaf, hash_))
+            connection.execute(
+                "INSERT INTO chron(seq, id, body, leaf, hash) VALUES (3, 'x', NULL, ?, ?)", (leaf, hash_)
+            )
     return path
 
 
@@ -182,7 +184,17 @@ def _log() -> tuple[Path, bytes]:
 _JSON = (b'{"', b'":', b'","', b"}", b"[", b"]", b"\\u0000", b"\\ud800", b"1e9", b"9007199254740993", b"true", b"null")
 HARNESSES = (
     Harness("chron-body", body, (*_JSON, b"token=", b"ghp_", b"%2F", b"Bearer "), 1024),
-    Harness("chron-note", note, (b"\n\n", "— ".encode(), b"claiim/", b"+", b"=\n", b"c2sp.org/tlog-proof@v1\n", b"index "), 1024),
+    Harness(
+        "chron-note",
+        note,
+        (b"\n\n", "— ".encode(), b"claiim/", b"+", b"=\n", b"c2sp.org/tlog-proof@v1\n", b"index "),
+        1024,
+    ),
     Harness("chron-frame", frame, (*_JSON, b'"drafts"', b'"texts"', b'"emptied"', b'"people"', b'"checkpoint"'), 1024),
-    Harness("chron-row", row, (*_JSON, b'"kind"', b'"seq":3', b'"v":1', b'"ts"', b'"id"', b"checkpoint", b"key", b"text"), 1024),
+    Harness(
+        "chron-row",
+        row,
+        (*_JSON, b'"kind"', b'"seq":3', b'"v":1', b'"ts"', b'"id"', b"checkpoint", b"key", b"text"),
+        1024,
+    ),
 )

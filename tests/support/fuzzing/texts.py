@@ -54,7 +54,7 @@ def document(data: bytes) -> str:
 
 
 def _others(text: str) -> Iterator[object]:
-    """What others read: YAML 1.1 by two parsers of one library, and 1.2. One that refuses a text is not misled by it."""
+    """What others read: YAML 1.1 by two parsers of one library, and 1.2. Who refuses a text is not misled by it."""
     for loader in (yaml.SafeLoader, yaml.CSafeLoader):
         with contextlib.suppress(yaml.YAMLError):
             yield yaml.load(text, loader)
@@ -120,7 +120,6 @@ def _compiled(data: bytes, error_kind: type[DocumentError], build) -> str:  # ty
         read = read_document(text, "x.yaml", error=error_kind)
         build(read)
     except DocumentError as error:
-        assert "expected an instance" not in str(error)
         _faults(error, canonical_text(text))
         return "refused"
     return "compiled"
@@ -128,27 +127,54 @@ def _compiled(data: bytes, error_kind: type[DocumentError], build) -> str:  # ty
 
 assert pydantic  # what parse() imports when it is first called belongs to what is instrumented
 
-_YAML = (b": ", b"\n- ", b"\n  ", b"{", b"}", b"[", b"]", b'"', b"'", b"|", b">", b"&a", b"*a", b"!!", b"---\n", b"#", b"~")
+_YAML = (
+    b": ",
+    b"\n- ",
+    b"\n  ",
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b'"',
+    b"'",
+    b"|",
+    b">",
+    b"&a",
+    b"*a",
+    b"!!",
+    b"---\n",
+    b"#",
+    b"~",
+)
 HARNESSES = (
     Harness("yaml", document, (*_YAML, b"0x1", b"1_0", b"yes", b"12:30", b"2026-01-01", b"<<", b"\xef\xbb\xbf"), 512),
     Harness(
         "mapping-text",
         mapping,
-        (*_YAML, b"version: 1", b"rules", b"match", b"host", b"path", b"op", b"json", b"not", b"action", b"target", b"${")
-        + (b"bind", b"env", b"when", b"value", b"each", b"facts", b"query", b"header", b"method", b"id", b"pack"),
+        (
+            *_YAML,
+            *b"version: 1|rules|match|host|path|op|json|not|action|target|${|bind|env|when|value|each".split(b"|"),
+            *b"facts|query|header|method|id|pack".split(b"|"),
+        ),
         1024,
     ),
     Harness(
         "policy-text",
         policy,
-        (*_YAML, b"skill: ", b"policy: ", b"allow", b"deny", b"approve", b"require", b"limits", b"redact", b"when", b"unless")
-        + (b"extends", b"until", b"action", b"approvers", b"time", b"client", b"most", b"per", b"mode", b"applies_to"),
+        (
+            *_YAML,
+            *b"skill: |policy: |allow|deny|approve|require|limits|redact|when|unless|extends|until|action".split(b"|"),
+            *b"approvers|time|client|most|per|mode|applies_to".split(b"|"),
+        ),
         1024,
     ),
     Harness(
         "registry-text",
         registry,
-        (*_YAML, b"version: 1", b"agents", b"humans", b"id", b"anchor", b"org", b"state", b"skill", b"tokens", b"tests"),
+        (
+            *_YAML,
+            *b"version: 1|agents|humans|id|anchor|org|state|skill|tokens|tests".split(b"|"),
+        ),
         1024,
     ),
 )

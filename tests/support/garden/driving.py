@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from support.gate import LiveGate
 from support.garden.mutations import MOST_OWED, Draft, mutated, spoiled
+from support.gate import LiveGate
 from support.raw import authorization, dial, tunnel
 
 PLAIN, SECURE = "plain.test", "origin.test"

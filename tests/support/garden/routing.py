@@ -1,9 +1,9 @@
 """Where servers would route a request, against how rules read it.
 
-aiohttp decodes the path whole; nginx too, and resolves dots and double slashes; Node leaves it as it stands and resolves
-dots. Go's net/http is modelled here, for there is no Go: `ServeMux` decodes the whole path (url.URL.Path), cleans it
-as path.Clean does, keeping a slash at the end, and redirects when that changed anything; url.ParseQuery leaves out
-pairs with ";" or a broken escape.
+aiohttp decodes the path whole; nginx too, and resolves dots and double slashes; Node leaves it as it stands and
+resolves dots. Go's net/http is modelled here, for there is no Go: `ServeMux` decodes the whole path (url.URL.Path),
+cleans it as path.Clean does, keeping a slash at the end, and redirects when that changed anything; url.ParseQuery
+leaves out pairs with ";" or a broken escape.
 """
 
 import posixpath
@@ -26,7 +26,9 @@ def routed_elsewhere(readings: Mapping[str, Reading]) -> Iterator[str]:
     for number, read in enumerate(readings["h11"].requests):
         routes = {name: found[number] for name, found in routing.items()}
         routes[GO] = go_route(read.target)
-        yield from (f"{name} routes {read.target!r} to {route}" for name, route in routes.items() if not _ours(read, route))
+        yield from (
+            f"{name} routes {read.target!r} to {route}" for name, route in routes.items() if not _ours(read, route)
+        )
 
 
 def _ours(read: Read, route: Route) -> bool:

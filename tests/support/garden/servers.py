@@ -139,7 +139,9 @@ def _of_node(said: dict[str, Any]) -> Reading:
     found = [
         Read(each["method"], each["target"], each["host"], each["body"].encode("latin-1")) for each in said["requests"]
     ]
-    routes = [Route(each["route"][0], tuple(map(tuple, each["route"][1]))) for each in said["requests"] if each["route"]]
+    routes = [
+        Route(each["route"][0], tuple(map(tuple, each["route"][1]))) for each in said["requests"] if each["route"]
+    ]
     return Reading(tuple(found), said["fault"], tuple(routes) if len(routes) == len(found) else ())
 
 
