@@ -1,4 +1,4 @@
-"""Drafts through a real gate: many on a connection, in the clear and in a tunnel with TLS, from several threads."""
+"""Drafts through a real gate: many on a connection, in the clear, in a tunnel with TLS, and there over HTTP/2."""
 
 import random
 import socket
@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from support.garden.mutations import MOST_OWED, Draft, mutated, spoiled
+from support.garden.over_http2 import converse
 from support.gate import LiveGate
 from support.raw import authorization, dial, tunnel
 
@@ -23,6 +24,8 @@ SKILLS = {"deploy-v2": {"skill": "deploy-v2", "allow": ["data:**"]}, "reader-v1"
 _A_CONNECTION = 6
 """Drafts on one; whatever is refused ends it, and the ones behind go on another."""
 
+_HTTP2, _TLS = 0.15, 0.2
+"""Shares of the conversations."""
 _QUIET_S = 0.5
 _NUDGES = 120
 
@@ -39,10 +42,14 @@ def drive(gate: LiveGate, drafts: int, seed: object, threads: int = 4) -> None:
 
 def _share(gate: LiveGate, waiting: list[Draft], chance: random.Random) -> None:
     while waiting:
-        secure = chance.random() < 0.3
         now = waiting[:_A_CONNECTION]
+        way = chance.random()
+        if way < _HTTP2:
+            converse(gate, now, SECURE.encode())
+            del waiting[: len(now)]
+            continue
         # What was answered is done; at least one, for a refusal may come without an answer.
-        del waiting[: min(len(now), max(1, _conversation(gate, now, secure, chance)))]
+        del waiting[: min(len(now), max(1, _conversation(gate, now, way < _HTTP2 + _TLS, chance)))]
 
 
 def _conversation(gate: LiveGate, drafts: list[Draft], secure: bool, chance: random.Random) -> int:

@@ -5,7 +5,7 @@ wherever it stands. The number of bytes that a broken length promises too much s
 """
 
 import random
-from collections.xyz import Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 MOST_OWED = 4096
