@@ -110,17 +110,23 @@ def test_what_is_cut_off_is_no_request_to_anybody(forwarded: Forwarded) -> None:
 
 
 def test_the_log_names_what_was_forwarded(forwarded: Forwarded, readings: Any) -> None:
-    """For each forwarded request there is one decision with its method, host, path and length, and no other."""
+    """For each forwarded request there is a decision with its method, host, path and length, and no "sent" without one."""
     reads = [request for _, read in readings for request in read["h11"].requests if request.target != END_TARGET]
     seen = Counter(
         (read.method, read.host, redacted_path(canonical_target(read.target).path), len(read.body)) for read in reads
     )
-    told: Counter[tuple[str, str, str, int]] = Counter()
+    sent: Counter[tuple[str, str, str, int]] = Counter()
+    broken: Counter[tuple[str, str, str]] = Counter()
     for decision in forwarded.decisions:
-        outcome = forwarded.outcomes[decision["id"]]
+        outcome, named = forwarded.outcomes[decision["id"]], (decision["method"], decision["host"], decision["path"])
         if outcome["result"] == "sent":
-            told[decision["method"], decision["host"], decision["path"], outcome["request_bytes"]] += 1
-    assert seen == told
+            sent[*named, outcome["request_bytes"]] += 1
+        elif outcome["result"] != "blocked":
+            broken[named] += 1
+    assert sent - seen == Counter()
+    # Of an agent that left in between, as an end of its HTTP/2 connection makes it, a request may have got there.
+    assert Counter(key[:3] for key in (seen - sent).elements()) <= broken
+    assert broken.total() < sent.total() // 10
 
 
 def test_every_server_routes_as_we_read(readings: Any) -> None:
