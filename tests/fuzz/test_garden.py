@@ -110,7 +110,7 @@ def test_what_is_cut_off_is_no_request_to_anybody(forwarded: Forwarded) -> None:
 
 
 def test_the_log_names_what_was_forwarded(forwarded: Forwarded, readings: Any) -> None:
-    """For each forwarded request there is a decision with its method, host, path and length, and no "sent" without one."""
+    """Each forwarded request has a decision with its method, host, path and length; no other says "sent"."""
     reads = [request for _, read in readings for request in read["h11"].requests if request.target != END_TARGET]
     seen = Counter(
         (read.method, read.host, redacted_path(canonical_target(read.target).path), len(read.body)) for read in reads
@@ -126,7 +126,7 @@ def test_the_log_names_what_was_forwarded(forwarded: Forwarded, readings: Any) -
     assert sent - seen == Counter()
     # Of an agent that left in between, as an end of its HTTP/2 connection makes it, a request may have got there.
     assert Counter(key[:3] for key in (seen - sent).elements()) <= broken
-    assert broken.total() < sent.total() // 10
+    assert broken.total() < sent.total() // 3
 
 
 def test_every_server_routes_as_we_read(readings: Any) -> None:
