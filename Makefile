@@ -1,7 +1,7 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test clients drives torture mutants selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test clients drives torture mutants fuzz selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
@@ -25,11 +25,17 @@ drives: setup ## drive every tool of docs/wiring.md through a gate, in both ways
 	npm ci --prefix tests/clients/wiring --ignore-scripts --no-audit --no-fund
 	CLAIIM_DRIVES=1 .venv/bin/python -m pytest tests/clients/wiring
 
-torture: setup ## the tests that break the disk, the power and the process, in their long numbers (half an hour)
-	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/clients/test_no_proxy.py tests/clients/test_large_bodies.py tests/clients/test_registry.py
+torture: setup ## the tests that break the disk, the power and the process, in their long numbers (an hour and more)
+	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/policies/test_monotone.py tests/fuzz/test_garden.py tests/clients/test_no_proxy.py tests/clients/test_large_bodies.py tests/clients/test_registry.py
 
 mutants: setup ## change what decides, one place at a time, and see that a test notices (hours)
 	.venv/bin/python tools/mutants.py
+
+SECONDS ?= 10
+HARNESS ?=
+fuzz: setup ## feed the readers mutated bytes, SECONDS=10 for each HARNESS (all of them); fails on a finding
+	@tools/fetch-group.sh fuzz .fuzz/lib
+	@PYTHONPATH=tests:. .venv/bin/python -m support.fuzzing --seconds $(SECONDS) $(HARNESS)
 
 selftest: setup ## name every operation of every source (needs the package registries; minutes)
 	.venv/bin/python tools/selftest/run.py --write
@@ -64,7 +70,7 @@ docs: setup ## check links and code blocks of the documentation
 	.venv/bin/python tools/check_docs.py
 
 bench: setup ## measure throughput and latency beside plain mitmproxy, decisions beside other policy engines
-	@tools/bench-engines.sh
+	@tools/fetch-group.sh bench .bench
 	.venv/bin/python tools/bench.py
 
 wheel: setup ## build the wheels of the gate and of the SDK into dist/

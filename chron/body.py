@@ -104,15 +104,16 @@ def is_canonical(data: bytes) -> bool:
     """Whether stored bytes are what `canonical` would write for their own value."""
     try:
         value = json.loads(data)
-    except ValueError:
+        return isinstance(value, dict) and set(map(type, value.values())) <= _TYPES and canonical(value)[1] == data
+    except (ValueError, RecursionError, ChronError):
         return False
-    return isinstance(value, dict) and set(map(type, value.values())) <= _TYPES and _encode(value).encode() == data
 
 
-def read_body(data: bytes) -> dict[str, Value]:
+def read_body(data: str | bytes) -> dict[str, Value]:
     """The fields of a stored body; raises ChronError when it is no object, as no body of ours is."""
     try:
-        fields = json.loads(data)
+        # Of bytes the reader of JSON would guess an encoding.
+        fields = json.loads(data if isinstance(data, str) else data.decode("utf-8"))
     except (ValueError, RecursionError):
         fields = None
     if not isinstance(fields, dict):

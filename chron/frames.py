@@ -56,7 +56,7 @@ def unpacked(data: bytes) -> Frame:
     """The object of a frame; raises ChronError when it is none."""
     try:
         frame = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ChronError("a frame is not JSON; the other side speaks something else") from error
     if not isinstance(frame, dict):
         raise ChronError("a frame is not an object; the other side speaks something else")
@@ -85,7 +85,7 @@ def to_entry(frame: Frame, at_ns: int) -> Entry:
         texts = [tuple(map(str, text)) for text in frame.get("texts", ())]
         emptied = tuple(map(int, frame["emptied"])) if "emptied" in frame else None
         people = {str(id_): str(name) for id_, name in frame["people"].items()} if "people" in frame else None
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
         raise ChronError(f"a frame does not say what it hands in: {error}") from error
     wrong = texts and ([draft[2] for draft in drafts] != ["text"] * len(texts) or any(len(text) != 5 for text in texts))
     if wrong or len(drafts) > MAX_DRAFTS or (emptied and len(emptied) != 2):

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
 
 from chron.chain import HASH_BYTES
 from chron.errors import ChronError
+from chron.printable import printable
 
 ED25519 = 0x01
 ML_DSA_44 = 0x06
@@ -191,7 +192,9 @@ def parse_vkey(text: str) -> VerifierKey:
             key = None
         if key is not None and key.id.hex() == key_id:
             return key
-    raise ChronError(f'"{text:.60}" is not a verifier key; give the line that "claiim chron key show" printed')
+    raise ChronError(
+        f'"{printable(text[:60])}" is not a verifier key; give the line that "claiim chron key show" printed'
+    )
 
 
 def verified(text: str, keys: Iterable[VerifierKey]) -> Checkpoint:

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from chron import schema
+from chron.body import read_body
 from chron.conditions import glob
 from chron.damaged import Careful
 from chron.errors import ChronError
@@ -283,5 +284,9 @@ def _lines(text: str, line: int) -> tuple[tuple[int, str], ...]:
 
 
 def record_of(seq: int, id_: str, body: str | bytes | None, hash_: bytes) -> Record:
-    """A row as a record; one whose body was erased has no fields."""
-    return Record(seq, id_, json.loads(body) if body else {}, hash_)
+    """A row as a record; one whose body was erased has no fields. Raises ChronError for a body that is none of ours."""
+    try:
+        fields = cast("Mapping[str, FieldValue]", read_body(body)) if body else {}
+    except ChronError as error:
+        raise ChronError(f'record {seq}: {error}; "claiim chron verify" tells what was changed') from error
+    return Record(seq, id_, fields, hash_)

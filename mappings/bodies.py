@@ -9,6 +9,7 @@ chooses which rule applies by choosing how to write. So these are refused when a
     {"A": 1} where a rule reads "a"                            conflict: some readers fold the case of keys
     {"a_b": 1} where a rule reads "a-b"                        conflict: some readers take them for one
     NaN, Infinity, comments, trailing text, 1e999              unreadable
+    "\\ud800" without its other half                           unreadable
 
 An empty body is a body without fields.
 """
@@ -82,6 +83,8 @@ def read_json(request: Request) -> object | Problem:
             parse_constant=_refused_number,
             parse_float=_number,
         )
+        if b"\\u" in body:
+            _refuse_halves(value)
         return value
     except _TwiceError as twice:
         return Problem(CONFLICT, f"the body holds {twice}, and readers differ in which one counts")
@@ -119,6 +122,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refused_number(text: str) -> Any:
     raise ValueError(f"{text} is no JSON (RFC 8259 section 6)")
+
+
+def _refuse_halves(value: object) -> None:
+    """Raise ValueError where an escape stands for half a character: some readers refuse it, others put U+FFFD there."""
+    json.dumps(value, ensure_ascii=False).encode("utf-8")
 
 
 def _number(text: str) -> float:

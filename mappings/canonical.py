@@ -90,7 +90,7 @@ def _mapped(text: str, shown: str) -> str:
             # A label that claims to be IDNA and is not decodes differently from reader to reader.
             if label.startswith("xn--"):
                 idna.ulabel(label)
-    except (idna.IDNAError, UnicodeError):
+    except (ValueError, OverflowError):  # the latter from a label that decodes to a code point beyond all
         raise CanonicalError("host.invalid", f'host "{shown}" is not a valid internationalised name') from None
     return text.lower()
 

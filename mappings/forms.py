@@ -25,6 +25,9 @@ MAX_FIELDS = 10_000
 """More than any service takes (AWS: 1,000 resources a call, a few fields each); a flood is not parsed."""
 
 _SEPARATOR = re.compile(rb"[&;]")
+_EXTENDED_NAME = re.compile(rb"(?<![a-z0-9_-])name\s*\*\s*(?:[0-9]+\s*\*?\s*)?=")
+"""The name of a part that is encoded or in pieces, name*=utf-8''%5fmethod or name*0="_met" (RFC 2231 sections 3 and 4):
+forbidden by RFC 7578 section 4.2, sent by no client, and read by Go, Python and others. It may be any name."""
 
 
 def read_form(body: bytes) -> dict[str, str] | Problem:
@@ -74,7 +77,7 @@ def may_hold(body: bytes, names: frozenset[str]) -> bool:
     if len(body) >= MAX_FIELDS:  # perhaps of more fields than are looked through
         return True
     text = _decoded(body).lower()
-    return any(name.encode() in text for name in names)
+    return any(name.encode() in text for name in names) or _EXTENDED_NAME.search(text) is not None
 
 
 def _decoded(text: bytes) -> bytes:
@@ -85,4 +88,4 @@ def _decoded(text: bytes) -> bytes:
 def _part_named(names: frozenset[str]) -> re.Pattern[bytes]:
     # RFC 7578 section 4.2: the name of a part stands in its Content-Disposition.
     words = "|".join(re.escape(name) for name in sorted(names))
-    return re.compile(rf"""name\s*=\s*["']?(?:{words})(?![a-z0-9_])""".encode())
+    return re.compile(rf"""name\s*=\s*["']?(?:{words})(?![a-z0-9_])|{_EXTENDED_NAME.pattern.decode()}""".encode())

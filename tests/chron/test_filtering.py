@@ -17,7 +17,7 @@ from chron.fieldnames import FIELDS, NUMBERS
 from chron.filtering import MAX_CHARS, MAX_DEPTH, All, Compare, Filter, Not, Some, Word, check_field, parse_filter
 from chron.querying import counts, page, reading
 from chron.schema import COMPUTED
-from support.filters import filters, numbers, records, texts
+from support.filters import as_text, filters, holds, numbers, records, texts
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 REMEDY = 'write "24h", "7d" or "2026-01-31T12:00:00Z"'
@@ -127,45 +127,6 @@ def test_a_field_is_checked_before_it_stands_in_a_statement() -> None:
 
 
 # --- the meaning, and SQL's -------------------------------------------------------------------------------
-
-
-def as_text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def ascii_lower(text: str) -> str:
-    return re.sub("[A-Z]", lambda match: match[0].lower(), text)
-
-
-ORDER = {"<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b}
-
-
-def holds(asked: Filter, fields: dict[str, object]) -> bool:
-    """What a filter says of a record, told as plainly as can be."""
-    match asked:
-        case All():
-            return all(holds(each, fields) for each in asked.inner)
-        case Some():
-            return any(holds(each, fields) for each in asked.inner)
-        case Not():
-            return not holds(asked.inner, fields)
-        case Word():
-            texts = [value for value in fields.values() if isinstance(value, str)]
-            return any(ascii_lower(asked.text) in ascii_lower(text) for text in texts)
-        case Compare():
-            value, text = fields.get(asked.field), as_text(fields.get(asked.field))
-            if text is None:
-                return False
-            if asked.sign == "=":
-                return text in asked.values
-            if asked.sign == "~":
-                pattern = ".*".join(re.escape(part) for part in asked.values[0].split("*"))
-                return re.fullmatch(pattern, text, re.DOTALL) is not None
-            if asked.as_numbers:
-                return type(value) is int and ORDER[asked.sign](value, int(asked.values[0]))
-            return ORDER[asked.sign](text, asked.values[0])
 
 
 def written(path: Path, bodies: list[dict[str, object]]) -> Path:

@@ -43,6 +43,7 @@ REFUSED_HOSTS = {
     "address in other digits": ("\u2469.\u2469.\u2469.\u2469", "host.ipv4"),
     "leading hyphen": ("-a.test", "host.invalid"),
     "bad A-label": ("xn--a.test", "host.invalid"),
+    "A-label beyond Unicode": ("xn--l" + "0" + "6" * 50 + "x", "host.invalid"),
     "long label": ("a" * 64 + ".test", "host.invalid"),
     "long name": (".".join(["a" * 60] * 5), "host.invalid"),
     "slash by mapping": ("a\u2100b.test", "host.invalid"),

@@ -1,8 +1,10 @@
-"""Records and filters at random, for those who answer filters."""
+"""Records and filters at random, for those who answer filters, and what a filter means."""
+
+import re
 
 from hypothesis import strategies as st
 
-from chron.filtering import All, Compare, Not, Some, Word
+from chron.filtering import All, Compare, Filter, Not, Some, Word
 
 SIGNS = ["<", "<=", ">", ">="]
 WORDS = [
@@ -54,3 +56,42 @@ filters = st.recursive(
     ),
     max_leaves=6,
 )
+
+
+def as_text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def ascii_lower(text: str) -> str:
+    return re.sub("[A-Z]", lambda match: match[0].lower(), text)
+
+
+ORDER = {"<": lambda a, b: a < b, "<=": lambda a, b: a <= b, ">": lambda a, b: a > b, ">=": lambda a, b: a >= b}
+
+
+def holds(asked: Filter, fields: dict[str, object]) -> bool:
+    """What a filter says of a record, told as plainly as can be."""
+    match asked:
+        case All():
+            return all(holds(each, fields) for each in asked.inner)
+        case Some():
+            return any(holds(each, fields) for each in asked.inner)
+        case Not():
+            return not holds(asked.inner, fields)
+        case Word():
+            texts = [value for value in fields.values() if isinstance(value, str)]
+            return any(ascii_lower(asked.text) in ascii_lower(text) for text in texts)
+        case Compare():
+            value, text = fields.get(asked.field), as_text(fields.get(asked.field))
+            if text is None:
+                return False
+            if asked.sign == "=":
+                return text in asked.values
+            if asked.sign == "~":
+                pattern = ".*".join(re.escape(part) for part in asked.values[0].split("*"))
+                return re.fullmatch(pattern, text, re.DOTALL) is not None
+            if asked.as_numbers:
+                return type(value) is int and ORDER[asked.sign](value, int(asked.values[0]))
+            return ORDER[asked.sign](text, asked.values[0])
