@@ -1,6 +1,7 @@
 """What all tests share: targets, tools, and the torture's numbers brought home from the workers that found them."""
 
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 
 from support import forked
@@ -11,6 +12,8 @@ from support.torture.numbers import LINES, SEED, TORTURE
 # A busy machine is no failure, and in a fresh clone the first text drawn waits until Hypothesis has built its tables.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+for what in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, what, 60)  # httpx waits five seconds where a test does not say how long
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,7 +29,7 @@ def registry(target_ca: trustme.CA, tmp_path: Path) -> Iterator[Registry]:
 
 @pytest.fixture
 def gate(served: Callable[..., Served], registry: Registry) -> Served:
-    return served(registry)
+    return served(registry, anew=True)
 
 
 @pytest.fixture

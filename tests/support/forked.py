@@ -3,7 +3,8 @@
 A start of `claiim serve` is a second of importing. Here one process does that once (`support.forking`); a command is
 then a fork of it, with its own arguments, folder, environment and standard streams, and ends as any process does: by
 itself, by a signal, or because nobody waits for it any more. What an import does, only a real start shows: those of
-tests/proxy/test_serve.py, test_cli_main.py and tests/packaging; with CLAIIM_TORTURE=1 every start is one.
+tests/proxy/test_serve.py, test_cli_main.py and tests/packaging; with CLAIIM_TORTURE=1 every start is one, and so is one
+from inside a network namespace, which what is forked elsewhere would not be in.
 
     start("serve", folder=..., environ=...)          a process to watch and to send signals to
     subprocess.run([launcher(), "agent", "list"])    a command to its end, for Python and for shells
@@ -25,6 +26,7 @@ from typing import TextIO
 from support.torture.numbers import TORTURE
 
 _TESTS = Path(__file__).resolve().parents[1]
+_NETWORK = Path("/proc/thread-self/ns/net")
 _SERVE = "import sys; from support.forking import serve; serve(sys.argv[1])"
 _LAUNCHER = """\
 #!{python} -IS
@@ -79,6 +81,19 @@ def _nest() -> _Nest:
     return _Nest()
 
 
+def _network() -> str:
+    """The network namespace of this thread, where there are any."""
+    return str(_NETWORK.readlink()) if _NETWORK.is_symlink() else ""
+
+
+_HOME = _network()
+
+
+def _real() -> bool:
+    """Whether commands have to be started, since forks of them would not be the same."""
+    return TORTURE or _network() != _HOME
+
+
 def end() -> None:
     """End the process that forks, if there is one: at the end of the run."""
     if _nest.cache_info().currsize:
@@ -88,14 +103,14 @@ def end() -> None:
 
 def launcher() -> str:
     """The `claiim` to run: its folder may stand in PATH."""
-    return str(Path(sys.executable).with_name("claiim") if TORTURE else _nest().launcher)
+    return str(Path(sys.executable).with_name("claiim") if _real() else _nest().launcher)
 
 
 def start(
     *arguments: str, folder: Path, environ: Mapping[str, str], prefix: Sequence[str] = (), anew: bool = False
 ) -> "Forked | subprocess.Popen[str]":
     """Start a command that only its stderr and its end are wanted of; `anew`, or behind a prefix, by a real start."""
-    if not (anew or prefix or TORTURE):
+    if not (anew or prefix or _real()):
         return Forked(arguments, folder, environ)
     return subprocess.Popen(
         [*prefix, sys.executable, "-m", "claiim_gate", *arguments],

@@ -17,11 +17,12 @@ import pytest
 import trustme
 
 import chron
-from clients.tools import AGENTS, CLAIIM, MAPPINGS, SKILLS, TOKENS
+from clients.tools import AGENTS, MAPPINGS, SKILLS, TOKENS
 from clients.wiring.drives import AROUND, Drive
 from clients.wiring.scripts import JAVA
 from clients.wiring.shelf import Shelf, Trap, with_hosts
 from clients.wiring.traps import SHELL, write_traps
+from support.forked import launcher
 from support.gate import LiveGate, running
 from support.needed import found
 from support.networks import networks
@@ -104,7 +105,7 @@ class Site:
             "CLAIIM_PROXY_LISTEN": str(self.live.service.proxy_address),
             "CLAIIM_API_LISTEN": self.live.api.removeprefix("http://"),
         }
-        env = [CLAIIM, "env", "--config", str(self.live.folder / "claiim.yaml"), "--agent", agent]
+        env = [launcher(), "env", "--config", str(self.live.folder / "claiim.yaml"), "--agent", agent]
         env += ["--token-file", str(self.live.folder / "token"), "--files", str(self.folder / "with blank"), *options]
         return self._run(
             ["sh", "-c", f'given="$({shlex.join(env)})" && eval "$given" && exec "$@"', "sh"], plan, listening
@@ -113,7 +114,7 @@ class Site:
     def by_run(self, plan: list[dict[str, Any]], agent: str = "deploy-bot") -> Results:
         """Behind the private gate of `claiim run`."""
         config = str(self.private.folder / "claiim.yaml")
-        return self._run([CLAIIM, "run", "--config", config, "--agent", agent, "--"], plan, {})
+        return self._run([launcher(), "run", "--config", config, "--agent", agent, "--"], plan, {})
 
     def privately_recorded(self) -> list[dict[str, Any]]:
         """The decisions of the gates of `claiim run`."""

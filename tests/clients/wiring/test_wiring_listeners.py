@@ -12,9 +12,9 @@ import pytest
 import trustme
 import yaml
 
-from clients.tools import CLAIIM
 from clients.wiring import scripts
 from clients.wiring.shelf import Shelf
+from support.forked import launcher
 from support.gate import AGENTS, TOKEN, LiveGate, running
 from support.needed import needed
 
@@ -63,7 +63,7 @@ def gate(tmp_path_factory: pytest.TempPathFactory, target_ca: trustme.CA, target
 
 def env(gate: LiveGate, listener: str) -> subprocess.CompletedProcess[str]:
     """What `claiim env` says of a listener."""
-    command = [CLAIIM, "env", "--config", str(gate.folder / "listening.yaml"), "--agent", "deploy-bot", "--json"]
+    command = [launcher(), "env", "--config", str(gate.folder / "listening.yaml"), "--agent", "deploy-bot", "--json"]
     own = {"PATH": os.environ["PATH"], "HOME": str(gate.folder), "CLAIIM_TOKEN": TOKEN}
     return subprocess.run([*command, "--listener", listener], capture_output=True, text=True, env=own, timeout=120)
 

@@ -4,11 +4,13 @@
     kubectl delete deployment web
     kubectl scale deployment web --replicas=3
     kubectl exec web-1 -- echo hello            what happens in pods: `support.targets.pods`
+    kubectl logs -f web-1                       a line, and after `release()` another
 
 Discovery is the unaggregated kind (/api, /apis, one list per group), which kubectl falls back to; OpenAPI
 is 404.
 """
 
+import asyncio
 import copy
 import json
 import re
@@ -18,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from support.targets.base import Seen, Target, read_body
-from support.targets.pods import is_upgrade, upgraded
+from support.targets.pods import STREAMED, is_upgrade, upgraded
 
 _NAMESPACE = re.compile(r"/(?:api/v1|apis/apps/v1)/namespaces/([^/]+)/(.+)")
 _VERBS = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]
@@ -108,6 +110,14 @@ class KubernetesApi(Target):
     async def on_start(self) -> None:
         self.deployments = {("default", "web"): deployment("web"), ("prod", "web"): deployment("web", "prod")}
         self.pods = [_pod("web-1"), _pod("web-2")]
+        self._released = asyncio.Event()
+
+    async def on_stop(self) -> None:
+        self._released.set()
+
+    def release(self) -> None:
+        """Let a log that is followed come to its end."""
+        self.submit(self._released.set)
 
     def replicas(self, name: str = "web", namespace: str = "default") -> int | None:
         """How many it has now; None when the deployment is gone."""
@@ -136,10 +146,22 @@ class KubernetesApi(Target):
             return web.json_response(found)
         if match := _NAMESPACE.fullmatch(request.path):
             parts = match[2].split("/")
-            if parts[0] == "pods" and parts[-1] in ("exec", "portforward") and is_upgrade(request):
+            if parts[0] == "pods" and parts[-1] in STREAMED and is_upgrade(request):
                 return await upgraded(request, parts[-1])
+            if parts[0] == "pods" and parts[-1] == "log":
+                return await self._log(request)
             return self._namespaced(request, match[1], parts, body)
         return web.Response(status=404, text="404 page not found\n")
+
+    async def _log(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await answer.prepare(request)
+        await answer.write(b"first\n")
+        if request.query.get("follow") == "true":
+            await self._released.wait()
+        await answer.write(b"last\n")
+        await answer.write_eof()
+        return answer
 
     def _namespaced(self, request: web.Request, namespace: str, parts: list[str], body: bytes) -> web.Response:
         match request.method, parts:
