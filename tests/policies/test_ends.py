@@ -14,15 +14,16 @@ from policies import Policies, compile_policies, credential
 from policies.values import Credential, Outcome, Question, Token
 
 JUST_BEFORE = timedelta(microseconds=1)
+HUMAN = "clh_of-bob-0123456789abcdef0123456789abcdef"
 OURS = "spiffe://acme.test/bot"
 
 
 def rules(human: str = "", agent: str = "", token: str = "", guard: str = "") -> Policies:
     """A bot and its human; of each what may end."""
-    digest = credential("bot", "secret").token_sha256
+    digest, theirs = (credential("", token).token_sha256 for token in ("secret", HUMAN))
     registry = (
         "version: 1\n"
-        f"humans: [{{id: bob@acme.test, org: acme, state: active, tokens: [{{sha256: '{digest}'{token}}}]{human}}}]\n"
+        f"humans: [{{id: bob@acme.test, org: acme, state: active, tokens: [{{sha256: '{theirs}'{token}}}]{human}}}]\n"
         "agents:\n- {id: bot, anchor: bob@acme.test, org: acme, state: active, skill: s, "
         f"identities: ['{OURS}'], tokens: [{{sha256: '{digest}'{token}}}]{agent}}}\n"
     )
@@ -52,7 +53,7 @@ def test_what_ends_at_noon_does_not_count_at_noon(what: str, ask: Callable[..., 
 @pytest.mark.parametrize("what", ["a token", "a human"])
 def test_a_human_speaks_until_the_end_and_not_at_it(what: str, ask: Callable[..., Question]) -> None:
     """Approvals hang on it."""
-    noon, digest = ask("a").at, credential("bot", "secret").token_sha256
+    noon, digest = ask("a").at, credential("", HUMAN).token_sha256
     ending = ENDS[what]()
     assert ending.identify_human(digest, noon - JUST_BEFORE) is not None
     assert ending.identify_human(digest, noon) is None
