@@ -20,6 +20,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -204,7 +205,7 @@ def _rewritten_path(raw: str) -> str:
         raise CanonicalError("path.parameter", f'path "{_shown(raw)}" holds ";"; write %3B where it is meant')
     if "\\" in raw:
         raise CanonicalError("path.backslash", f'path "{_shown(raw)}" holds a backslash, which some read as "/"')
-    path = _ODD.sub(lambda odd: _escape(odd, raw), raw)
+    path = _replaced(_ODD, lambda odd: _escape(odd, raw), raw)
     if re.search(r"%25[0-9A-Fa-f]{2}", path):
         raise CanonicalError(
             "path.double-encoding", f'path "{_shown(raw)}" is encoded twice; some would decode it again'
@@ -239,6 +240,15 @@ def _escape(odd: re.Match[str], raw: str) -> str:
     return f"%{octet:02X}"
 
 
+def _replaced(odds: re.Pattern[str], escape: Callable[[re.Match[str]], str], raw: str) -> str:
+    """`re.sub`, which would leave out what `escape` has no text for; here that is an error, and nothing is judged."""
+    pieces, end = [], 0
+    for odd in odds.finditer(raw):
+        pieces += (raw[end : odd.start()], escape(odd))
+        end = odd.end()
+    return "".join((*pieces, raw[end:]))
+
+
 def _octet(odd: re.Match[str], code: str, raw: str) -> int:
     if odd["illegal"]:
         return ord(odd["illegal"])
@@ -262,7 +272,7 @@ def _canonical_query(raw: str) -> str:
             raise CanonicalError("query.nul", "the query encodes a NUL; remove it")
         return chr(octet) if octet in _UNRESERVED else f"%{octet:02X}"
 
-    return _ODD_IN_QUERY.sub(escape, raw)
+    return _replaced(_ODD_IN_QUERY, escape, raw)
 
 
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:

@@ -56,8 +56,10 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
     if request.method == "CONNECT":
         # RFC 9110, 9.3.6: any 2xx would say that the tunnel is open.
         return problem(refusal, refusal.error_status)
-    if (media := request.header("content-type") or "").lower().startswith(_GRPC):
-        # By what the caller speaks, whatever its host is bound to; an HTTP status would lose the reason.
+    media = request.header("content-type") or ""
+    if request.method == "POST" and media.lower().startswith(_GRPC):
+        # By what the caller speaks, whatever its host is bound to; an HTTP status would lose the reason. Every call
+        # is a POST (PROTOCOL-HTTP2, "Requests"): who sends anything else reads the status, and 200 would be success.
         media = media if _MEDIA.fullmatch(media) else _GRPC  # what a malformed head has must not come back in ours
         return made(refusal, 200, media, b"", grpc_fields(refusal.status, refusal.sentence))
     if idiom := _IDIOMS.get(family):

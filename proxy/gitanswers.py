@@ -30,5 +30,10 @@ def git_answer(refusal: Refusal, request: Request) -> Answer:
     return made(refusal, refusal.error_status, "text/plain; charset=utf-8", sentence + b"\n")
 
 
+_MAX_CONTENT_BYTES = 65_516
+"""https://git-scm.com/docs/gitprotocol-common, "pkt-line Format": what a packet holds at most."""
+
+
 def _packet(content: bytes) -> bytes:
+    content = content[:_MAX_CONTENT_BYTES]  # more has no length that git can read, and the reason would be lost
     return b"%04x%s" % (len(content) + 4, content)

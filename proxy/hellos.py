@@ -18,7 +18,8 @@ from enum import Enum, auto
 
 from mappings import CanonicalError, canonical_host
 
-_CHANGE_CIPHER_SPEC, _HANDSHAKE = 20, 22  # RFC 8446, 5.1: content types
+_ALERT, _HANDSHAKE = 21, 22  # RFC 8446, 5.1: content types
+_WARNING = 1  # RFC 8446, 6
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2  # RFC 8446, 4
 _RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 """RFC 8446, 4.1.3: the `random` of a ServerHello that asks for a second hello."""
@@ -162,6 +163,14 @@ def _asks_again(data: bytes) -> bool | None:
     """Whether a target's answer asks for a second hello; None when that cannot be told yet."""
     message = b""
     while len(message) < 38:
+        if not message and data[:1] == bytes((_ALERT,)):
+            # A warning stands before the answer where a server does not know the name (RFC 6066, 3), and goes on.
+            if len(data) < 7:
+                return None
+            if data[3:6] != bytes((0, 2, _WARNING)):
+                return False
+            data = data[7:]
+            continue
         if data[:1] and data[0] != _HANDSHAKE:
             return False
         if message and message[0] != _SERVER_HELLO:

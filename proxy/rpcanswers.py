@@ -4,7 +4,8 @@
                     by POST with 200: their clients read an error from a success and drop every other body
     GraphQL         {"errors": [{"message": <sentence>, "extensions": {...}}]} with the status of the refusal
 
-A message without an id asks for no answer. By POST it gets the status of the refusal and an error that names no call.
+A message without an id asks for no answer, and what is no call of JSON-RPC 2.0 reads none of its errors. By POST they
+get the status of the refusal and an error that names no call.
 """
 
 import json
@@ -63,7 +64,16 @@ def call_id(value: object) -> str | int | None:
 
 def _calls(body: bytes | None) -> list[str | int]:
     value = _read(body)
-    return [call for each in (value if isinstance(value, list) else [value]) if (call := call_id(each)) is not None]
+    several = value if isinstance(value, list) else [value]
+    return [call for each in several if _is_call(each) and (call := call_id(each)) is not None]
+
+
+def _is_call(value: object) -> bool:
+    """Whether it is a call at all (JSON-RPC 2.0, 4).
+
+    To whoever sent something else, a body of REST with an "id" or an answer to a call, 200 would say that it is done.
+    """
+    return isinstance(value, dict) and value.get("jsonrpc") == "2.0" and isinstance(value.get("method"), str)
 
 
 def _read(body: bytes | None) -> Any:

@@ -35,9 +35,12 @@ PATIENCE_S = 180
 """A mutant that runs for so long has been noticed: it never ends."""
 
 _POLICIES = [
-    "tests/policies/test_evaluation_page.py",
-    "tests/policies/test_evaluation_language.py",
+    "tests/policies/test_who_speaks.py",
     "tests/policies/test_condition_lists.py",
+    "tests/policies/test_nameless.py",
+    "tests/policies/test_evaluation_language.py",
+    "tests/policies/test_evaluation_page.py",
+    "tests/policies/test_explain.py",
     "tests/policies/test_registry.py",
 ]
 _MAPPINGS = [

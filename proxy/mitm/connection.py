@@ -116,7 +116,15 @@ class AgentConnection(server.LiveConnectionHandler):
 
     async def server_event(self, event: events.Event) -> None:
         """Let the layers handle an event; one from the agent may have opened an HTTP/2 window."""
-        await super().server_event(event)
+        try:
+            await super().server_event(event)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                # Out of a layer, and not of who ends this task: it would end alone, and the agent wait for ever.
+                _log.exception("the layers broke off; the connection is closed")
+                self._close_client()
+            raise
         self._writer.flush()
         inner = self._inner
         if inner is not None and inner.layer is not None and not inner.events:
@@ -386,6 +394,8 @@ class AgentConnection(server.LiveConnectionHandler):
         if not layers.inside_tls(nextlayer):
             self._inner = nextlayer
         nextlayer.layer = layers.next_layer(nextlayer, self._engine.limits)
+        if nextlayer.layer is None and layers.is_told(nextlayer):
+            raise RuntimeError("nothing reads what the agent sends")  # it would wait for an answer for ever
         if isinstance(nextlayer.layer, layers.GateHttpLayer):
             self._http = nextlayer.layer
 

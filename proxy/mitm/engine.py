@@ -205,8 +205,8 @@ class Engine:
         except Exception:
             _log.exception("a connection ended unexpectedly")
         finally:
+            del self._connections[connection]  # first: what is left here would be ended once more when the gate stops
             connection.release()
-            del self._connections[connection]
 
     def opened(self, flow_id: str, exchange: Exchange, connection: AgentConnection) -> None:
         """A verdict forwards: from now on this exchange needs an ending."""
@@ -273,7 +273,10 @@ class Engine:
         # Closing a connection ends its exchanges through the error hook, which writes their outcome.
         tasks = list(self._connections.values())
         for connection in list(self._connections):
-            connection.abort()
+            try:
+                connection.abort()
+            except Exception:
+                _log.exception("a connection could not be closed; its task is cancelled")
         if tasks:
             await asyncio.wait(tasks, timeout=5)
         for task in list(self._connections.values()):

@@ -756,10 +756,15 @@ def next_layer(nextlayer: layer.NextLayer, limits: Limits) -> layer.Layer | None
     if inside_tls(nextlayer):
         return GateHttpLayer(context, HTTPMode.transparent, limits)
     first = nextlayer.data_client()
-    if len(first) < 3:
+    if not is_told(nextlayer):
         return None
     if first[0] == 0x16 and first[1] == 0x03:  # RFC 8446, 5.1: handshake record
         # What comes out of TLS goes into TLS; the connection itself is made per request, after the verdict.
         context.server.tls = True
         return ClientTLSLayer(context)
     return GateHttpLayer(context, HTTPMode.transparent, limits)
+
+
+def is_told(nextlayer: layer.NextLayer) -> bool:
+    """Whether enough has come to say what follows."""
+    return inside_tls(nextlayer) or len(nextlayer.data_client()) >= 3

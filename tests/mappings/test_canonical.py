@@ -1,10 +1,13 @@
 """One canonical form for hosts and targets; what has two readings is refused."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mappings import CanonicalError, canonical_host, canonical_target, split_authority
+from mappings.canonical import _replaced
 
 HOSTS = {
     "case": ("EXAMPLE.com", "example.com"),
@@ -113,6 +116,18 @@ def test_target(raw: str, wire: str) -> None:
     target = canonical_target(raw)
     assert target.wire == wire
     assert canonical_target(wire) == target
+
+
+@given(st.text("ab%"))
+def test_escapes_are_replaced_one_by_one(text: str) -> None:
+    """As `re.sub` does it, but for an escape that gets no text.
+
+    That one `re.sub` would leave out, and "..%2fguarded" would be judged, and sent, as "..guarded".
+    """
+    odd = re.compile("%")
+    assert _replaced(odd, lambda _: "xy", text) == text.replace("%", "xy")
+    with pytest.raises(TypeError):
+        _replaced(odd, lambda _: None, f"{text}%")  # type: ignore[arg-type, return-value]
 
 
 def test_query_pairs() -> None:

@@ -1,12 +1,14 @@
 """Which human a token proves, and which actions may have to wait for one: what `claiim can` and approvals hang on."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
 from mappings.documents import read_document
-from policies import Policies, compile_policies, token_digest
+from policies import Policies, compile_policies, credential, token_digest
+from policies.values import Credential, Outcome, Question
 
 AT = datetime(2026, 3, 4, tzinfo=UTC)
 BEFORE, AFTER = "2026-03-03", "2026-03-05"
@@ -69,3 +71,18 @@ def test_what_may_have_to_wait_is_known_beforehand() -> None:
 def test_nobody_has_no_limits() -> None:
     """An agent that is unknown counts against nothing, and asking for it is no fault."""
     assert registry().limits("nobody", "data:read") == ()
+
+
+def test_whom_nobody_knows_is_not_identified() -> None:
+    """`identify` says None of who may act, so an agent that is in no file must get a denial of its own."""
+    refused = registry().identify(credential("nobody", TOKEN), AT)
+    assert refused is not None
+    assert (refused.outcome, refused.code) == (Outcome.DENY, "agent.unknown")
+
+
+def test_an_explanation_supposes_nothing_beside_what_was_presented() -> None:
+    """Only of who presents nothing at all it is supposed that the proof is right."""
+    asked = Question(Credential("plain", ""), "data:read", "x", "", AT, "127.0.0.1")
+    proof = Credential("plain", "", identities=("spiffe://acme.test/nobody",))
+    assert registry().explain(asked).decision.outcome is Outcome.ALLOW
+    assert registry().explain(replace(asked, credential=proof)).decision.outcome is Outcome.DENY

@@ -271,8 +271,16 @@ def test_git_reads_an_error_where_it_waits_for_a_pack() -> None:
 
 CALLS = {
     "one": (b'{"jsonrpc": "2.0", "id": 7, "method": "tools/call"}', 200, [7]),
-    "several": (b'[{"id": 1}, {"method": "x"}, {"id": "b"}]', 200, [1, "b"]),
-    "an id that is a truth": (b'{"id": true}', 403, [None]),
+    "several": (
+        b'[{"jsonrpc": "2.0", "id": 1, "method": "x"}, {"jsonrpc": "2.0", "method": "x"}, '
+        b'{"jsonrpc": "2.0", "id": "b", "method": "y"}]',
+        200,
+        [1, "b"],
+    ),
+    "an id that is a truth": (b'{"jsonrpc": "2.0", "id": true, "method": "x"}', 403, [None]),
+    "REST with an id": (b'{"id": 7, "name": "x"}', 403, [None]),
+    "REST with a method": (b'{"id": 7, "method": "card"}', 403, [None]),
+    "an answer to the server": (b'{"jsonrpc": "2.0", "id": 7, "result": {}}', 403, [None]),
     "a notification": (b'{"jsonrpc": "2.0", "method": "notifications/initialized"}', 403, [None]),
     "no JSON": (b"{", 403, [None]),
     "nothing": (b"", 403, [None]),
@@ -295,7 +303,7 @@ def test_each_call_of_json_rpc_gets_an_error(family: str, body: bytes, status: i
 
 def test_a_call_that_was_not_read_whole_has_no_id() -> None:
     """Its first bytes are no JSON, and nothing is guessed from them."""
-    cut = replace(posted("/mcp", b'{"id": 7}'), body_complete=False)
+    cut = replace(posted("/mcp", CALLS["one"][0]), body_complete=False)
     assert answer(DENIED, cut, "mcp").status == 403
 
 
@@ -399,6 +407,13 @@ MEDIA = {
 def test_grpc_gets_the_type_it_speaks(asked: str, media_type: bytes) -> None:
     """And nothing of a head that was malformed."""
     assert dict(answer(DENIED, request(content_type=asked)).fields)[b"Content-Type"] == media_type
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
+def test_only_a_call_of_grpc_is_refused_within_a_success(method: str) -> None:
+    """Every call is a POST; whoever sends another method with that type reads the status alone."""
+    asked = replace(request(content_type="application/grpc"), method=method)
+    assert answer(DENIED, asked).status == answer(DENIED, asked, "github").status == 403
 
 
 @pytest.mark.parametrize(("code", "status"), GRPC.items())

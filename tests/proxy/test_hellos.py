@@ -175,6 +175,26 @@ def test_a_second_hello_names_the_host_too(cut: int) -> None:
     assert passed in (b"", between)
 
 
+def answered_in_parts(watched: Hellos, said: bytes, cut: int) -> bytes:
+    """What of the agent's passed when the target's bytes came in parts."""
+    return b"".join(watched.from_target(said[at : at + cut]) for at in range(0, len(said), cut))
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_a_warning_before_the_answer_does_not_open(cut: int) -> None:
+    """A server that does not know a name may say so and go on (RFC 6066, 3), and then ask for a second hello."""
+    warning = record(b"\x01\x70", kind=21)
+    watched = after_hello()
+    said = warning + warning + RETRY
+    assert watched.from_agent(named(OTHER)) == b""
+    with pytest.raises(HelloRefused, match=OTHER):
+        answered_in_parts(watched, said, cut)
+    answered = after_hello()
+    assert answered.from_agent(b"x") == b""
+    said = warning + SERVER_HELLO
+    assert answered_in_parts(answered, said, cut) == b"x"
+
+
 def test_a_second_hello_that_does_not_wait_is_looked_at_all_the_same() -> None:
     """Who knows that the target will ask need not wait for it to."""
     watched = after_hello()

@@ -1,7 +1,9 @@
 """WebSocket conformance through a gate: the Autobahn cases as kosoku runs them, let through and refused.
 
-short    247 cases: frames, pings, fragments, UTF-8, closing
+short    247 cases: frames, pings, fragments, UTF-8, closing (1 to 7, 10)
 long     all 517: limits and speed (9), compression (12 and 13), too
+
+All 247 have ended as they should, and the 54 of group 9; the 216 of groups 12 and 13 have never been run to their end.
 """
 
 import asyncio

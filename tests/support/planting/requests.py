@@ -65,6 +65,14 @@ class Answer:
             return str(json.loads(self.body).get("code", ""))
         return ""
 
+    @property
+    def is_rpc_error(self) -> bool:
+        """Whether it is the error of a JSON-RPC call, which comes with 200."""
+        with contextlib.suppress(ValueError, AttributeError):
+            said = json.loads(self.body)
+            return bool(said.get("error")) and "result" not in said
+        return False
+
 
 def _proxied(method: str, path: str, *more: str, host: str = PLAIN_HOST, body: bytes = b"") -> bytes:
     length = [f"Content-Length: {len(body)}"] if body else []

@@ -4,7 +4,7 @@ import functools
 import gc
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +28,16 @@ class Site:
     code: CodeType
 
     @property
+    def plain_name(self) -> str:
+        """Module and qualified name, which stay when lines are added above."""
+        module = str(Path(self.code.co_filename).relative_to(ROOT)).removesuffix(".py").replace("/", ".")
+        return f"{module}.{self.code.co_qualname}"
+
+    @property
     def name(self) -> str:
         """Module and qualified name, with the line where several have that name."""
-        module = str(Path(self.code.co_filename).relative_to(ROOT)).removesuffix(".py").replace("/", ".")
         line = f":{self.code.co_firstlineno}" if "<" in self.code.co_qualname else ""
-        return f"{module}.{self.code.co_qualname}{line}"
+        return f"{self.plain_name}{line}"
 
 
 class Trace:
@@ -63,20 +68,30 @@ class Trace:
 @contextmanager
 def traced() -> Iterator[Trace]:
     """Look into every thread but this one."""
-    trace, original = Trace(), SendHttp.__init__
+    trace = Trace()
+    with on_its_way(trace.ends):
+        threading.setprofile_all_threads(trace)
+        sys.setprofile(None)
+        try:
+            yield trace
+        finally:
+            threading.setprofile_all_threads(None)
+
+
+@contextmanager
+def on_its_way(tell: Callable[[], object]) -> Iterator[None]:
+    """Tell of each request that is handed to a connection with a target."""
+    original = SendHttp.__init__
 
     def sending(self: SendHttp, event: Any, connection: Any) -> None:
         if isinstance(event, RequestHeaders):
-            trace.ends()
+            tell()
         original(self, event, connection)
 
     SendHttp.__init__ = sending  # type: ignore[method-assign]
-    threading.setprofile_all_threads(trace)
-    sys.setprofile(None)
     try:
-        yield trace
+        yield
     finally:
-        threading.setprofile_all_threads(None)
         SendHttp.__init__ = original  # type: ignore[method-assign]
 
 
