@@ -38,6 +38,7 @@ from proxy.mitm.arriving import Arrival, first_layer, named_tunnel
 from proxy.mitm.crowd import HEAD_TIME, Body, Seat
 from proxy.mitm.flows import Exchange, Tunnel
 from proxy.mitm.gathering import GatheringWriter
+from proxy.mitm.leaving import Left, take_apart
 from proxy.mitm.signs import SignsOfLife, passes_over
 from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
@@ -88,8 +89,8 @@ class AgentConnection(server.LiveConnectionHandler):
         self._beneath: dict[tuple[str, int], Server] = {}
         """What carries the connection to an address that is reached through one."""
         self._dialling: dict[str, asyncio.TimerHandle] = {}
-        self._open: dict[str, http.HTTPFlow] = {}
-        """Forwarded flows that have no ending yet."""
+        self._open: dict[str, Exchange] = {}
+        """Those forwarded that have no ending yet, by the ids of their flows."""
         self._under_way: dict[str, Exchange] = {}
         """Requests of agents that are proven, from their head to their end."""
         self._begun = 0
@@ -101,6 +102,9 @@ class AgentConnection(server.LiveConnectionHandler):
         """What follows an accepted CONNECT, while it is being found out."""
         self._progress: asyncio.Event | None = None
         """Set at the next event, when something waits for one."""
+        self._hooks = 0
+        """How many are at work for the layers."""
+        self._released = False
         self._unread: Opaque | None = None
         """What passes unread, when the whole connection does."""
         context = self.layer.context
@@ -497,7 +501,7 @@ class AgentConnection(server.LiveConnectionHandler):
         self._let_go(exchange)
         assert verdict.route is not None
         # First of all, so that whatever fails from here on is the outcome of the decision.
-        self._open[flow.id] = flow
+        self._open[flow.id] = exchange
         self._engine.opened(flow.id, exchange, self)
         flows.forward(flow, verdict)
         self._routes[verdict.route.address] = verdict.route
@@ -570,8 +574,7 @@ class AgentConnection(server.LiveConnectionHandler):
     def _hang_up(self, server: Server) -> None:
         """End a connection whose target has not finished its TLS handshake in time."""
         self._dialling.pop(server.id, None)
-        for flow in self._open.values():
-            exchange: Exchange = flow.metadata[_EXCHANGE]
+        for exchange in self._open.values():
             assert exchange.verdict is not None
             route = exchange.verdict.route
             assert route is not None
@@ -619,15 +622,14 @@ class AgentConnection(server.LiveConnectionHandler):
         next request, so it is asked about as a whole.
         """
         stopped: list[Decision] = []
-        for flow in list(self._open.values()):
-            exchange: Exchange = flow.metadata[_EXCHANGE]
+        for exchange in list(self._open.values()):
             who = self._who(exchange.presented)
             denied = self._gate.unproven(exchange.head, who) if isinstance(who, Unproven) else refusal(who)
             facts = exchange.head.facts
             if denied is None and facts is not None and facts.opaque:
                 denied = self._gate.narrowed(exchange.head, facts)
             if denied is not None:
-                self._finish(flow, "failed", error=denied.reason)
+                self._finish(exchange.flow, "failed", error=denied.reason)
                 stopped.append(denied)
         if stopped:
             # Not closed: what waits in a buffer would still be sent, in both directions.
@@ -639,7 +641,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def ends(self) -> Iterable[datetime | None]:
         """When the proofs end that what is open here was asked with."""
-        return (flow.metadata[_EXCHANGE].head.credential.expires for flow in self._open.values())
+        return (exchange.head.credential.expires for exchange in self._open.values())
 
     def release(self) -> None:
         """Close what is still open when the agent is gone.
@@ -650,6 +652,28 @@ class AgentConnection(server.LiveConnectionHandler):
         for transport in self.transports.values():
             if transport.writer is not None:
                 transport.writer.close()
+        self._released = True
+        self._leave_soon()
+
+    async def hook_task(self, hook: commands.StartHook) -> None:
+        """Run a hook for the layers, and tell them; they stay for as long as one is at work."""
+        self._hooks += 1
+        try:
+            await super().hook_task(hook)
+        finally:
+            self._hooks -= 1
+            if self._released:
+                self._leave_soon()
+
+    def _leave_soon(self) -> None:
+        # Not now: a hook may run inside the layers that started it.
+        asyncio.get_running_loop().call_soon(self._leave)
+
+    def _leave(self) -> None:
+        """Let go of what handled the connection, unless something of it still goes on."""
+        if not (self._hooks or self.transports or self._open or isinstance(self.layer, Left)):
+            self._http = self._inner = self._unread = self._seat.served = None
+            self.layer = take_apart(self.layer)
 
     # --- responses -----------------------------------------------------------------------------------
 
@@ -738,8 +762,8 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_client_disconnected(self, _: object) -> None:
         # Streams hear of most ends themselves; one whose layer has crashed or was cut off does not.
-        for flow in list(self._open.values()):
-            self._finish(flow, "failed", error="the connection ended")
+        for exchange in list(self._open.values()):
+            self._finish(exchange.flow, "failed", error="the connection ended")
         for flow_id in list(self._under_way):
             self._end(flow_id)
 

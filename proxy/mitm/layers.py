@@ -59,6 +59,7 @@ from proxy.limits import Limits
 from proxy.mitm.crowd import BODY_TIME
 from proxy.mitm.flows import asks_parent
 from proxy.mitm.frames import FrameMeter
+from proxy.mitm.leaving import take_stream_apart
 from proxy.mitm.trailers import PassesTrailers, ReadsTrailers, fit_to_pass, last_chunk
 from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
 from proxy.upgrades import WEBSOCKET
@@ -176,6 +177,8 @@ class GateHttpLayer(HttpLayer):
     def __init__(self, context: Context, mode: HTTPMode, limits: Limits) -> None:
         super().__init__(context, mode)
         self._limits = limits
+        self._made: dict[int, GateStream] = {}
+        """The streams that were not let go yet."""
 
     def _handle_event(self, event: events.Event) -> Commands[None]:
         if isinstance(event, SignOfLife | SlowHead):
@@ -193,6 +196,16 @@ class GateHttpLayer(HttpLayer):
             server = GateHttp2Server if http2 else GateHttp1Server
             self.connections[self.context.client] = server(self.context.fork(), self._limits)
         yield from super()._handle_event(event)
+        if len(self._made) != len(self.streams):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Take apart the streams that have ended; here none of them is handling an event."""
+        awaiting = {id(stream) for stream in self.command_sources.values()}
+        for stream_id, stream in list(self._made.items()):
+            if stream_id not in self.streams and id(stream) not in awaiting and stream.child_layer is None:
+                del self._made[stream_id]
+                take_stream_apart(stream)
 
     @property
     def beginning(self) -> bool:
@@ -221,7 +234,7 @@ class GateHttpLayer(HttpLayer):
         return sum(len(chunk.data) for chunks in agent_side.h2_conn.stream_buffers.values() for chunk in chunks)
 
     def make_stream(self, stream_id: int) -> Commands[None]:
-        self.streams[stream_id] = GateStream(self.context.fork(), stream_id)
+        self.streams[stream_id] = self._made[stream_id] = GateStream(self.context.fork(), stream_id)
         yield from self.event_to_child(self.streams[stream_id], events.Start())
 
 

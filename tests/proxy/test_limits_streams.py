@@ -297,6 +297,7 @@ class Endless(Target):
                     writer.write(b"a" * 65_536)
                     self.sent_bytes += 65_536
                     await writer.drain()
+                    await asyncio.sleep(0)  # draining what is lost waits for nothing, so nobody would hear of the loss
             except (ConnectionError, asyncio.IncompleteReadError):
                 pass
             finally:
