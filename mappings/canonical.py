@@ -242,7 +242,8 @@ def _escape(odd: re.Match[str], raw: str) -> str:
 
 def _replaced(odds: re.Pattern[str], escape: Callable[[re.Match[str]], str], raw: str) -> str:
     """`re.sub`, which would leave out what `escape` has no text for; here that is an error, and nothing is judged."""
-    pieces, end = [], 0
+    pieces: list[str] = []
+    end = 0
     for odd in odds.finditer(raw):
         pieces += (raw[end : odd.start()], escape(odd))
         end = odd.end()
