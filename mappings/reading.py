@@ -32,6 +32,13 @@ NO_METHOD = "?"
 """Read in place of what is no method: no rule lists it, so a rule about methods makes the readings differ."""
 
 
+class _Unasked:
+    """What a part is that nobody has asked for; the reading itself here would keep its request, and that the body."""
+
+
+_UNASKED = _Unasked()
+
+
 class Reading:
     """A request as rules see it; parts that cost something are made when first asked for."""
 
@@ -41,15 +48,15 @@ class Reading:
         self.request = request
         self.path = path or request.path
         """As rules and targets see it: the path sent, or the one spelling of it that a pack gave."""
-        self._segments: tuple[str, ...] | Reading | None = self
+        self._segments: tuple[str, ...] | _Unasked | None = _UNASKED
         self._query: dict[str, tuple[str, ...]] | None = None
         self._headers: dict[str, tuple[str, ...]] | None = None
-        self._json: object = self
+        self._json: object = _UNASKED
 
     @property
     def segments(self) -> tuple[str, ...] | None:
         """The decoded segments of the path; None when it can fit no template."""
-        if isinstance(self._segments, Reading):
+        if isinstance(self._segments, _Unasked):
             self._segments = split_path(self.path)
         return self._segments
 
@@ -69,7 +76,7 @@ class Reading:
 
     def json(self) -> object | Problem:
         """Return the JSON value of the body, or why it cannot be read."""
-        if self._json is self:
+        if self._json is _UNASKED:
             self._json = read_json(self.request)
         return self._json
 

@@ -9,6 +9,8 @@ import pytest
 from mitmproxy import http
 from OpenSSL import SSL
 
+from mappings.reading import Reading
+from mappings.request import Request
 from proxy.facts import Facts
 from proxy.verdicts import Verdict
 from support.clients import client_of
@@ -18,7 +20,7 @@ from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
 from support.until import until
 
-OF_A_REQUEST = (http.HTTPFlow, Facts, Verdict)
+OF_A_REQUEST = (http.HTTPFlow, Facts, Verdict, Request, Reading)
 REQUESTS = 30
 AT_MOST = 2
 """Of a connection that is open: its CONNECT, and a request that is just ending."""
