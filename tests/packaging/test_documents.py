@@ -5,7 +5,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args, get_origin
+from types import UnionType
+from typing import Annotated, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -54,16 +55,21 @@ def test_the_image_is_built_from_what_it_needs_and_nothing_secret() -> None:
 def settings(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every key that claiim.yaml may hold, dotted."""
     for name, field in model.model_fields.items():
-        # A section of its own, also where it may be left out; a table of entries is one key.
-        inner = [kind for kind in (field.annotation, *get_args(field.annotation)) if is_model(kind)]
+        # A section of its own, also where it may be left out; a table of entries is one key, and so is a list of
+        # entries that are checked together.
+        kinds = (field.annotation, *get_args(field.annotation))
+        if get_origin(field.annotation) in (Union, UnionType):
+            kinds = tuple(map(bare, kinds))
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
         if inner and get_origin(field.annotation) is not dict:
             yield from settings(inner[0], f"{prefix}{name}.")
         else:
             yield prefix + name
 
 
-def is_model(kind: object) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
+def bare(kind: object) -> object:
+    """A type without what is annotated to it."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
 def test_every_setting_is_documented() -> None:
