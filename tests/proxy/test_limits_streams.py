@@ -154,8 +154,8 @@ def test_frames_that_bring_nothing_further_end_the_connection(made: Made, name: 
         assert other.get("https://origin.test/echo").http_version == "HTTP/2"
         peer = Peer(raw)
         peer.finish(peer.ask())
-        flood(peer)
-        with suppress(ConnectionError, ssl.SSLError):
+        with suppress(ConnectionError, ssl.SSLError):  # the gate may have closed before all is sent
+            flood(peer)
             peer.flush()
         while peer.read():
             pass
