@@ -68,7 +68,7 @@ def test_a_file_read_late_answers_like_one_read_early(tmp_path: Path) -> None:
 
 
 def test_a_file_that_turns_out_wrong_refuses(tmp_path: Path) -> None:
-    """A broken file names nothing: requests to its hosts are unreadable, others are as they were."""
+    """A broken file names nothing: what its hosts are asked for fails, others are as they were."""
     path = tmp_path / "broken.yaml"
     path.write_text("pack: broken\nhosts: [a.test]\nrules: [{id: a, match: {op: 5}, action: x}]\n")
     file = ShippedFile(path)
@@ -78,7 +78,7 @@ def test_a_file_that_turns_out_wrong_refuses(tmp_path: Path) -> None:
     compiled = compile_documents(documents, [], {"http": file.rules})
     problem = Mappings(compiled, documents).resolve(HEALTH).problem
     assert problem is not None
-    assert problem.code == "mapping.unreadable"
+    assert problem.code == "mapping.failed"
 
 
 def test_a_shipped_name_is_taken(tmp_path: Path) -> None:

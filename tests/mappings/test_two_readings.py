@@ -415,7 +415,7 @@ def odd(answer: Recognition | Exception, text: str = "version: 1") -> Mappings:
 
 PACK_ANSWERS = {
     "not recognised": (NOT_RECOGNISED, "mapping.unmapped"),
-    "raises": (RuntimeError("bug"), "mapping.unreadable"),
+    "raises": (RuntimeError("bug"), "mapping.failed"),
     "name outside the grammar": (Recognition((Call("odd:a b", {}),)), "mapping.unreadable"),
     "many calls": (Recognition(tuple(Call(f"odd:x{n}", {}) for n in range(201))), "mapping.too-many"),
     "just enough calls": (Recognition(tuple(Call("odd:x", {}) for n in range(200))), "odd:x"),
