@@ -35,6 +35,7 @@ PATIENCE_S = 180
 """A mutant that runs for so long has been noticed: it never ends."""
 
 _POLICIES = [
+    "tests/policies/test_ends.py",
     "tests/policies/test_who_speaks.py",
     "tests/policies/test_condition_lists.py",
     "tests/policies/test_nameless.py",
@@ -50,6 +51,10 @@ _MAPPINGS = [
     "tests/mappings/test_ties.py",
     "tests/mappings/test_cut_bodies.py",
 ]
+_JUDGING = [
+    "tests/proxy/test_pipeline.py",
+    "tests/proxy/test_hazards.py::test_an_upgrade_no_rule_can_decide_is_refused",
+]
 _PIPELINE = ["tests/proxy/test_facts.py", "tests/proxy/test_pipeline.py", "tests/proxy/test_destinations.py"]
 MODULES: dict[str, list[str]] = {
     "policies/deciding.py": _POLICIES,
@@ -60,7 +65,7 @@ MODULES: dict[str, list[str]] = {
     "mappings/mapping.py": _MAPPINGS,
     "mappings/matches.py": _MAPPINGS,
     "proxy/pipeline.py": _PIPELINE,
-    "proxy/judging.py": _PIPELINE,
+    "proxy/judging.py": _JUDGING,
     "proxy/concluding.py": _PIPELINE,
     "proxy/facts.py": _PIPELINE,
     "proxy/destinations.py": _PIPELINE,
