@@ -28,13 +28,17 @@ async def bridge(proxy: str, authority: str, ca: Path) -> AsyncIterator[str]:
 
     async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection(through.hostname, through.port)
-        back.write(connect.encode())
-        answered = await there.readuntil(b"\r\n\r\n")
-        assert answered.startswith(b"HTTP/1.1 200"), answered
-        await back.start_tls(context, server_hostname=authority.partition(":")[0])
-        head = await reader.readuntil(b"\r\n\r\n")
-        back.write(head.replace(address.encode(), authority.encode()))
-        await asyncio.gather(_pass(reader, back), _pass(there, writer))
+        try:
+            back.write(connect.encode())
+            answered = await there.readuntil(b"\r\n\r\n")
+            assert answered.startswith(b"HTTP/1.1 200"), answered
+            await back.start_tls(context, server_hostname=authority.partition(":")[0])
+            head = await reader.readuntil(b"\r\n\r\n")
+            back.write(head.replace(address.encode(), authority.encode()))
+            await asyncio.gather(_pass(reader, back), _pass(there, writer))
+        finally:
+            writer.close()  # the server waits until each of its connections is closed
+            back.close()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
     address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
