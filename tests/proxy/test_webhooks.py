@@ -155,7 +155,7 @@ def test_a_chat_tool_that_fails_holds_nothing_up(
         assert write(gate).status_code == 202
         for number, pause_s in enumerate((1, 5, 25, 125), 1):
             chat.wait_seen(number)
-            gate.clock.wait_timers(pause_s, 1)
+            gate.clock.wait_timers(pause_s, 1, of="Webhook.")
             gate.pass_(pause_s)
         chat.wait_seen(5)
         ids = {dict(seen.headers)["webhook-id"] for seen in chat.seen}

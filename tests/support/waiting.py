@@ -90,11 +90,14 @@ class Clock:
                 self._calls.remove(one)
             self._changed.notify_all()
 
-    def wait_timers(self, seconds: float, count: int, timeout_s: float = 30) -> None:
-        """Block until there are exactly so many calls to come of those that were to come after so long."""
+    def wait_timers(self, seconds: float, count: int, timeout_s: float = 30, of: str = "") -> None:
+        """Block until there are exactly so many calls to come of those that were to come after so long.
+
+        With `of` only those count whose qualified name begins so: others may have set a timer of the same length.
+        """
 
         def running() -> int:
-            return sum(one.seconds == seconds for one in self._calls)
+            return sum(one.seconds == seconds and getattr(one.call, "__qualname__", "").startswith(of) for one in self._calls)
 
         with self._changed:
             assert self._changed.wait_for(lambda: running() == count, timeout_s), f"{running()}, not {count}"
