@@ -655,6 +655,14 @@ class AgentConnection(server.LiveConnectionHandler):
         self._released = True
         self._leave_soon()
 
+    async def open_connection(self, command: commands.OpenConnection) -> None:
+        """Dial for the layers, and read what comes; one that was dialled for an agent who has gone may end last."""
+        try:
+            await super().open_connection(command)
+        finally:
+            if self._released:
+                self._leave_soon()
+
     async def hook_task(self, hook: commands.StartHook) -> None:
         """Run a hook for the layers, and tell them; they stay for as long as one is at work."""
         self._hooks += 1

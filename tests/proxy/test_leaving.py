@@ -18,16 +18,12 @@ from support.gate import TOKEN, LiveGate, running
 from support.load import KINDS, exchange, run_load, tunnel_to
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
-from support.torture.numbers import TORTURE
 from support.until import until
 
 OF_A_REQUEST = (http.HTTPFlow, Facts, Verdict, Request, Reading)
 REQUESTS = 30
 AT_MOST = 2
 """Of a connection that is open: its CONNECT, and a request that is just ending."""
-
-
-WAITS = "seen to wait without an end on a busy machine, and not known why; set CLAIIM_TORTURE=1"
 
 
 @pytest.fixture
@@ -76,15 +72,13 @@ def test_a_stream_of_http2_that_has_ended_keeps_nothing(gate: LiveGate) -> None:
         until(lambda: max((kept(*OF_A_REQUEST) - before).values(), default=0) <= AT_MOST)
 
 
-@pytest.mark.skipif(not TORTURE, reason=WAITS)
 def test_a_connection_that_has_ended_keeps_no_tls(gate: LiveGate) -> None:
     """The TLS state towards the agent and towards the target, and the flow of the CONNECT, are gone with it."""
     before = kept(SSL.Connection, *OF_A_REQUEST)
     assert run_load(address(gate), str(gate.ca), REQUESTS, per_connection=3).wrong == []
-    until(lambda: kept(SSL.Connection, *OF_A_REQUEST) == before)
+    until(lambda: kept(SSL.Connection, *OF_A_REQUEST) <= before)  # what earlier tests left may go meanwhile
 
 
-@pytest.mark.skipif(not TORTURE, reason=WAITS)
 def test_an_agent_that_leaves_in_the_middle_leaves_no_tls(gate: LiveGate, origin: Origin) -> None:
     """The same when its request is still at the target."""
     before = kept(SSL.Connection, *OF_A_REQUEST)
@@ -92,4 +86,4 @@ def test_an_agent_that_leaves_in_the_middle_leaves_no_tls(gate: LiveGate, origin
         with tunnel_to(address(gate), str(gate.ca), "deploy-bot", TOKEN) as raw:
             raw.sendall(b"GET /slow HTTP/1.1\r\nHost: origin.test\r\n\r\n")
             until(lambda count=count: sum(seen.path == "/slow" for seen in origin.seen) == count)  # type: ignore[misc]
-    until(lambda: kept(SSL.Connection, *OF_A_REQUEST) == before)
+    until(lambda: kept(SSL.Connection, *OF_A_REQUEST) <= before)  # what earlier tests left may go meanwhile

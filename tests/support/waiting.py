@@ -97,7 +97,9 @@ class Clock:
         """
 
         def running() -> int:
-            return sum(one.seconds == seconds and getattr(one.call, "__qualname__", "").startswith(of) for one in self._calls)
+            return sum(
+                one.seconds == seconds and getattr(one.call, "__qualname__", "").startswith(of) for one in self._calls
+            )
 
         with self._changed:
             assert self._changed.wait_for(lambda: running() == count, timeout_s), f"{running()}, not {count}"
