@@ -42,7 +42,7 @@ _LENGTH = re.compile(rb"[0-9]{1,18}")
 """What fits 63 bits: a reader whose integers wrap would find another, shorter length in more."""
 _HOP_BY_HOP = frozenset({b"keep-alive", b"te", b"http2-settings", b"connection", b"upgrade", b"trailer"})
 """RFC 9110, 7.6.1: these concern one connection only; they are rebuilt, not forwarded. "Trailer" announces what is not
-forwarded either (`proxy.mitm.trailers`)."""
+forwarded either (`proxy.wire.passing`)."""
 _KEPT_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
 _NEVER_OPTIONS = (_FRAMING | _SINGLE) - _KEPT_CONNECTION_OPTIONS
 _DEFAULT_PORT = {"http": 80, "https": 443}

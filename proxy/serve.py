@@ -56,7 +56,6 @@ from proxy.housekeeping import Housekeeping
 from proxy.metrics import Metrics
 from proxy.mitm import Engine
 from proxy.mitm.engine import NAME, VERSION
-from proxy.mitm.listener import listener_context
 from proxy.pdp import Pdp
 from proxy.pipeline import Gate
 from proxy.records import Origin
@@ -70,6 +69,7 @@ from proxy.timekeeping import Timekeeping
 from proxy.timers import Later, loop_later
 from proxy.verdicts import Book
 from proxy.webhooks import Webhook, read_secret
+from proxy.wire.listener import listener_context
 
 _log = logging.getLogger(__name__)
 

@@ -34,19 +34,21 @@ from proxy.facts import Inbound
 from proxy.identity import NOBODY, Unproven
 from proxy.messages import POLICY_VIOLATION, as_post, close_reason, error_message, read_message
 from proxy.mitm import flows, layers
-from proxy.mitm.arriving import Arrival, first_layer, named_tunnel
-from proxy.mitm.crowd import HEAD_TIME, Body, Seat
-from proxy.mitm.flows import Exchange, Tunnel
+from proxy.mitm.arriving import first_layer
+from proxy.mitm.flows import Exchange
 from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.leaving import Left, take_apart
-from proxy.mitm.signs import SignsOfLife, passes_over
-from proxy.mitm.sweeping import Refusing
 from proxy.mitm.tls import agent_side, target_side
 from proxy.mitm.tunnel import OPAQUE, Opaque, RefusedTunnel, opaque_layer
 from proxy.quotas import HELD
 from proxy.refusals import Answer, Refusal
 from proxy.upgrades import WEBSOCKET
 from proxy.verdicts import Ending, Head, Verdict
+from proxy.wire.arrivals import Arrival, Tunnel, named_tunnel
+from proxy.wire.crowd import HEAD_TIME, Body, Seat
+from proxy.wire.passing import serialise
+from proxy.wire.signs import SignsOfLife, passes_over
+from proxy.wire.sweeping import Refusing
 
 if TYPE_CHECKING:
     from proxy.mitm.engine import Engine
@@ -384,7 +386,7 @@ class AgentConnection(server.LiveConnectionHandler):
         head = self._gate.malformed_head(exchange.head.inbound, exchange.head.credential, problem)
         verdict = await self._gate.judge(head, None)
         assert verdict.answer is not None
-        refused.answer = flows.serialise(verdict.answer)
+        refused.answer = serialise(verdict.answer)
 
     def _on_tunnel_end(self, flow: http.HTTPFlow) -> None:
         self._finish(flow, "sent")
@@ -801,7 +803,7 @@ class AgentConnection(server.LiveConnectionHandler):
             problem = Unproven(problem.code, f"wire -- {head.reason}")
         verdict = await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
         assert verdict.answer is not None
-        head.answer = flows.serialise(verdict.answer)
+        head.answer = serialise(verdict.answer)
 
 
 def _internal_error() -> Refusal:

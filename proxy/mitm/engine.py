@@ -19,19 +19,19 @@ from mappings import Problem
 from proxy.ca import Authority
 from proxy.config import Address, ListenerConfig
 from proxy.mitm import tls
-from proxy.mitm.arriving import Arrival
 from proxy.mitm.connection import AgentConnection
-from proxy.mitm.crowd import HANDSHAKE_TIME, Crowd, Seat
-from proxy.mitm.entering import Entrance
 from proxy.mitm.flows import Exchange
-from proxy.mitm.listener import NoTls
-from proxy.mitm.redirected import SUPPORTED
-from proxy.mitm.segments import Segments
-from proxy.mitm.socks import NoSocks
-from proxy.mitm.sweeping import Sweeper
 from proxy.pipeline import Gate
 from proxy.timers import Handle, Later, loop_later
 from proxy.verdicts import Ending
+from proxy.wire.arrivals import Arrival
+from proxy.wire.crowd import HANDSHAKE_TIME, Crowd, Seat
+from proxy.wire.entering import Entrance
+from proxy.wire.listener import NoTls
+from proxy.wire.redirected import SUPPORTED
+from proxy.wire.segments import Segments
+from proxy.wire.socks import NoSocks
+from proxy.wire.sweeping import Sweeper
 
 _log = logging.getLogger(__name__)
 

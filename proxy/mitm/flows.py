@@ -12,39 +12,15 @@ from typing import Literal
 from mitmproxy import http
 from mitmproxy.connection import Client, Server
 
-from mappings import CanonicalError, split_authority
-from policies import Credential
 from proxy.destinations import Parent
 from proxy.facts import Facts, Inbound
-from proxy.mitm.crowd import Body
-from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
+from proxy.refusals import Answer
 from proxy.verdicts import Head, Verdict
+from proxy.wire.arrivals import Tunnel
+from proxy.wire.crowd import Body
+from proxy.wire.passing import marked, redirected_here
 
 _EXTENSIONS = b"sec-websocket-extensions"
-
-_NOT_FROM_TARGETS = frozenset(
-    {CHRON_ID_FIELD.lower(), APPROVAL_FIELD.lower(), b"alt-svc", b"proxy-authenticate", b"proxy-connection"}
-)
-"""Response fields that do not pass: a target must not forge our record or approval, send agents to HTTP/3, which
-goes around the gate (RFC 7838), or ask them for the gate's own credentials."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tunnel:
-    """Where everything on a connection goes: an accepted CONNECT, or what its listener leads to.
-
-    Rules are asked again for each request in it.
-    """
-
-    host: str
-    port: int
-    credential: Credential
-    presented: tuple[str, ...] | None = field(default=(), repr=False)
-    """The `Proxy-Authorization` it came with, to be looked at again with each request; None: each brings its own."""
-    scheme: str = ""
-    """Of a target that the operator fixed, how it is spoken to; else "", and what the agent speaks tells."""
-    unread: "tuple[Head, Verdict] | None" = None
-    """What let it through unread; None where each request in it is judged."""
 
 
 @dataclass(slots=True)
@@ -219,39 +195,12 @@ def mark_response(flow: http.HTTPFlow, chron_id: str) -> None:
     """Drop what targets may not say and name the record to the agent."""
     assert flow.response is not None
     headers = flow.response.data.headers
-    name = CHRON_ID_FIELD.lower() if flow.response.is_http2 else CHRON_ID_FIELD
-    kept = tuple(f for f in headers.fields if f[0].lower() not in _NOT_FROM_TARGETS)
-    headers.fields = (*kept, (name, chron_id.encode("ascii")))
+    headers.fields = marked(headers.fields, chron_id, lower=flow.response.is_http2)
 
 
 def redirect_here(flow: http.HTTPFlow, tunnel: Tunnel | None) -> None:
-    """Lead a client that takes the gate for the target back to the gate, where the target redirects to itself.
-
-    The reference becomes a relative one (RFC 9110, 10.2.2). One to another host stays: nothing of it is behind this
-    listener.
-    """
-    if tunnel is None or not tunnel.scheme:
-        return
-    assert flow.response is not None
-    locations = flow.response.headers.get_all("location")
-    if len(locations) != 1:
-        return
-    scheme, separator, rest = locations[0].partition("://")
-    end = next((at for at, character in enumerate(rest) if character in "/?#"), len(rest))
-    try:
-        place = split_authority(rest[:end], 443 if tunnel.scheme == "https" else 80)
-    except CanonicalError:
-        return
-    if separator and scheme.lower() == tunnel.scheme and place == (tunnel.host, tunnel.port):
-        # "//host" would be another authority (RFC 3986, 4.2), and to browsers "/\\host" is the same.
-        flow.response.headers["location"] = "/" + rest[end:].lstrip("/\\")
-
-
-def serialise(answer: Answer) -> bytes:
-    """An answer as HTTP/1.1 bytes that close the connection, for a client whose request was none."""
-    lines = [
-        b"HTTP/1.1 %d %b" % (answer.status, answer.phrase),
-        *(b"%s: %s" % field for field in answer.fields),
-        b"Connection: close",
-    ]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + answer.body
+    """Lead a client that takes the gate for the target back to the gate."""
+    if tunnel is not None and tunnel.scheme:
+        assert flow.response is not None
+        headers = flow.response.data.headers
+        headers.fields = redirected_here(headers.fields, tunnel)

@@ -56,13 +56,13 @@ from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer
 
 from mappings import Problem
 from proxy.limits import Limits
-from proxy.mitm.crowd import BODY_TIME
 from proxy.mitm.flows import asks_parent
-from proxy.mitm.frames import FrameMeter
 from proxy.mitm.leaving import take_stream_apart
 from proxy.mitm.trailers import PassesTrailers, ReadsTrailers, fit_to_pass, last_chunk
 from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
 from proxy.upgrades import WEBSOCKET
+from proxy.wire.crowd import BODY_TIME
+from proxy.wire.frames import FrameMeter
 
 type Commands[T] = Generator[commands.Command, Any, T]
 

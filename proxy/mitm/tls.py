@@ -14,6 +14,7 @@ from OpenSSL import SSL
 
 from proxy.ca import Authority
 from proxy.destinations import Route
+from proxy.wire.listener import base_context
 
 _ALPN = (b"h2", b"http/1.1")  # RFC 7301, 6 and RFC 9113, 3.2
 
@@ -84,11 +85,3 @@ def _target_context(roots: str, verify: bool) -> SSL.Context:
 def forget_contexts() -> None:
     """Read roots and CA files again at the next connection; called on reload."""
     _target_context.cache_clear()
-
-
-def base_context(method: int) -> SSL.Context:
-    """A context with what holds for every connection here."""
-    context = SSL.Context(method)
-    context.set_min_proto_version(SSL.TLS1_2_VERSION)  # RFC 8996: TLS 1.0 and 1.1 are retired
-    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
-    return context

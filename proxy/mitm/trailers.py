@@ -19,29 +19,17 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._events import ResponseEndOfMessage, ResponseTrailers
 from mitmproxy.proxy.layers.http._http1 import Http1Client, Http1Connection, TBodyReader
 
-from proxy.facts import is_field
-from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD
+from proxy.wire.passing import fit_trailers
 
 type _Commands = Generator[commands.Command, Any, None]
 
 MAX_SECTION_BYTES = 64 * 1024
 """What is kept of a chunk's head or of trailers that have not ended; as much as a head may have."""
 
-_IN_HEADS_ALONE = frozenset({CHRON_ID_FIELD.lower(), APPROVAL_FIELD.lower()}) | frozenset(
-    b"age alt-svc authentication-info authorization cache-control connection content-encoding content-length "
-    b"content-location content-range content-type cookie date etag expect expires host http2-settings keep-alive "
-    b"last-modified location proxy-authenticate proxy-authentication-info proxy-authorization proxy-connection range "
-    b"retry-after set-cookie strict-transport-security te trailer transfer-encoding upgrade vary warning "
-    b"www-authenticate".split()
-)
-"""RFC 9110, 6.5.1 and RFC 7230, 4.1.2: framing, routing, authentication, control, and how to read the content; and
-what a target may not say at all (`proxy.mitm.flows`)."""
-
 
 def fit_to_pass(trailers: http.Headers) -> http.Headers:
     """The trailers of a response that an agent gets, their names as HTTP/2 wants them."""
-    fields = [(name.lower(), value) for name, value in trailers.fields]
-    return http.Headers([field for field in fields if field[0] not in _IN_HEADS_ALONE and is_field(*field)])
+    return http.Headers(fit_trailers(trailers.fields))
 
 
 class SetAside:

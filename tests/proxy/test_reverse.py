@@ -10,7 +10,8 @@ import pytest
 from mitmproxy import connection, http
 
 from proxy.identity import NOBODY
-from proxy.mitm.flows import Tunnel, redirect_here
+from proxy.mitm.flows import redirect_here
+from proxy.wire.arrivals import Tunnel
 from support.gate import OTHER_TOKEN, LiveGate, running
 from support.raw import authorization, read_all, read_head, status
 from support.rules import ORIGIN_MAPPINGS

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.mitm.socks import NoSocks, read_request
+from proxy.wire.socks import NoSocks, read_request
 from support.gate import AGENTS, TOKEN, LiveGate, running
 from support.needed import needed
 from support.raw import connect, read_all, read_head, status

@@ -15,7 +15,6 @@ from OpenSSL import SSL
 
 from proxy.config import TlsConfig
 from proxy.identity import ClientCertificate, client_certificate
-from proxy.mitm.tls import base_context
 
 _HANDSHAKE = 0x16
 """RFC 8446, 5.1: the content type that a TLS connection begins with."""
@@ -179,3 +178,11 @@ class SecuredStream:
 def _no_tls(error: SSL.Error) -> NoTls:
     reasons = error.args[0] if error.args else ()
     return NoTls(str(reasons[0][2]) if reasons else "the handshake failed")
+
+
+def base_context(method: int) -> SSL.Context:
+    """A context with what holds for every connection here."""
+    context = SSL.Context(method)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)  # RFC 8996: TLS 1.0 and 1.1 are retired
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
+    return context

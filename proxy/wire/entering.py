@@ -16,13 +16,13 @@ from policies import Credential
 from proxy.config import ListenerConfig
 from proxy.facts import Inbound
 from proxy.identity import NOBODY, ClientCertificate, Unproven
-from proxy.mitm import socks
-from proxy.mitm.arriving import Arrival, fixed_tunnel
-from proxy.mitm.flows import Tunnel, serialise
-from proxy.mitm.listener import NoTls, SecuredStream
-from proxy.mitm.redirected import original_destination
 from proxy.pipeline import Gate
 from proxy.verdicts import Head, Verdict
+from proxy.wire import socks
+from proxy.wire.arrivals import Arrival, Tunnel, fixed_tunnel
+from proxy.wire.listener import NoTls, SecuredStream
+from proxy.wire.passing import serialise
+from proxy.wire.redirected import original_destination
 
 
 class Entrance:
@@ -122,7 +122,8 @@ class Entrance:
     async def _opened(self) -> Tunnel | None:
         """The tunnel that was asked for, decided on as a CONNECT is; None when it was refused."""
         asked = self._asked
-        assert asked is not None
+        if asked is None:
+            raise RuntimeError("nothing was asked for yet")
         who = self._who(asked.presented)
         opened = await self._gate.open_tunnel(self._inbound("CONNECT", asked.authority), who, asked.authority)
         unread: tuple[Head, Verdict] | None = None
