@@ -341,7 +341,7 @@ class AgentConnection(server.LiveConnectionHandler):
             flows.respond(flow, verdict.answer)
             return
         if isinstance(opened, Head):
-            exchange = self._under_way[flow.id] = Exchange(flow, opened, presented, who.agent)
+            exchange = self._under_way[flow.id] = Exchange(opened, presented, who.agent, flow=flow)
             await self._pass_unread(exchange)
             return
         self._tunnel = Tunnel(*opened, who, presented)
@@ -369,7 +369,7 @@ class AgentConnection(server.LiveConnectionHandler):
     def _unread_layer(self, context: Context, tunnel: Tunnel, head: Head, verdict: Verdict) -> layer.Layer:
         """What carries a tunnel that was let through before there was a connection: by SOCKS."""
         flow = flows.connect_flow(self.client, context.server, tunnel.host, tunnel.port)
-        exchange = Exchange(flow, head, tunnel.presented or (), head.credential.agent, verdict)
+        exchange = Exchange(head, tunnel.presented or (), head.credential.agent, verdict, flow=flow)
         flow.metadata[_EXCHANGE] = self._under_way[flow.id] = exchange
         self._permit(exchange, verdict)
         return opaque_layer(context, self._opaque(exchange))
@@ -451,7 +451,7 @@ class AgentConnection(server.LiveConnectionHandler):
         agent = "" if head.flood else head.credential.agent
         if agent and (too_much := self._engine.begin(self._seat, agent)):
             head, agent = self._gate.malformed_head(inbound, head.credential, too_much), ""
-        exchange = Exchange(flow, head, presented, agent)
+        exchange = Exchange(head, presented, agent, flow=flow)
         flow.metadata[_EXCHANGE] = exchange
         if agent:
             self._under_way[flow.id] = exchange
@@ -594,6 +594,8 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
         self._dialled(data.server.id)
+        if self._released:  # it was dialled for an agent who had gone
+            self._leave_soon()
 
     def _on_server_connect_error(self, data: server_hooks.ServerConnectionHookData) -> None:
         self._dialled(data.server.id)
@@ -604,7 +606,6 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def give_up(self, exchange: Exchange) -> None:
         """End an exchange whose target has not begun to answer in time."""
-        exchange.timed_out = True
         server = exchange.flow.server_conn
         if server.via is not None and server.address is not None:
             server = self._beneath.get((server.address[0], server.address[1]), server)
@@ -656,14 +657,6 @@ class AgentConnection(server.LiveConnectionHandler):
                 transport.writer.close()
         self._released = True
         self._leave_soon()
-
-    async def open_connection(self, command: commands.OpenConnection) -> None:
-        """Dial for the layers, and read what comes; one that was dialled for an agent who has gone may end last."""
-        try:
-            await super().open_connection(command)
-        finally:
-            if self._released:
-                self._leave_soon()
 
     async def hook_task(self, hook: commands.StartHook) -> None:
         """Run a hook for the layers, and tell them; they stay for as long as one is at work."""
