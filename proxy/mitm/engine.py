@@ -5,7 +5,6 @@ import errno
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -22,14 +21,13 @@ from proxy.mitm import tls
 from proxy.mitm.connection import AgentConnection
 from proxy.mitm.flows import Exchange
 from proxy.pipeline import Gate
-from proxy.timers import Handle, Later, loop_later
-from proxy.verdicts import Ending
+from proxy.timers import Later, loop_later
+from proxy.wire import exchanges
 from proxy.wire.arrivals import Arrival
 from proxy.wire.crowd import HANDSHAKE_TIME, Crowd, Seat
 from proxy.wire.entering import Entrance
 from proxy.wire.listener import NoTls
 from proxy.wire.redirected import SUPPORTED
-from proxy.wire.segments import Segments
 from proxy.wire.socks import NoSocks
 from proxy.wire.sweeping import Sweeper
 
@@ -60,16 +58,6 @@ http.MessageData.__post_init__ = lambda _: None  # type: ignore[method-assign]
 type _Accept = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Open:
-    """An exchange that needs an ending."""
-
-    exchange: Exchange
-    patience: Handle
-    """Ends it when the target does not begin to answer."""
-    segments: Segments
-
-
 class Engine:
     """mitmproxy's layers behind the listening sockets."""
 
@@ -98,11 +86,9 @@ class Engine:
         self.now = now
         self.max_body_bytes = max_body_bytes
         self.connect_timeout_s = connect_timeout_s
-        self._response_timeout_s = response_timeout_s
         self._listener = listener
         self.keep_alive_s = keep_alive_s
         """How often a client that waits for a person gets a sign of life; 0 for never."""
-        self._segment_s = segment_s
         self.later = later
         self.options = mitmproxy_options.Options()
         for name, (kind, value) in _OPTIONS.items():
@@ -112,9 +98,9 @@ class Engine:
         self._connections: dict[AgentConnection, asyncio.Task[None]] = {}
         self._handshakes: set[asyncio.Task[None]] = set()
         self._sweeper = Sweeper(gate, self._connections.keys())
-        self._open: dict[str, _Open] = {}
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._exchanges = exchanges.Exchanges(
+            gate, response_timeout_s=response_timeout_s, segment_s=segment_s, later=later
+        )
 
     async def start(self, listen: Address) -> Address:
         """Open the listening socket; returns where it is. Raises OSError when it cannot."""
@@ -210,53 +196,20 @@ class Engine:
 
     def opened(self, flow_id: str, exchange: Exchange, connection: AgentConnection) -> None:
         """A verdict forwards: from now on this exchange needs an ending."""
-        timer = self._wait_for_answer(flow_id, exchange, connection)
-        segments = Segments(lambda: self._tell_segment(exchange), self._segment_s, self.later)
-        self._open[flow_id] = _Open(exchange, timer, segments)
+        self._exchanges.opened(flow_id, exchange, lambda: connection.give_up(exchange))
         self._sweeper.expect(exchange.head.credential.expires)
-        self._idle.clear()
-        self.gate.metrics.open_exchanges.set(len(self._open))
-
-    def _wait_for_answer(self, flow_id: str, exchange: Exchange, connection: AgentConnection) -> Handle:
-        """Give up when a target does not begin to answer; a target that is still being sent to has not been asked."""
-        sent_bytes = exchange.request_bytes
-
-        def look() -> None:
-            entry = self._open.get(flow_id)
-            if entry is None:
-                return
-            if exchange.request_bytes == sent_bytes:
-                connection.give_up(exchange)
-            else:
-                self._open[flow_id] = replace(entry, patience=self._wait_for_answer(flow_id, exchange, connection))
-
-        return asyncio.get_running_loop().call_later(self._response_timeout_s, look)
-
-    def _tell_segment(self, exchange: Exchange) -> None:
-        if exchange.verdict is not None:
-            self.gate.going_on(exchange.verdict, exchange.request_bytes, exchange.response_bytes)
 
     def answered(self, flow_id: str) -> None:
-        """The target has begun to answer; how long that takes is its own affair."""
-        if entry := self._open.get(flow_id):
-            entry.patience.cancel()
-            entry.exchange.answered = True
+        """The target has begun to answer."""
+        self._exchanges.answered(flow_id)
 
-    def closed(self, flow_id: str) -> Exchange | None:
+    def closed(self, flow_id: str) -> exchanges.Exchange | None:
         """Take an exchange off the list; None when its ending is already written."""
-        entry = self._open.pop(flow_id, None)
-        if not self._open:
-            self._idle.set()
-        if entry is None:
-            return None
-        entry.patience.cancel()
-        entry.segments.cancel()
-        self.gate.metrics.open_exchanges.set(len(self._open))
-        return entry.exchange
+        return self._exchanges.closed(flow_id)
 
     async def idle(self) -> None:
         """Return once no exchange is open."""
-        await self._idle.wait()
+        await self._exchanges.idle()
 
     async def stop(self, drain_timeout_s: float) -> None:
         """Accept nothing more, let open exchanges end up to a limit, then close what is left."""
@@ -264,10 +217,7 @@ class Engine:
             server.close()
         self._sweeper.stop()
         self.crowd.stop()
-        try:
-            await asyncio.wait_for(self.idle(), drain_timeout_s)
-        except TimeoutError:
-            _log.warning("%d exchanges were still open after %s s", len(self._open), drain_timeout_s)
+        await self._exchanges.drained(drain_timeout_s)
         for handshake in list(self._handshakes):
             handshake.cancel()
         # Closing a connection ends its exchanges through the error hook, which writes their outcome.
@@ -282,15 +232,7 @@ class Engine:
         for task in list(self._connections.values()):
             task.cancel()
         await asyncio.sleep(0)
-        self._end_what_is_left()
-
-    def _end_what_is_left(self) -> None:
-        """No decision without its outcome, even where the engine never told the end."""
-        for flow_id in list(self._open):
-            exchange = self.closed(flow_id)
-            if exchange is not None and exchange.verdict is not None:
-                ending = Ending("failed", None, exchange.request_bytes, exchange.response_bytes, "the gate stopped")
-                self.gate.finish(exchange.verdict, ending)
+        self._exchanges.end_what_is_left()
 
     def reload(self, listener: SSL.Context | None = None) -> None:
         """Let changed rules count.

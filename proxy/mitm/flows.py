@@ -4,7 +4,6 @@ Reading: `inbound` and `body`. Writing: `forward` puts the canonical form and th
 flow, `respond` puts one of our answers. Nothing here decides.
 """
 
-import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -15,51 +14,19 @@ from mitmproxy.connection import Client, Server
 from proxy.destinations import Parent
 from proxy.facts import Facts, Inbound
 from proxy.refusals import Answer
-from proxy.verdicts import Head, Verdict
+from proxy.verdicts import Verdict
+from proxy.wire import exchanges
 from proxy.wire.arrivals import Tunnel
-from proxy.wire.crowd import Body
 from proxy.wire.passing import marked, redirected_here
 
 _EXTENSIONS = b"sec-websocket-extensions"
 
 
-@dataclass(slots=True)
-class Exchange:
-    """One request on its way: what was judged, and what has been moved since."""
+@dataclass(slots=True, eq=False)
+class Exchange(exchanges.Exchange):
+    """One request on its way, and the flow that it is to the engine."""
 
-    flow: http.HTTPFlow
-    head: Head
-    presented: tuple[str, ...] = field(default=(), repr=False)
-    """What its agent proved itself with, as it was sent: it is looked at again while the exchange is open."""
-    agent: str = ""
-    """Whose request under way it counts as; "" where it counts as nobody's."""
-    verdict: Verdict | None = None
-    request_bytes: int = 0
-    response_bytes: int = 0
-    timed_out: bool = False
-    answered: bool = False
-    """Whether its target has begun to answer."""
-    held_bytes: int = 0
-    """How much of its body is kept until it is judged."""
-    reading: Body | None = None
-    """Its body, while that is being read to be judged."""
-    gone: asyncio.Future[None] | None = None
-    """Done when the agent goes away while its request waits for a person; None where it cannot have to wait."""
-
-    def leave(self) -> None:
-        """The agent waits for no answer any more."""
-        if self.gone is not None and not self.gone.done():
-            self.gone.set_result(None)
-
-    def count_request(self, chunk: bytes) -> bytes:
-        """Pass a chunk of the request body on, counted."""
-        self.request_bytes += len(chunk)
-        return chunk
-
-    def count_response(self, chunk: bytes) -> bytes:
-        """Pass a chunk of the response body on, counted."""
-        self.response_bytes += len(chunk)
-        return chunk
+    flow: http.HTTPFlow = field(kw_only=True)
 
 
 def presented(flow: http.HTTPFlow, tunnel: Tunnel | None) -> tuple[str, ...]:
