@@ -1,0 +1,177 @@
+"""Heads of HTTP/1 messages: bytes in, a head out, and back. No sockets, no state.
+
+Two readers must agree on a request's head. One takes the lines apart as they stand; the other is httptools (llhttp,
+strict), which knows every way that others have been fooled. What only one of them takes for a request is none.
+"""
+
+import re
+from dataclasses import dataclass
+
+import httptools
+
+type Fields = tuple[tuple[bytes, bytes], ...]
+
+END = b"\r\n\r\n"
+
+_REQUEST_LINE = re.compile(rb"([^\x00-\x20\x7f]+) ([^\x00-\x20\x7f]+) (HTTP/[0-9]\.[0-9])")  # RFC 9112, 3
+_STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9][0-9])(?: ([\t -\x7e\x80-\xff]*))?")  # RFC 9112, 4
+_NO_LINE = re.compile(rb"[\x00\r\n]")
+"""What no line holds: a reader that takes one of these for the end of a line sees other fields."""
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
+_ABSOLUTE = re.compile(rb"(?i)(https?)://([^/?#]*)([^#]*)")  # RFC 9112, 3.2.2; a fragment is refused below
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+
+class NotHttp(Exception):
+    """These bytes are no head of an HTTP/1 message; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestHead:
+    """A request's head as it stands, nothing of it judged."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    """``HTTP/1.0``, ``HTTP/1.1``, or ``HTTP/2.0``."""
+    fields: Fields
+    scheme: bytes = b""
+    """Of an absolute URI or of `:scheme`; else b""."""
+    authority: bytes = b""
+    """Of an absolute URI, of a CONNECT or of `:authority`; else b""."""
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every value of a field; the name in lower case."""
+        return [value for each, value in self.fields if each.lower() == name]
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHead:
+    """An answer's head."""
+
+    status: int
+    phrase: bytes
+    fields: Fields
+    version: bytes = b"HTTP/1.1"
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every value of a field; the name in lower case."""
+        return [value for each, value in self.fields if each.lower() == name]
+
+
+def read_request(head: bytes) -> RequestHead:
+    """The head of a request, its last empty line included; raises NotHttp."""
+    line, fields = _taken_apart(head)
+    matched = _REQUEST_LINE.fullmatch(line)
+    if matched is None:
+        raise NotHttp("the first line is no request line")
+    method, target, version = matched.groups()
+    if version not in (b"HTTP/1.0", b"HTTP/1.1"):
+        raise NotHttp("the version of HTTP is not 1.0 or 1.1")
+    if method == b"CONNECT":
+        return RequestHead(method, b"", version, fields, b"", target)
+    if target[:1] == b"/" or target == b"*":
+        return RequestHead(method, target, version, fields)
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        raise NotHttp("the target is neither a path nor an absolute URI")
+    scheme, authority, path = absolute.groups()
+    if path[:1] != b"/":
+        path = b"/" + path
+    return RequestHead(method, path, version, fields, scheme.lower(), authority)
+
+
+class _Second:
+    """What httptools finds in a head."""
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.count = 0
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, _name: bytes, _value: bytes) -> None:
+        self.count += 1
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+def disputed(head: bytes, read: RequestHead) -> str | None:
+    """Why a head that was read has another reading or none to a strict reader; None when the two agree."""
+    if fault := _framing_fault(read.fields):
+        return fault
+    if read.version == b"HTTP/1.0" and read.all(b"transfer-encoding"):
+        return "HTTP/1.0 knows no transfer coding"  # RFC 9112, 6.1
+    second = _Second()
+    parser = httptools.HttpRequestParser(second)
+    try:
+        parser.feed_data(head)
+    except httptools.HttpParserUpgrade:
+        pass  # what follows is another protocol; the head itself was read
+    except httptools.HttpParserError as error:
+        return f"a strict reader finds no request: {error}"
+    same = second.complete and second.count == len(read.fields) and parser.get_method() == read.method
+    return None if same and parser.get_http_version() == read.version[5:].decode() else "two readers disagree"
+
+
+def _framing_fault(fields: Fields) -> str | None:
+    """What makes the end of a message's body a matter of opinion (RFC 9112, 6.1 and 6.3); None when nothing does."""
+    lengths = [value for name, value in fields if name.lower() == b"content-length"]
+    codings = [value for name, value in fields if name.lower() == b"transfer-encoding"]
+    if lengths and codings:
+        return "both a content length and a transfer coding say where the body ends"
+    if len(lengths) > 1 or len(codings) > 1:
+        return "the end of the body is told twice"
+    if lengths and not _LENGTH.fullmatch(lengths[0]):
+        return "the content length is no number"
+    if codings and codings[0].lower() != b"chunked":
+        return "the transfer coding is not chunked"
+    return None
+
+
+def read_answer(head: bytes) -> AnswerHead:
+    """The head of an answer, its last empty line included; raises NotHttp."""
+    line, fields = _taken_apart(head)
+    matched = _STATUS_LINE.fullmatch(line)
+    if matched is None:
+        raise NotHttp("the first line is no status line")
+    if any(not _TOKEN.fullmatch(name) for name, _ in fields):
+        raise NotHttp("the name of a field is no token")
+    if fault := _framing_fault(fields):
+        raise NotHttp(fault)
+    version, status, phrase = matched.groups()
+    return AnswerHead(int(status), phrase or b"", fields, version)
+
+
+def _taken_apart(head: bytes) -> tuple[bytes, Fields]:
+    """The first line and the fields."""
+    if not head.endswith(END):
+        raise NotHttp("the head has no end")
+    first, *lines = head[: -len(END)].split(b"\r\n")
+    fields = []
+    for line in lines:
+        name, colon, value = line.partition(b":")
+        if not colon or not name or name[0] in b" \t":
+            # RFC 9112, 5.2: a line that begins with a blank goes on with the field before it, for some readers.
+            raise NotHttp("a line of the head is no field")
+        fields.append((name, value.strip(b" \t")))
+    if any(_NO_LINE.search(line) for line in (first, *lines)):
+        raise NotHttp("a line of the head holds a control byte that may end it")
+    return first, tuple(fields)
+
+
+def write_request(method: str, target: str, fields: Fields) -> bytes:
+    """The head of a request, from its canonical parts."""
+    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method.encode("ascii"), target.encode("ascii"), _lines(fields))
+
+
+def write_answer(status: int, phrase: bytes, fields: Fields) -> bytes:
+    """The head of an answer."""
+    return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, phrase, _lines(fields))
+
+
+def _lines(fields: Fields) -> bytes:
+    return b"".join([b"%b: %b\r\n" % field for field in fields])
