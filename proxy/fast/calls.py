@@ -57,6 +57,9 @@ class Call(Protocol):
 class Asked(Protocol):
     """A request on its way to a target, and its answer."""
 
+    heard: bool
+    """Whether anything was heard of the target since."""
+
     async def send(self, data: bytes) -> None:
         """Send a piece of the body, and wait while the target reads too slowly. Raises Broken."""
 

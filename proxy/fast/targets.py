@@ -12,9 +12,12 @@ from pathlib import Path
 
 from proxy.chaining import REFUSED_WORDS
 from proxy.destinations import Parent, Route
+from proxy.facts import Facts
 from proxy.fast import heads
-from proxy.fast.calls import Broken
-from proxy.fast.heads import END, NotHttp
+from proxy.fast.calls import Asked, Broken
+from proxy.fast.heads import END, Fields, NotHttp
+from proxy.fast.http1 import Http1Asked
+from proxy.fast.http2 import Http2Target
 from proxy.fast.streams import Secure, Stream, dial
 from proxy.fast.tls import TlsError, target_side
 
@@ -33,6 +36,19 @@ class Place:
     offered: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request in its canonical form, framed for one connection."""
+
+    facts: Facts
+    target: str
+    fields: Fields
+    whole: bool
+    """Whether no body follows the head."""
+    chunked: bool
+    """Whether the body follows in chunks, where the target speaks HTTP/1."""
+
+
 @dataclass(slots=True)
 class _Idle:
     stream: Stream
@@ -46,6 +62,8 @@ class Targets:
         self._roots = roots
         self._connect_timeout_s = connect_timeout_s
         self._idle: dict[Place, deque[_Idle]] = {}
+        self._shared: dict[Place, Http2Target] = {}
+        """Connections of HTTP/2, which are used by many at a time."""
         self._count = 0
         self._epoch = 0
         """Counts reloads: what was dialled under other rules and roots is not used again."""
@@ -103,10 +121,46 @@ class Targets:
             for idle in waiting:
                 idle.stream.close()
         self._idle.clear()
+        for shared in self._shared.values():
+            shared.retire()
+        self._shared.clear()
         self._count = 0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    async def ask(self, place: Place, request: Request) -> tuple[bool, Asked]:
+        """Send the head of a request; whether the connection was used before. Raises Broken when none can be made."""
+        if shared := self._shared.get(place):
+            if shared.available:
+                return True, self._by_http2(shared, request)
+            if shared.over:
+                del self._shared[place]
+        stream = self.take(place)
+        if stream is not None:
+            return True, self._by_http1(place, stream, request)
+        stream = await self.connect(place)
+        if isinstance(stream, Secure) and stream.tls.protocol == "h2":
+            target = Http2Target(stream)
+            self._shared[place] = target
+            return False, self._by_http2(target, request)
+        return False, self._by_http1(place, stream, request)
+
+    def _by_http1(self, place: Place, stream: Stream, request: Request) -> Asked:
+        fields = request.fields
+        if request.chunked:
+            fields = (*fields, (b"Transfer-Encoding", b"chunked"))
+        method = request.facts.request.method
+        reuse = _close if binds_identity(fields) else self.keeper(place)
+        head = heads.write_request(method, request.target, fields)
+        return Http1Asked(stream, method, head, chunked=request.chunked, whole=request.whole, reuse=reuse)
+
+    def _by_http2(self, target: Http2Target, request: Request) -> Asked:
+        facts = request.facts
+        # RFC 9113, 8.2.2 and 8.3.1: no connection fields, and the host stands in :authority alone.
+        fields = tuple((name.lower(), value) for name, value in request.fields if name.lower() != b"host")
+        scheme, authority = facts.request.scheme, facts.wire_authority
+        return target.ask(facts.request.method, scheme, authority, request.target, fields, end=request.whole)
 
     async def connect(self, place: Place) -> Stream:
         """A new connection; raises Broken with what failed."""
@@ -174,3 +228,7 @@ def binds_identity(fields: heads.Fields) -> bool:
         and value.lower().startswith((b"ntlm", b"negotiate"))
         for name, value in fields
     )
+
+
+def _close(stream: Stream) -> None:
+    stream.close()

@@ -7,16 +7,21 @@ is handled then leaves as one piece.
 import contextlib
 import datetime
 import functools
+import logging
 import os
 import ssl
 import tempfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 from cryptography.hazmat.primitives import serialization
 
 from proxy.ca import Authority, Leaf
 from proxy.destinations import Route
+
+_log = logging.getLogger(__name__)
 
 _ALPN = ("h2", "http/1.1")  # RFC 7301, 6 and RFC 9113, 3.2
 _MOST_BYTES = 256 * 1024
@@ -41,6 +46,21 @@ class Tls:
         """Whether the handshake is over."""
         self.ended = False
         """Whether the other side has said that nothing more will come."""
+
+    @classmethod
+    def of_agent(
+        cls, contexts: "AgentContexts", host: str, now: datetime.datetime, named: Callable[[str | None], str]
+    ) -> Self:
+        """The gate's side towards an agent. `named` is told the name in the hello, and says whose leaf is shown."""
+        made = cls(contexts.context(host, now), server=True)
+
+        def choose(name: str | None) -> None:
+            wanted = named(name)
+            if wanted != host:
+                made._tls.context = contexts.context(wanted, now)
+
+        made._tls.claiim_named = choose  # type: ignore[attr-defined]
+        return made
 
     @property
     def protocol(self) -> str | None:
@@ -124,6 +144,7 @@ class AgentContexts:
 def _agent_context(leaf: Leaf) -> ssl.SSLContext:
     context = _base(ssl.PROTOCOL_TLS_SERVER)
     context.set_alpn_protocols(_ALPN)
+    context.sni_callback = _name
     key = leaf.key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -132,6 +153,15 @@ def _agent_context(leaf: Leaf) -> ssl.SSLContext:
         os.write(descriptor, leaf.certificate.public_bytes(serialization.Encoding.PEM) + key)
         context.load_cert_chain(path)
     return context
+
+
+def _name(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
+    try:
+        connection.claiim_named(name)  # type: ignore[attr-defined]
+    except Exception:
+        _log.exception("choosing a certificate failed")
+        return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR
+    return None
 
 
 @contextlib.contextmanager

@@ -115,7 +115,7 @@ def test_a_bug_between_verdict_and_target_leaves_no_decision_open(
 
 DENY_PATH = {
     "answer": (proxy.concluding, "answer"),
-    "last resort": (proxy.mitm.connection, "answer"),
+    "last resort": (proxy.mitm.connection, "internal_error"),
     "into the flow": (proxy.mitm.flows, "respond"),
     "refusal": (proxy.concluding, "refusal_of"),
     "outcome": (proxy.pipeline.Gate, "finish"),

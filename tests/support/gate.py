@@ -1,6 +1,7 @@
 """A real gate for tests: its own folder, its own ports, its own thread; real clients talk to it."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -58,6 +59,10 @@ SKILLS: dict[str, dict[str, Any]] = {
 }
 
 
+ENGINE = {"engine": engine} if (engine := os.environ.get("CLAIIM_ENGINE")) else {}
+"""What serves the gates of a test run: `CLAIIM_ENGINE=fast make test`."""
+
+
 class LiveGate:
     """Runs `proxy.serve.Service` in a thread of its own between enter and exit."""
 
@@ -84,7 +89,7 @@ class LiveGate:
         ports = [443, 80, *(target.port for target in targets)]
         settings: dict[str, Any] = {
             "version": 1,
-            "proxy": {"listen": "127.0.0.1:0", "allowed_ports": ports},
+            "proxy": {"listen": "127.0.0.1:0", "allowed_ports": ports, **ENGINE},
             "api": {"listen": "127.0.0.1:0"},
             "resolve": resolve,
         }
