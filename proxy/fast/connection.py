@@ -142,6 +142,8 @@ class AgentConnection:
             await serving.run()
         finally:
             self._serving = None
+        if serving.hung_up:
+            raise Gone("the rest of the request is not waited for")
 
     # --- tunnels -------------------------------------------------------------------------------------
 
@@ -248,7 +250,7 @@ class AgentConnection:
             self._begun += 1
             await Serving(self, call, call.malformed).run()
 
-        self._http2 = Http2Agent(stream, self.engine.limits, serve, self._on_limit)
+        self._http2 = Http2Agent(stream, self.engine.limits, serve, self.limited)
         await self._http2.run()
 
     # --- who -----------------------------------------------------------------------------------------
@@ -316,7 +318,8 @@ class AgentConnection:
         if self._task is not None:
             self._task.cancel("a limit")
 
-    def _on_limit(self, code: str) -> None:
+    def limited(self, code: str) -> None:
+        """Count what a limit has ended that no single request went over."""
         self.gate.turn_away(self.seat.agent, self.client, code)
 
     # --- ended from outside --------------------------------------------------------------------------

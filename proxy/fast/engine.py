@@ -17,7 +17,7 @@ from proxy.config import Address, ListenerConfig
 from proxy.fast import tls
 from proxy.fast.calls import Asked
 from proxy.fast.connection import AgentConnection
-from proxy.fast.streams import Stream, Tcp
+from proxy.fast.streams import Listened, Tcp
 from proxy.fast.targets import Place, Request, Targets
 from proxy.pipeline import Gate
 from proxy.timers import Later, loop_later
@@ -25,7 +25,7 @@ from proxy.wire.arrivals import Arrival
 from proxy.wire.crowd import HANDSHAKE_TIME, Crowd, Seat
 from proxy.wire.entering import Entrance
 from proxy.wire.exchanges import Exchange, Exchanges
-from proxy.wire.listener import NoTls
+from proxy.wire.listener import NoTls, SecuredStream
 from proxy.wire.socks import NoSocks
 from proxy.wire.sweeping import Sweeper
 
@@ -116,7 +116,8 @@ class Engine:
             entrance = Entrance(self.gate, listener, context, *stream, partial(self.begin, seat))
             arrival = await self._enter(entrance, task)
             if arrival is not None:
-                inner = cast(Stream, entrance.reader)
+                secured = entrance.reader
+                inner = Listened(secured, socket) if isinstance(secured, SecuredStream) else socket
                 await self._serve(AgentConnection(self, socket, inner, arrival, seat), seat, task)
         finally:
             self.crowd.leave(seat)

@@ -70,9 +70,11 @@ class Serving:
         self._overdue: asyncio.Timeout | None = None
         self._sending: asyncio.Task[None] | None = None
         """Passes the body on while the answer is waited for."""
+        self.hung_up = False
+        """Whether the rest of the request is not waited for."""
         self._asks_parent = False
         """Whether it goes to the proxy beyond as a request to that."""
-        self.exchange = exchange or self._head(malformed or call.malformed)
+        self.exchange: Exchange = exchange or self._head(malformed or call.malformed)
         if self.exchange.agent:
             connection.under_way[self.key] = self
 
@@ -223,8 +225,10 @@ class Serving:
                 body, complete, given_up = await self._read_body()
         except TimeoutError:
             body, complete, given_up = b"", False, _BODY_TOO_SLOW
+            self.hung_up = True
         except NotHttp as error:
             body, complete, given_up = b"", False, Problem("wire.malformed", f"the body cannot be read: {error}")
+            self.hung_up = True
         finally:
             self._overdue = exchange.reading = None
         who: Credential | Unproven = self.connection.who(exchange.presented)

@@ -5,7 +5,6 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from proxy.fast.messages import relay_messages
 from proxy.fast.streams import Stream
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ async def relay(serving: "Serving", agent: Stream, target: Stream) -> None:
     """Pass on what follows an upgrade until one side ends it."""
     verdict = serving.exchange.verdict
     if verdict is not None and verdict.messages:
+        from proxy.fast.messages import relay_messages  # which is read here as well
+
         await relay_messages(serving, agent, target, verdict.messages)
         return
     exchange = serving.exchange

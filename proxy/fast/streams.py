@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from proxy.fast.tls import Tls, TlsError
+from proxy.wire.listener import SecuredStream
 
 _MOST_UNREAD_BYTES = 256 * 1024
 """What may have come and not been read before the socket is left alone."""
@@ -306,6 +307,70 @@ class Secure:
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What is known of the socket."""
         return self._below.get_extra_info(name, default)
+
+
+class Listened:
+    """An agent's TLS with the gate's own listener (`proxy.wire.listener`), as a stream."""
+
+    def __init__(self, secured: SecuredStream, socket: Tcp) -> None:
+        self._secured = secured
+        self._socket = socket
+        self._unread = b""
+
+    @property
+    def on_end(self) -> Callable[[], None]:
+        """Called when nothing more will come."""
+        return self._socket.on_end
+
+    @on_end.setter
+    def on_end(self, call: Callable[[], None]) -> None:
+        self._socket.on_end = call
+
+    async def read(self, most: int = 2**20, /) -> bytes:
+        """The next bytes; b"" when nothing more will come."""
+        data, self._unread = self._unread, b""
+        return data or await self._secured.read(most)
+
+    def put_back(self, data: bytes) -> None:
+        """Let these bytes be read again, first."""
+        self._unread = data + self._unread
+
+    def take(self) -> bytes:
+        """What was put back and not read."""
+        data, self._unread = self._unread, b""
+        return data
+
+    def quiet(self) -> bool:
+        """An agent's connection is never kept for others."""
+        return False
+
+    def write(self, data: bytes) -> None:
+        """Encrypt and send."""
+        self._secured.write(data)
+
+    async def drain(self) -> None:
+        """Wait until not too much is unsent."""
+        await self._secured.drain()
+
+    def write_eof(self) -> None:
+        """Say that nothing more will come."""
+        self._secured.write_eof()
+
+    def close(self) -> None:
+        """Say so and close."""
+        self._secured.close()
+
+    def abort(self) -> None:
+        """Break it off now."""
+        self._socket.abort()
+
+    def is_closing(self) -> bool:
+        """Whether it is closed or about to be."""
+        return self._secured.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """What is known of the socket."""
+        return self._socket.get_extra_info(name, default)
 
 
 async def dial(address: tuple[str, int]) -> Tcp:

@@ -15,6 +15,7 @@ from chron.fieldnames import FIELDS
 from chron.sources import Source
 from policies import credential
 from proxy.configloading import load_config
+from proxy.loops import run
 from proxy.replaying import Replay
 from proxy.serve import Service
 from proxy.wiring import UNSET, environment, write_files
@@ -134,7 +135,7 @@ class LiveGate:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            run(self._serve(), self.config)
         except BaseException as error:
             self._failure = error
         finally:
