@@ -17,6 +17,9 @@ class Gone(Exception):
 class Broken(Exception):
     """The target has broken off, or what it sends is no answer; the text says what."""
 
+    unprocessed = False
+    """Whether the target has said that it did nothing of the request (RFC 9113, 8.7): it may be sent again."""
+
 
 class Call(Protocol):
     """A request of an agent and the way its answer takes."""
