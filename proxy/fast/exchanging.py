@@ -303,18 +303,26 @@ class Serving:
             await self._respond(failure)
 
     async def _ask(self, verdict: Verdict, facts: Facts) -> AnswerHead:
-        """Send the request; the head of its answer. A connection that was closed meanwhile is tried again."""
-        again = self._repeatable(facts)
-        while True:
-            reused, self._asked = await self._engine.ask(self._place(verdict, facts), self._request(verdict, facts))
+        """Send the request; the head of its answer. Where nothing can have been done of it, it is sent again, once."""
+        place, request = self._place(verdict, facts), self._request(verdict, facts)
+        for last in (False, True):
+            reused = False
             try:
+                reused, self._asked = await self._engine.ask(place, request)
                 return await self._answer(self._asked, verdict, facts)
-            except Broken:
+            except Broken as error:
                 asked, self._asked = self._asked, None
-                asked.abort()
-                self.exchange.request_bytes = 0
-                if not (reused and again and not asked.heard) or self.exchange.timed_out:
+                if asked is not None:
+                    asked.abort()
+                closed_meanwhile = reused and self._repeatable(facts) and asked is not None and not asked.heard
+                if last or self.exchange.timed_out or not (closed_meanwhile or self._undone(error)):
                     raise
+                self.exchange.request_bytes = 0
+        raise RuntimeError("it was sent twice and came to no end")
+
+    def _undone(self, error: Broken) -> bool:
+        """Whether the target has said that it did nothing of the request, and all of it can be sent again."""
+        return error.unprocessed and self.call.complete
 
     def _repeatable(self, facts: Facts) -> bool:
         return facts.request.method in _IDEMPOTENT and self.call.complete

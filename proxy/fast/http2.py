@@ -229,7 +229,7 @@ class Http2Agent(Multiplexed):
                 await call.discard()
         except Gone:
             pass
-        except Exception:  # noqa: BLE001 -- whatever it was, the other requests go on
+        except Exception:
             _log.exception("serving a request failed; it is broken off")
         finally:
             if not (flow.sent and flow.ended):
@@ -406,6 +406,11 @@ class Http2Target(Multiplexed):
             asked.flow.drop()
             del self.flows[number]
             self._close_when_left()
+
+    def retire(self) -> None:
+        """Take no new requests, and close the connection when those on their way have ended."""
+        self._leaving = True
+        self._close_when_left()
 
     def _close_when_left(self) -> None:
         if self._leaving and not self.flows:

@@ -134,17 +134,25 @@ class Targets:
         if shared := self._shared.get(place):
             if shared.available:
                 return True, self._by_http2(shared, request)
-            if shared.over:
-                del self._shared[place]
         stream = self.take(place)
         if stream is not None:
             return True, self._by_http1(place, stream, request)
         stream = await self.connect(place)
         if isinstance(stream, Secure) and stream.tls.protocol == "h2":
-            target = Http2Target(stream)
-            self._shared[place] = target
+            target = self._share(place, Http2Target(stream))
             return False, self._by_http2(target, request)
         return False, self._by_http1(place, stream, request)
+
+    def _share(self, place: Place, target: Http2Target) -> Http2Target:
+        """Let others use a connection of HTTP/2, for as long as it stands."""
+        self._shared[place] = target
+
+        def closed() -> None:
+            if self._shared.get(place) is target:
+                del self._shared[place]
+
+        target.closed = closed
+        return target
 
     def _by_http1(self, place: Place, stream: Stream, request: Request) -> Asked:
         fields = request.fields
