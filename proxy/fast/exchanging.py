@@ -55,6 +55,7 @@ class Serving:
     ) -> None:
         self.connection = connection
         self.call = call
+        call.leave = self.leave
         self.key = f"fast-{next(_keys)}"
         self._engine = connection.engine
         self._gate = connection.gate
@@ -410,7 +411,7 @@ class Serving:
         finally:
             self._interruptible = False
             target.close()
-        self.finish("sent")
+        self.finish("sent", status=101)
 
     # --- the canonical request -----------------------------------------------------------------------
 
