@@ -542,6 +542,21 @@ async def test_the_rest_of_a_refused_body_is_read_but_not_without_end() -> None:
         assert 4 * MIB <= sent <= 5 * MIB
 
 
+async def test_the_rest_of_a_refused_body_is_waited_for_only_so_long() -> None:
+    """A request that was answered and does not end is ended."""
+
+    async def refuse(call: Http2Call) -> None:
+        call.begin(403, b"", (), "POST")
+        await call.end()
+
+    async with Served(refuse, body_s=1) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        reset = await peer.until(h2.events.StreamReset, number)
+        assert reset.error_code == h2.errors.ErrorCodes.NO_ERROR
+        assert peer.status(number) == b"403"
+
+
 async def send_when_it_fits(peer: Peer, number: int, count: int) -> None:
     while peer.h2.local_flow_control_window(number) < count:
         await peer.step()
@@ -805,6 +820,69 @@ def _frames(raw: bytes) -> Iterable[frames.Frame]:
         frame.parse_body(memoryview(raw[9 : 9 + length]))
         yield frame
         raw = raw[9 + length :]
+
+
+async def test_an_agent_that_says_goodbye_is_answered() -> None:
+    """GOAWAY of a client is about requests of ours, which there are none of (RFC 9113, 6.8)."""
+    async with Served(echo) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        peer.stream.write(frames.GoAwayFrame(0, last_stream_id=0, error_code=0).serialize())
+        peer.data(number, b"hello", end=True)
+        await peer.until(h2.events.StreamEnded, number)
+        assert peer.body(number) == b"hello"
+
+
+async def test_padding_is_given_back() -> None:
+    """It takes of the windows, and is nobody's to read."""
+    async with Served(echo) as served:
+        peer = served.peer.start(initial_window_size=2**24)
+        await peer.until(h2.events.WindowUpdated)
+        number = peer.ask(end=False)
+        for count in range(3000):
+            while peer.h2.local_flow_control_window(number) < 257:
+                await peer.step()
+            peer.h2.send_data(number, b"a" * (count % 2), pad_length=255)
+            peer.flush()
+        peer.data(number, end=True)
+        await peer.until(h2.events.StreamEnded, number)
+        assert len(peer.body(number)) == 1500
+
+
+async def test_what_comes_too_late_changes_nothing() -> None:
+    """An error of the protocol while an answer is about to begin: the connection ends, and nothing fails over it."""
+    ended: list[bool] = []
+
+    async def serve(call: Http2Call) -> None:
+        peer.stream.write(b"\0\0\1\0\0\0\0\0\0x")  # DATA on the connection itself
+        call.begin(200, b"", (), "GET")
+        with pytest.raises(Gone):
+            await call.read()
+        ended.append(True)
+
+    async with Served(serve) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        await asyncio.wait_for(served.running, TIMEOUT_S)
+        assert ended == [True]
+        await peer.to_the_end()
+        assert peer.of(h2.events.ConnectionTerminated)
+        assert not peer.of(h2.events.ResponseReceived, number)
+
+
+async def test_closing_ends_what_waits() -> None:
+    """Though the agent neither reads nor goes away."""
+
+    async def download(call: Http2Call) -> None:
+        call.begin(200, b"", (), "GET")
+        await call.send(b"a" * MIB)
+
+    async with Served(download) as served:
+        peer = served.peer.start()
+        peer.ask()
+        await peer.until(h2.events.DataReceived)
+        served.agent.close(h2.errors.ErrorCodes.INTERNAL_ERROR)
+        await settled(lambda: not served.agent.calls)
 
 
 async def test_what_is_no_http2_ends_the_connection() -> None:
@@ -1106,8 +1184,9 @@ INVALID: dict[str, tuple[tuple[bytes, bytes], ...]] = {
 }
 
 
-@pytest.mark.parametrize("name", INVALID)
-async def test_an_answer_that_is_none_ends_its_own_request_alone(name: str) -> None:
+@pytest.mark.parametrize("ends", [False, True], ids=["goes on", "ends"])
+@pytest.mark.parametrize("name", [name for name in INVALID if name != "a 101"])
+async def test_an_answer_that_is_none_ends_its_own_request_alone(name: str, ends: bool) -> None:
     """Others share the connection."""
     async with Asking() as asking:
         peer = asking.peer
@@ -1118,11 +1197,14 @@ async def test_an_answer_that_is_none_ends_its_own_request_alone(name: str) -> N
         peer.answer(two, end=True)
         assert (await good.answer()).status == 200
         block = peer.h2.encoder.encode(INVALID[name])
-        peer.stream.write(frames.HeadersFrame(one, data=block, flags=["END_HEADERS"]).serialize())
-        with pytest.raises(Broken, match="invalid response"):
-            await bad.answer()
-        reset = await peer.until(h2.events.StreamReset, one)
-        assert reset.error_code == h2.errors.ErrorCodes.PROTOCOL_ERROR
+        flags = ["END_HEADERS", "END_STREAM"] if ends else ["END_HEADERS"]
+        peer.stream.write(frames.HeadersFrame(one, data=block, flags=flags).serialize())
+        for act in (bad.answer, bad.read):
+            with pytest.raises(Broken, match="invalid response"):
+                await act()
+        if not ends:
+            reset = await peer.until(h2.events.StreamReset, one)
+            assert reset.error_code == h2.errors.ErrorCodes.PROTOCOL_ERROR
         bad.abort()
         good.release()
         assert asking.target.available
@@ -1158,6 +1240,29 @@ async def test_an_answer_is_as_long_as_it_says(
                 await whole(asked.read)
         asked.release()
         assert asking.target.available
+
+
+async def test_no_answer_changes_the_protocol() -> None:
+    """HTTP/2 knows no 101 (RFC 9113, 8.6)."""
+    async with Asking() as asking:
+        asked = asking.ask()
+        number = (await asking.peer.until(h2.events.RequestReceived)).stream_id
+        asking.peer.answer(number, status=b"101")
+        with pytest.raises(Broken, match="invalid response"):
+            await asked.answer()
+        asked.abort()
+
+
+async def test_an_answer_without_a_head_is_none() -> None:
+    """A body alone is nothing that could be passed on."""
+    async with Asking() as asking:
+        peer = asking.peer
+        asked = asking.ask()
+        number = (await peer.until(h2.events.RequestReceived)).stream_id
+        peer.stream.write(frames.DataFrame(number, data=b"", flags=["END_STREAM"]).serialize())
+        with pytest.raises(Broken):
+            await asked.answer()
+        asked.abort()
 
 
 async def test_interim_responses_do_not_pile_up() -> None:
