@@ -854,6 +854,7 @@ async def test_what_comes_too_late_changes_nothing() -> None:
     ended: list[bool] = []
 
     async def serve(call: Http2Call) -> None:
+        await asyncio.sleep(0)  # until what the gate says by itself is sent
         peer.stream.write(b"\0\0\1\0\0\0\0\0\0x")  # DATA on the connection itself
         call.begin(200, b"", (), "GET")
         with pytest.raises(Gone):
