@@ -51,7 +51,7 @@ class Http2Call:
         self.head = head
         self.malformed = malformed
         self.leave: Callable[[], None] = _nothing
-        """Called when the agent has given the request up."""
+        """Called when the agent has given the request up; `serve` sets it before it waits for anything."""
         self._length = None if malformed else http2heads.length_of(head)
         self._read_bytes = 0
         self._answer: list[tuple[bytes, bytes]] | None = None
@@ -231,6 +231,7 @@ class Http2Agent(Multiplexed):
     async def _serve_to_the_end(self, call: Http2Call) -> None:
         flow = call.flow
         try:
+            flow.may_send()  # what was taken back before it was looked at costs nothing more (CVE-2023-44487)
             await self._serve(call)
             if flow.sent and not flow.ended:
                 await call.discard(self._discard_s)

@@ -460,6 +460,18 @@ async def test_a_request_that_is_given_up_ends_at_once() -> None:
     assert raised[:3] == ["the agent has given the request up (CANCEL)"] * 3
 
 
+async def test_a_request_that_is_taken_back_at_once_is_not_served() -> None:
+    """Nothing is spent on it, and nobody would hear of it (CVE-2023-44487)."""
+    async with Served(echo) as served:
+        peer = served.peer.start()
+        taken_back = peer.h2.get_next_available_stream_id()
+        peer.h2.send_headers(taken_back, list(PSEUDO), end_stream=True)
+        peer.h2.reset_stream(taken_back)
+        peer.flush()
+        await peer.until(h2.events.StreamEnded, peer.ask())
+        assert [call.flow.number for call in served.calls] == [taken_back + 2]
+
+
 async def test_when_the_connection_ends_every_request_is_gone() -> None:
     """Also the ones that wait for a window."""
     left: list[int] = []
