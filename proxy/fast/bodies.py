@@ -11,7 +11,7 @@
 import re
 from typing import Protocol
 
-from proxy.fast.heads import AnswerHead, Fields, NotHttp, RequestHead
+from proxy.fast.heads import END, AnswerHead, Fields, NotHttp, RequestHead, check_names, find_end, read_fields
 
 MAX_LINE_BYTES = 64 * 1024
 """The longest line between two chunks, and the longest trailers; RFC 9112, 7.1.1, wants a limit for extensions."""
@@ -137,19 +137,16 @@ class Chunked:
         if buffer[start : start + 2] == b"\r\n":
             del buffer[: start + 2]
             return True
-        end = buffer.find(b"\r\n\r\n", start)
-        if (end if end >= 0 else len(buffer)) - start > MAX_LINE_BYTES:
+        end = find_end(buffer, start)
+        # Of an end that has not come, all but the last byte may be there.
+        if (end if end >= 0 else len(buffer) - len(END) + 1) - start > MAX_LINE_BYTES:
             raise NotHttp("the trailers are too long")
         if end < 0:
             return False
-        trailers = []
-        for line in bytes(buffer[start:end]).split(b"\r\n"):
-            name, colon, value = line.partition(b":")
-            if not colon or not name or name[0] in b" \t" or b"\r" in line or b"\n" in line or b"\0" in line:
-                raise NotHttp("a trailer is no field")
-            trailers.append((name, value.strip(b" \t")))
-        self.trailers = tuple(trailers)
-        del buffer[: end + 4]
+        trailers = read_fields(bytes(buffer[start:end]).split(b"\r\n"))
+        check_names(trailers)
+        self.trailers = trailers
+        del buffer[: end + len(END)]
         return True
 
     def eof(self) -> bool:
@@ -162,7 +159,7 @@ def _line(buffer: bytearray) -> bytes | None:
     end = buffer.find(b"\r\n", 0, MAX_LINE_BYTES + 2)
     if end >= 0:
         return bytes(buffer[:end])
-    if len(buffer) > MAX_LINE_BYTES:
+    if len(buffer) > MAX_LINE_BYTES + 1:  # of the end, one byte may be there
         raise NotHttp("the line before a chunk is too long")
     if b"\n" in buffer:
         raise NotHttp("a line does not end as lines do")

@@ -4,6 +4,7 @@ Two readers must agree on a request's head. One takes the lines apart as they st
 strict), which knows every way that others have been fooled. What only one of them takes for a request is none.
 """
 
+import contextlib
 import re
 from dataclasses import dataclass
 
@@ -13,13 +14,15 @@ type Fields = tuple[tuple[bytes, bytes], ...]
 
 END = b"\r\n\r\n"
 
-_REQUEST_LINE = re.compile(rb"([^\x00-\x20\x7f]+) ([^\x00-\x20\x7f]+) (HTTP/[0-9]\.[0-9])")  # RFC 9112, 3
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([!-~]+) (HTTP/[0-9]\.[0-9])")  # RFC 9112, 3
 _STATUS_LINE = re.compile(rb"(HTTP/1\.[01]) ([1-5][0-9][0-9])(?: ([\t -\x7e\x80-\xff]*))?")  # RFC 9112, 4
 _NO_LINE = re.compile(rb"[\x00\r\n]")
 """What no line holds: a reader that takes one of these for the end of a line sees other fields."""
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
-_ABSOLUTE = re.compile(rb"(?i)(https?)://([^/?#]*)([^#]*)")  # RFC 9112, 3.2.2; a fragment is refused below
-_LENGTH = re.compile(rb"[0-9]{1,18}")
+_ABSOLUTE = re.compile(rb"(?i)(https?)://([^/?#]+)(/[^#]*)?")
+"""RFC 9112, 3.2.2, without a fragment. Nor a query without a path: not every reader ends the authority there."""
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+"""In its one spelling: with a leading zero it is an octal number to some."""
 
 
 class NotHttp(Exception):
@@ -80,9 +83,7 @@ def read_request(head: bytes) -> RequestHead:
     if absolute is None:
         raise NotHttp("the target is neither a path nor an absolute URI")
     scheme, authority, path = absolute.groups()
-    if path[:1] != b"/":
-        path = b"/" + path
-    return RequestHead(method, path, version, fields, scheme.lower(), authority)
+    return RequestHead(method, path or b"/", version, fields, scheme.lower(), authority)
 
 
 class _Second:
@@ -90,14 +91,14 @@ class _Second:
 
     def __init__(self) -> None:
         self.url = b""
-        self.count = 0
+        self.fields: list[tuple[bytes, bytes]] = []
         self.complete = False
 
     def on_url(self, url: bytes) -> None:
         self.url += url
 
-    def on_header(self, _name: bytes, _value: bytes) -> None:
-        self.count += 1
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -109,16 +110,27 @@ def disputed(head: bytes, read: RequestHead) -> str | None:
         return fault
     if read.version == b"HTTP/1.0" and read.all(b"transfer-encoding"):
         return "HTTP/1.0 knows no transfer coding"  # RFC 9112, 6.1
-    second = _Second()
-    parser = httptools.HttpRequestParser(second)
     try:
-        parser.feed_data(head)
-    except httptools.HttpParserUpgrade:
-        pass  # what follows is another protocol; the head itself was read
+        try:
+            second = _second_reading(head, read.method, read.version)
+        except httptools.HttpParserInvalidMethodError:
+            # It has a list of methods, without LIST (Vault). Where a head ends does not depend on it.
+            second = _second_reading(b"POST" + head[len(read.method) :], b"POST", read.version)
     except httptools.HttpParserError as error:
         return f"a strict reader finds no request: {error}"
-    same = second.complete and second.count == len(read.fields) and parser.get_method() == read.method
-    return None if same and parser.get_http_version() == read.version[5:].decode() else "two readers disagree"
+    target = head[len(read.method) + 1 : head.index(b" ", len(read.method) + 1)]
+    same = second is not None and second.url == target and tuple(second.fields) == read.fields
+    return None if same else "two readers disagree"
+
+
+def _second_reading(head: bytes, method: bytes, version: bytes) -> _Second | None:
+    """What httptools reads; None where that is no whole head with this method and version. Raises its errors."""
+    second = _Second()
+    parser = httptools.HttpRequestParser(second)
+    with contextlib.suppress(httptools.HttpParserUpgrade):  # what follows is another protocol; the head was read
+        parser.feed_data(head)
+    same = second.complete and parser.get_method() == method
+    return second if same and parser.get_http_version() == version[5:].decode() else None
 
 
 def _framing_fault(fields: Fields) -> str | None:
@@ -142,12 +154,14 @@ def read_answer(head: bytes) -> AnswerHead:
     matched = _STATUS_LINE.fullmatch(line)
     if matched is None:
         raise NotHttp("the first line is no status line")
-    if any(not _TOKEN.fullmatch(name) for name, _ in fields):
-        raise NotHttp("the name of a field is no token")
+    check_names(fields)
     if fault := _framing_fault(fields):
         raise NotHttp(fault)
     version, status, phrase = matched.groups()
-    return AnswerHead(int(status), phrase or b"", fields, version)
+    read = AnswerHead(int(status), phrase or b"", fields, version)
+    if read.all(b"transfer-encoding") and (version == b"HTTP/1.0" or read.status < 200 or read.status == 204):
+        raise NotHttp("a transfer coding stands where there is none")  # RFC 9112, 6.1
+    return read
 
 
 def _taken_apart(head: bytes) -> tuple[bytes, Fields]:
@@ -155,16 +169,40 @@ def _taken_apart(head: bytes) -> tuple[bytes, Fields]:
     if not head.endswith(END):
         raise NotHttp("the head has no end")
     first, *lines = head[: -len(END)].split(b"\r\n")
+    if _NO_LINE.search(first):
+        raise NotHttp("a line of the head holds a control byte that may end it")
+    return first, read_fields(lines)
+
+
+def read_fields(lines: list[bytes]) -> Fields:
+    """The fields in these lines, names as they stand; raises NotHttp."""
     fields = []
     for line in lines:
         name, colon, value = line.partition(b":")
         if not colon or not name or name[0] in b" \t":
             # RFC 9112, 5.2: a line that begins with a blank goes on with the field before it, for some readers.
-            raise NotHttp("a line of the head is no field")
+            raise NotHttp("a line is no field")
+        if _NO_LINE.search(line):
+            raise NotHttp("a line holds a control byte that may end it")
         fields.append((name, value.strip(b" \t")))
-    if any(_NO_LINE.search(line) for line in (first, *lines)):
-        raise NotHttp("a line of the head holds a control byte that may end it")
-    return first, tuple(fields)
+    return tuple(fields)
+
+
+def check_names(fields: Fields) -> None:
+    """Raise NotHttp where the name of a field is no token."""
+    if not all(_TOKEN.fullmatch(name) for name, _ in fields):
+        raise NotHttp("the name of a field is no token")
+
+
+def find_end(buffer: bytearray, start: int) -> int:
+    """Where the END of a section begins that is looked for from `start`; -1 when it has not come.
+
+    Raises NotHttp for a line that ends in a bare LF: whoever sends one has sent an end that would be waited for.
+    """
+    end = buffer.find(END, start)
+    if end < 0 and buffer.count(b"\n", start) != buffer.count(b"\r\n", max(0, start - 1)):
+        raise NotHttp("a line does not end as lines do")
+    return end
 
 
 def write_request(method: str, target: str, fields: Fields) -> bytes:

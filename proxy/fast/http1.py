@@ -12,8 +12,6 @@ MAX_ANSWER_HEAD_BYTES = 256 * 1024
 MAX_DISCARDED_BYTES = 4 * 2**20
 """How much of a refused body is read and thrown away so that the client gets to read the answer."""
 
-_NO_BODY = frozenset({b"content-length", b"transfer-encoding"})
-
 
 class HeadTooLong(NotHttp):
     """A request's head goes on beyond what it may have."""
@@ -56,11 +54,13 @@ class Http1Call:
     def interim(self, status: int, fields: Fields = ()) -> None:
         """Send an interim response; HTTP/1.0 knows none."""
         if not self._began and self.head.version != b"HTTP/1.0":
-            self._agent.stream.write(heads.write_answer(status, _PHRASES.get(status, b""), fields))
+            kept = tuple(field for field in fields if field[0].lower() not in _NOT_WITHOUT_BODY)
+            self._agent.stream.write(heads.write_answer(status, _PHRASES.get(status, b""), kept))
 
     def begin(self, status: int, phrase: bytes, fields: Fields, method: str) -> None:
         """Send the head of the answer, framed for this connection."""
-        kept = [field for field in fields if field[0].lower() not in _HOP_BY_HOP]
+        dropped = _NOT_WITHOUT_BODY if status < 200 or status == 204 else _HOP_BY_HOP
+        kept = [field for field in fields if field[0].lower() not in dropped]
         self._began = True
         self._silent = method == "HEAD" or status in (204, 304) or status < 200
         lengths = any(name.lower() == b"content-length" for name, _ in kept)
@@ -118,13 +118,16 @@ def _nothing() -> None:
 
 
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"proxy-connection", b"te"})
+_NOT_WITHOUT_BODY = _HOP_BY_HOP | {b"content-length"}
+"""RFC 9110, 8.6: in an interim response or a 204 some agent would wait for so much, or take the next answer for it."""
 _PHRASES = {100: b"Continue", 102: b"Processing", 103: b"Early Hints"}
 
 
 def _persists(head: RequestHead) -> bool:
     options = b",".join(head.all(b"connection") + head.all(b"proxy-connection")).lower()
     names = {option.strip() for option in options.split(b",")}
-    return b"keep-alive" in names if head.version == b"HTTP/1.0" else b"close" not in names
+    # RFC 9112, 9.3: "close" counts before anything else.
+    return b"close" not in names and (head.version != b"HTTP/1.0" or b"keep-alive" in names)
 
 
 class Http1Agent:
@@ -168,7 +171,10 @@ class Http1Agent:
                     self._passed_over = True
                     del buffer[:2]
                     continue
-            end = buffer.find(END, searched)
+            try:
+                end = heads.find_end(buffer, searched)
+            except NotHttp as error:
+                raise NotHttp(f"the request head is not valid HTTP/1: {error}") from None
             if end >= 0 and end + len(END) <= self._head_bytes:
                 break
             if end >= 0 or len(buffer) > self._head_bytes:
@@ -278,8 +284,8 @@ class Http1Asked:
     async def answer(self) -> AnswerHead:
         """The head of the answer, or of an interim response."""
         searched = 0
-        while (end := self._buffer.find(END, searched)) < 0:
-            if len(self._buffer) > MAX_ANSWER_HEAD_BYTES:
+        while (end := self._end(searched)) < 0:
+            if len(self._buffer) - len(END) + 1 > MAX_ANSWER_HEAD_BYTES:
                 raise Broken("the head of the answer is too long")
             searched = max(0, len(self._buffer) - 3)
             if not await self._more():
@@ -296,6 +302,12 @@ class Http1Asked:
             self._head = read
             self._body = bodies.of_answer(read, self._method)
         return read
+
+    def _end(self, searched: int) -> int:
+        try:
+            return heads.find_end(self._buffer, searched)
+        except NotHttp as error:
+            raise Broken(f"invalid response: {error}") from None
 
     async def read(self) -> bytes | None:
         """The next piece of the answer's body."""
@@ -346,4 +358,7 @@ class Http1Asked:
 
 def _stays(head: AnswerHead) -> bool:
     options = {option.strip() for option in b",".join(head.all(b"connection")).lower().split(b",")}
-    return b"keep-alive" in options if head.version == b"HTTP/1.0" else b"close" not in options
+    if b"close" in options or (head.version == b"HTTP/1.0" and b"keep-alive" not in options):
+        return False
+    # Whoever announces a body where there is none may send it, and it would be read as the next answer.
+    return head.status != 204 or head.all(b"content-length") in ([], [b"0"])

@@ -66,8 +66,9 @@ class Tcp(asyncio.Protocol):
         self._ended = False
         self._error: BaseException | None = None
         self._reader: asyncio.Future[None] | None = None
-        self._drained: asyncio.Future[None] | None = None
-        self._full = False
+        self._room = asyncio.Event()
+        """Set while `drain` need not wait; any number may."""
+        self._room.set()
         self._paused = False
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.on_end: Callable[[], None] = _nothing
@@ -105,19 +106,16 @@ class Tcp(asyncio.Protocol):
             self._error = error
             self._ended = True
         self._wake()
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        self._room.set()
         self.on_end()
 
     def pause_writing(self) -> None:
         """Too much is unsent."""
-        self._full = True
+        self._room.clear()
 
     def resume_writing(self) -> None:
         """There is room again."""
-        self._full = False
-        if self._drained is not None and not self._drained.done():
-            self._drained.set_result(None)
+        self._room.set()
 
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
@@ -143,11 +141,14 @@ class Tcp(asyncio.Protocol):
         else:
             data = bytes(self._buffer[:most])
             del self._buffer[:most]
+        self._let_come()
+        return data
+
+    def _let_come(self) -> None:
         if self._paused and len(self._buffer) <= _MOST_UNREAD_BYTES:
             self._paused = False
             with contextlib.suppress(RuntimeError):
                 self.transport.resume_reading()
-        return data
 
     def put_back(self, data: bytes) -> None:
         """Let these bytes be read again, first."""
@@ -157,6 +158,7 @@ class Tcp(asyncio.Protocol):
         """What has come and was not read; nothing is waited for."""
         data = bytes(self._buffer)
         self._buffer.clear()
+        self._let_come()  # else nothing would ever come to whoever reads next
         return data
 
     def quiet(self) -> bool:
@@ -170,9 +172,8 @@ class Tcp(asyncio.Protocol):
 
     async def drain(self) -> None:
         """Wait until not too much is unsent."""
-        while self._full and not self.transport.is_closing():
-            self._drained = asyncio.get_running_loop().create_future()
-            await self._drained
+        if not self.transport.is_closing():
+            await self._room.wait()
         if isinstance(self._error, OSError):
             raise self._error
 
@@ -186,7 +187,10 @@ class Tcp(asyncio.Protocol):
         self.transport.close()
 
     def abort(self) -> None:
-        """Break it off now."""
+        """Break it off now: what is read from it then must not pass for whole."""
+        if not self._ended:
+            self._error = ConnectionAbortedError("the connection was broken off here")
+            self._ended = True
         self.transport.abort()
 
     def is_closing(self) -> bool:
@@ -252,8 +256,8 @@ class Secure:
         while not self._unread:
             if self.tls.ended:
                 return b""
-            received = await self._below.read()
-            if not received:
+            received = b"" if self.tls.failed else await self._below.read()
+            if not received and not self.tls.failed:
                 return b""
             try:
                 self._unread = self.tls.receive(received)

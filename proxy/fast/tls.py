@@ -46,6 +46,7 @@ class Tls:
         """Whether the handshake is over."""
         self.ended = False
         """Whether the other side has said that nothing more will come."""
+        self._failed: TlsError | None = None
 
     @classmethod
     def of_agent(
@@ -63,6 +64,11 @@ class Tls:
         return made
 
     @property
+    def failed(self) -> bool:
+        """Whether nothing more can be read: `receive` raises, whatever comes."""
+        return self._failed is not None
+
+    @property
     def protocol(self) -> str | None:
         """What ALPN has chosen."""
         return self._tls.selected_alpn_protocol()
@@ -72,7 +78,9 @@ class Tls:
         self._shake_hands()
 
     def receive(self, data: bytes) -> bytes:
-        """What stands in these bytes and in those before them; raises TlsError."""
+        """What stands in these bytes and in those before them; raises TlsError, but not before what stands whole."""
+        if self._failed is not None:
+            raise self._failed
         self._incoming.write(data)
         if not self.open and not self._shake_hands():
             return b""
@@ -86,7 +94,9 @@ class Tls:
         except ssl.SSLZeroReturnError:
             self.ended = True
         except ssl.SSLError as error:
-            raise TlsError(_words(error)) from None
+            self._failed = TlsError(_words(error))
+            if not pieces:
+                raise self._failed from None
         return b"".join(pieces)
 
     def _shake_hands(self) -> bool:
