@@ -1,13 +1,12 @@
 """What all tests share: targets, tools, and the torture's numbers brought home from the workers that found them."""
 
-import os
-
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 
 from support import forked
 from support.fixtures import *  # noqa: F403
+from support.gate import engines
 from support.needed import needed
 from support.torture.numbers import LINES, SEED, TORTURE
 
@@ -26,8 +25,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run what is marked with `engines` with each of them, or with the one that was asked for."""
     if metafunc.definition.get_closest_marker("engines"):
-        asked = os.environ.get("CLAIIM_ENGINE")
-        metafunc.parametrize("engine", [asked] if asked else ["mitmproxy", "fast"], indirect=True)
+        metafunc.parametrize("engine", engines(), indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -200,8 +200,8 @@ class Engine:
             await asyncio.wait(list(self._tasks), timeout=5)
         for task in list(self._tasks):
             task.cancel()
+        self.targets.close()
         await asyncio.sleep(0)
-        self.targets.forget()
         self._exchanges.end_what_is_left()
 
     def reload(self, listener: SSL.Context | None = None) -> None:

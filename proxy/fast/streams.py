@@ -72,6 +72,8 @@ class Tcp(asyncio.Protocol):
         self._paused = False
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
         self.on_end: Callable[[], None] = _nothing
+        self.on_lost: Callable[[], None] = _nothing
+        """Called when it is closed."""
         self.moved = 0
         """How often anything was received or sent."""
 
@@ -108,6 +110,7 @@ class Tcp(asyncio.Protocol):
         self._wake()
         self._room.set()
         self.on_end()
+        self.on_lost()
 
     def pause_writing(self) -> None:
         """Too much is unsent."""

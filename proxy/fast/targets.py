@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from proxy.chaining import REFUSED_WORDS
@@ -18,7 +19,7 @@ from proxy.fast.calls import Asked, Broken
 from proxy.fast.heads import END, Fields, NotHttp
 from proxy.fast.http1 import Http1Asked
 from proxy.fast.http2 import Http2Target
-from proxy.fast.streams import Secure, Stream, dial
+from proxy.fast.streams import Secure, Stream, Tcp, dial
 from proxy.fast.tls import TlsError, target_side
 
 MAX_IDLE = 1024
@@ -62,6 +63,7 @@ class Targets:
         self._roots = roots
         self._connect_timeout_s = connect_timeout_s
         self._idle: dict[Place, deque[_Idle]] = {}
+        self._sockets: set[Tcp] = set()
         self._shared: dict[Place, Http2Target] = {}
         """Connections of HTTP/2, which are used by many at a time."""
         self._count = 0
@@ -185,7 +187,7 @@ class Targets:
     async def _connect(self, place: Place) -> Stream:
         route = place.route
         parent = route.parent
-        stream: Stream = await dial(parent.route.address if parent else route.address)
+        stream: Stream = self._known(await dial(parent.route.address if parent else route.address))
         try:
             if parent is not None:
                 stream = await self._through(stream, route, parent)
@@ -195,6 +197,18 @@ class Targets:
             stream.abort()
             raise
         return stream
+
+    def _known(self, socket: Tcp) -> Tcp:
+        """Remember a connection for as long as it stands: the loop cannot be closed over one."""
+        self._sockets.add(socket)
+        socket.on_lost = partial(self._sockets.discard, socket)
+        return socket
+
+    def close(self) -> None:
+        """Break off every connection, whoever has it."""
+        self.forget()
+        for socket in list(self._sockets):
+            socket.abort()
 
     async def _secured(self, stream: Stream, route: Route, offered: tuple[str, ...]) -> Secure:
         secure = Secure(stream, target_side(route, self._roots, offered))

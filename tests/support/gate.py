@@ -65,6 +65,12 @@ def chosen_engine() -> dict[str, str]:
     return {"engine": engine} if (engine := os.environ.get("CLAIIM_ENGINE")) else {}
 
 
+def engines() -> list[str]:
+    """The engines that this run is about: the one that was asked for, or all."""
+    asked = os.environ.get("CLAIIM_ENGINE")
+    return [asked] if asked else ["mitmproxy", "fast"]
+
+
 class LiveGate:
     """Runs `proxy.serve.Service` in a thread of its own between enter and exit."""
 
