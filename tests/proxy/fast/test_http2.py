@@ -898,8 +898,10 @@ async def test_closing_ends_what_waits() -> None:
 
     async with Served(download) as served:
         peer = served.peer.start()
+        peer.acknowledges = False
         peer.ask()
         await peer.until(h2.events.DataReceived)
+        await settled(served.end.quiet)
         served.end.lingers = True
         served.agent.close(h2.errors.ErrorCodes.INTERNAL_ERROR)
         await settled(lambda: not served.agent.calls)
