@@ -7,7 +7,6 @@ window. So one flow that nobody reads holds back no other, and what is kept has 
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,8 +24,6 @@ from hyperframe.frame import Frame, GoAwayFrame
 
 from proxy.fast.heads import Fields
 from proxy.fast.streams import Stream
-
-_log = logging.getLogger(__name__)
 
 WINDOW_BYTES = 256 * 1024
 """What of one flow may have come and not been read; as much as of one HTTP/1 connection."""
