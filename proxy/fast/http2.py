@@ -320,8 +320,6 @@ class Http2Asked:
     async def answer(self) -> AnswerHead:
         """The head of the answer, or of an interim response."""
         while not self._heads:
-            if self.flow.whole:
-                raise Broken("invalid response: it has no head")
             await self.flow.look()
         return self._heads.popleft()
 

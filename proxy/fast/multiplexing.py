@@ -7,7 +7,6 @@ window. So one flow that nobody reads holds back no other, and what is kept has 
 
 import asyncio
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -25,8 +24,6 @@ from hyperframe.frame import Frame, GoAwayFrame
 
 from proxy.fast.heads import Fields
 from proxy.fast.streams import Stream
-
-_log = logging.getLogger(__name__)
 
 WINDOW_BYTES = 256 * 1024
 """What of one flow may have come and not been read; as much as of one HTTP/1 connection."""
@@ -57,6 +54,10 @@ class _Plain(Encoder):
         return super().encode(headers, huffman=False)
 
 
+def _no_text() -> str:
+    return ""
+
+
 class _Connection(H2Connection):
     """A connection on which flows go on after GOAWAY, as RFC 9113, 6.8 has it."""
 
@@ -66,6 +67,11 @@ class _Connection(H2Connection):
         stream = super()._begin_new_stream(stream_id, allowed_ids)
         stream.__class__ = _Stream
         return stream
+
+    def _receive_frame(self, frame: Frame) -> list[events.Event]:
+        # h2 writes each frame out, for a log that is not kept; of a download that was a third of the time.
+        frame._body_repr = _no_text  # type: ignore[method-assign]
+        return super()._receive_frame(frame)
 
     def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[events.Event]]:
         event = events.ConnectionTerminated()

@@ -49,6 +49,8 @@ class Memory:
         self.flowing = asyncio.Event()
         """Clear it, and whoever drains waits."""
         self.flowing.set()
+        self.lingers = False
+        """Whether closing it waits for the other side, which does not read."""
 
     async def read(self, most: int = 2**20, /) -> bytes:
         while not self._buffer and not self._ended:
@@ -88,10 +90,13 @@ class Memory:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
-            self.other.end()
-            self.end()
+            if not self.lingers:
+                self.abort()
 
-    abort = close
+    def abort(self) -> None:
+        self._closed = True
+        self.other.end()
+        self.end()
 
     def is_closing(self) -> bool:
         return self._closed
@@ -207,7 +212,7 @@ class Served:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.end.close()
+        self.end.abort()
         await asyncio.wait_for(self.running, TIMEOUT_S)
         assert not self.agent.calls
         assert not self.agent.flows
@@ -747,9 +752,10 @@ async def test_requests_that_are_taken_back_are_a_flood() -> None:
 
     async with Served(never, http2_frames_per_s=50) as served:
         peer = served.peer.start()
-        for _ in range(200):
-            number = peer.ask()
-            await peer.until(h2.events.StreamEnded, number)
+        for _ in range(100):
+            await peer.until(h2.events.StreamEnded, peer.ask())
+            peer.h2.reset_stream(peer.ask((b"x-never", b"1")))
+            peer.flush()
         assert not served.limited
     async with Served(echo, http2_frames_per_s=50) as served:
         peer = served.peer.start()
@@ -847,7 +853,7 @@ async def test_an_agent_that_says_goodbye_is_answered() -> None:
 
 async def test_padding_is_given_back() -> None:
     """It takes of the windows, and is nobody's to read."""
-    async with Served(echo) as served:
+    async with Served(echo, http2_streams=1) as served:
         peer = served.peer.start(initial_window_size=2**24)
         await peer.until(h2.events.WindowUpdated)
         number = peer.ask(end=False)
@@ -892,10 +898,14 @@ async def test_closing_ends_what_waits() -> None:
 
     async with Served(download) as served:
         peer = served.peer.start()
+        peer.acknowledges = False
         peer.ask()
         await peer.until(h2.events.DataReceived)
+        await settled(served.end.quiet)
+        served.end.lingers = True
         served.agent.close(h2.errors.ErrorCodes.INTERNAL_ERROR)
         await settled(lambda: not served.agent.calls)
+        assert not served.running.done()
 
 
 async def test_what_is_no_http2_ends_the_connection() -> None:
@@ -955,6 +965,7 @@ async def test_a_target_is_asked() -> None:
         )
         request = await peer.until(h2.events.RequestReceived)
         number = request.stream_id
+        assert peer.h2.remote_settings.enable_push == 0
         assert list(request.headers) == [
             (b":method", b"POST"),
             (b":scheme", b"https"),
@@ -1187,7 +1198,8 @@ async def test_an_answer_that_is_broken_off_is_not_whole() -> None:
 INVALID: dict[str, tuple[tuple[bytes, bytes], ...]] = {
     "no status": ((b"x-a", b"1"),),
     "a status that is none": ((b":status", b"2x0"),),
-    "a status of two lines": ((b":status", b"200"), (b":status", b"200")),
+    "a status of four digits": ((b":status", b"2000"),),
+    "two statuses": ((b":status", b"200"), (b":status", b"200")),
     "a connection field": ((b":status", b"200"), (b"connection", b"close")),
     "a transfer coding": ((b":status", b"200"), (b"transfer-encoding", b"chunked")),
     "an upper-case name": ((b":status", b"200"), (b"X-A", b"1")),
