@@ -196,9 +196,15 @@ def find_end(buffer: bytearray, start: int) -> int:
     Raises NotHttp for a line that ends in a bare LF: whoever sends one has sent an end that would be waited for.
     """
     end = buffer.find(END, start)
-    if end < 0 and buffer.count(b"\n", start) != buffer.count(b"\r\n", max(0, start - 1)):
-        raise NotHttp("a line does not end as lines do")
+    if end < 0:
+        check_line_ends(buffer, start)
     return end
+
+
+def check_line_ends(buffer: bytearray, start: int = 0) -> None:
+    """Raise NotHttp where a line, from `start` on, ends in a bare LF."""
+    if buffer.count(b"\n", start) != buffer.count(b"\r\n", max(0, start - 1)):
+        raise NotHttp("a line does not end as lines do")
 
 
 def write_request(method: str, target: str, fields: Fields) -> bytes:

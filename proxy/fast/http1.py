@@ -168,12 +168,15 @@ class Http1Agent:
                     continue
             try:
                 end = heads.find_end(buffer, searched)
+                too_long = (end + len(END) if end >= 0 else len(buffer)) > self._head_bytes
+                if too_long:
+                    heads.check_line_ends(buffer[: self._head_bytes + 1])  # as if it had come byte by byte
             except NotHttp as error:
                 raise NotHttp(f"the request head is not valid HTTP/1: {error}") from None
-            if end >= 0 and end + len(END) <= self._head_bytes:
-                break
-            if end >= 0 or len(buffer) > self._head_bytes:
+            if too_long:
                 raise HeadTooLong("the request head is too long")
+            if end >= 0:
+                break
             searched = max(0, len(buffer) - 3)
             if not await self.more():
                 return None
