@@ -1,5 +1,7 @@
 """What all tests share: targets, tools, and the torture's numbers brought home from the workers that found them."""
 
+import os
+
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
@@ -19,6 +21,20 @@ for what in ("connect", "read", "write", "pool"):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with long tests come first: one that begins last keeps one worker busy while the others are idle."""
     items.sort(key=lambda item: "torture" not in item.path.parts)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked with `engines` with each of them, or with the one that was asked for."""
+    if metafunc.definition.get_closest_marker("engines"):
+        asked = os.environ.get("CLAIIM_ENGINE")
+        metafunc.parametrize("engine", [asked] if asked else ["mitmproxy", "fast"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What serves the gates of a test, where it is run with each engine."""
+    if (name := getattr(request, "param", None)) is not None:
+        monkeypatch.setenv("CLAIIM_ENGINE", name)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,6 +4,7 @@ A `Call` is a request as its agent makes it, an `Asked` is the same request as i
 and `proxy.fast.http2` have one of each.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from proxy.fast.heads import AnswerHead, Fields, RequestHead
@@ -28,6 +29,8 @@ class Call(Protocol):
     http2: bool
     bodiless: bool
     """Whether the head alone says that there is no body."""
+    leave: Callable[[], None]
+    """Called when the agent gives this request up and not its connection."""
     malformed: str | None
     """Why the head has no single reading; None when it has one."""
 

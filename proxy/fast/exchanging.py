@@ -28,7 +28,7 @@ from proxy.verdicts import Ending, Verdict
 from proxy.wire.crowd import BODY_TIME, Body
 from proxy.wire.exchanges import Exchange
 from proxy.wire.failing import internal_error, upstream_failure
-from proxy.wire.passing import fit_trailers, marked, redirected_here
+from proxy.wire.passing import fit_trailers, marked, redirected_here, unforged
 from proxy.wire.signs import SignsOfLife, passes_over
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Serving:
     ) -> None:
         self.connection = connection
         self.call = call
+        call.leave = self.leave
         self.key = f"fast-{next(_keys)}"
         self._engine = connection.engine
         self._gate = connection.gate
@@ -147,6 +148,7 @@ class Serving:
             self.finish("failed", error="the gate failed")
             await self._after_a_failure()
         finally:
+            self.finish("failed", error="the gate failed")  # whatever has ended it without a word
             self.break_off()
             self._end()
 
@@ -350,7 +352,7 @@ class Serving:
             if answer.status >= 200:
                 return answer
             if answer.status != 100:
-                self.call.interim(answer.status, answer.fields)
+                self.call.interim(answer.status, unforged(answer.fields))
 
     async def _send_body(self, asked: Asked) -> None:
         """Pass the body on as it comes. What breaks here is seen by who waits for the answer."""
@@ -410,7 +412,7 @@ class Serving:
         finally:
             self._interruptible = False
             target.close()
-        self.finish("sent")
+        self.finish("sent", status=101)
 
     # --- the canonical request -----------------------------------------------------------------------
 

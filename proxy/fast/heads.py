@@ -71,6 +71,10 @@ def read_request(head: bytes) -> RequestHead:
     method, target, version = matched.groups()
     if version not in (b"HTTP/1.0", b"HTTP/1.1"):
         raise NotHttp("the version of HTTP is not 1.0 or 1.1")
+    if len([name for name, _ in fields if name.lower() == b"content-length"]) > 1:
+        raise NotHttp("the end of the body is told twice")
+    if not target.isascii():
+        raise NotHttp("the target is not ASCII")
     if method == b"CONNECT":
         return RequestHead(method, b"", version, fields, b"", target)
     if target[:1] == b"/" or target == b"*":

@@ -28,6 +28,7 @@ class Http1Call:
         self.malformed = malformed
         self._body = bodies.Nothing() if malformed else bodies.of_request(head)
         self.bodiless = isinstance(self._body, bodies.Nothing) and not malformed
+        self.leave: Callable[[], None] = _nothing
         self._began = False
         self._chunked = False
         self._silent = False
@@ -110,6 +111,10 @@ class Http1Call:
             if discarded > MAX_DISCARDED_BYTES:
                 self.persists = False
                 return
+
+
+def _nothing() -> None:
+    pass
 
 
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"proxy-connection", b"te"})

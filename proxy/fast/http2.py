@@ -1,6 +1,7 @@
 """HTTP/2 on both sides: the requests of one agent's connection, and those of many on a connection to a target."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -50,7 +51,7 @@ class Http2Call:
         self.head = head
         self.malformed = malformed
         self.leave: Callable[[], None] = _nothing
-        """Called when the agent has given the request up."""
+        """Called when the agent has given the request up; `serve` sets it before it waits for anything."""
         self._length = None if malformed else http2heads.length_of(head)
         self._read_bytes = 0
         self._answer: list[tuple[bytes, bytes]] | None = None
@@ -125,19 +126,24 @@ class Http2Call:
         """HTTP/2 knows no 101 (RFC 9113, 8.6)."""
         raise RuntimeError("an HTTP/2 connection does not change its protocol")
 
-    async def discard(self) -> None:
+    async def discard(self, most_s: float) -> None:
         """Read what is left of the body, so that the agent gets to the answer; not without end."""
         discarded = 0
-        while (piece := await self.flow.read()) is not None:
-            discarded += len(piece)
-            if discarded > MAX_DISCARDED_BYTES:
-                # RFC 9113, 8.1: the answer counts, and the rest is not wanted.
-                self.flow.reset(ErrorCodes.NO_ERROR, partial(Gone, "the body goes on behind its answer"))
-                return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most_s):
+                while discarded <= MAX_DISCARDED_BYTES:
+                    piece = await self.flow.read()
+                    if piece is None:
+                        return
+                    discarded += len(piece)
+        # RFC 9113, 8.1: the answer counts, and the rest is not wanted.
+        self.flow.reset(ErrorCodes.NO_ERROR, partial(Gone, "the body goes on behind its answer"))
 
 
 class Http2Agent(Multiplexed):
     """An agent's side of a connection: each request is served by a task of its own."""
+
+    ENDED = Gone
 
     def __init__(
         self,
@@ -152,6 +158,7 @@ class Http2Agent(Multiplexed):
         self._serve = serve
         self._limited = limited
         self._clock = clock
+        self._discard_s = limits.body_s
         self.meter = FrameMeter(limits.http2_frames_per_s, limits.head_bytes, clock())
         self.calls: dict[int, Http2Call] = {}
         """The requests that are being served, by their stream."""
@@ -171,7 +178,7 @@ class Http2Agent(Multiplexed):
             self.flush()
             why = await self.read_on()
         finally:
-            self.end_all(partial(Gone, why))
+            self.end_all(partial(self.ENDED, why))
             self.stream.close()
             await self._settled()
 
@@ -224,9 +231,10 @@ class Http2Agent(Multiplexed):
     async def _serve_to_the_end(self, call: Http2Call) -> None:
         flow = call.flow
         try:
+            flow.may_send()  # what was taken back before it was looked at costs nothing more (CVE-2023-44487)
             await self._serve(call)
             if flow.sent and not flow.ended:
-                await call.discard()
+                await call.discard(self._discard_s)
         except Gone:
             pass
         except Exception:
@@ -312,6 +320,8 @@ class Http2Asked:
     async def answer(self) -> AnswerHead:
         """The head of the answer, or of an interim response."""
         while not self._heads:
+            if self.flow.whole:
+                raise Broken("invalid response: it has no head")
             await self.flow.look()
         return self._heads.popleft()
 
@@ -347,6 +357,8 @@ class Http2Asked:
 
 class Http2Target(Multiplexed):
     """A connection to a target that many requests share."""
+
+    ENDED = Broken
 
     def __init__(self, stream: Stream) -> None:
         """Begins to speak and to read; there must be a running loop."""
@@ -395,7 +407,7 @@ class Http2Target(Multiplexed):
         try:
             why = await self.read_on()
         finally:
-            self.end_all(partial(Broken, f"server closed connection: {why}"))
+            self.end_all(partial(self.ENDED, f"server closed connection: {why}"))
             self.stream.close()
             self.closed()
 

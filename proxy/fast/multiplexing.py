@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from h2 import events
@@ -114,15 +115,17 @@ class Flow:
         """Keep what came until it is read."""
         if not data:
             self._connection.give_back(window_bytes)
-            self._give_back(window_bytes)
+            self._read_bytes += window_bytes
             return
         self._pieces.append(data)
         self._kept_bytes += window_bytes
         self.wake()
 
     def end(self) -> None:
-        """Nothing more will come."""
-        self.ended = True
+        """Nothing more will come; what has failed before stays so."""
+        if not self.closed:
+            self.ended = True
+            self.closed = self.sent
         self.wake()
 
     def fail(self, error: Callable[[], Exception]) -> None:
@@ -236,14 +239,18 @@ class Flow:
 
     def reset(self, code: ErrorCodes, error: Callable[[], Exception]) -> None:
         """End it now, both ways."""
-        if not self.closed and not (self.sent and self.ended):
-            self._connection.wire.reset_stream(self.number, code)
+        if not self.closed:
+            with contextlib.suppress(ProtocolError):  # what came with what we look at may have ended it for h2
+                self._connection.wire.reset_stream(self.number, code)
             self._connection.flush_soon()
         self.fail(error)
 
 
 class Multiplexed:
     """One side of an HTTP/2 connection."""
+
+    ENDED: type[Exception]
+    """What its flows raise when it has ended."""
 
     def __init__(self, stream: Stream, *, client: bool, streams: int, head_bytes: int) -> None:
         self.stream = stream
@@ -352,10 +359,10 @@ class Multiplexed:
         self.stream.write(frame.serialize())
 
     def close(self, code: int = ErrorCodes.NO_ERROR) -> None:
-        """Say so, and close."""
+        """Say so, and close; what was begun is over."""
         if not self.over:
             self.say_goodbye(code)
-            self.over = True
+            self.end_all(partial(self.ENDED, "the connection was closed"))
         self.stream.close()
 
     # --- in ------------------------------------------------------------------------------------------
@@ -371,6 +378,7 @@ class Multiplexed:
                 return "the connection was closed"
             self.moved += 1
             if (fault := self.take(data)) is not None:
+                self._due.clear()  # nothing goes out any more but why
                 self.flush()
                 self.stream.close()
                 return fault
@@ -416,7 +424,6 @@ class Multiplexed:
         event = cast(events.StreamEnded, event)
         if flow := self.flows.get(event.stream_id):
             flow.end()
-            flow.closed = flow.closed or flow.sent
 
     def _on_reset(self, event: events.Event) -> None:
         event = cast(events.StreamReset, event)

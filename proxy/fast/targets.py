@@ -131,9 +131,9 @@ class Targets:
 
     async def ask(self, place: Place, request: Request) -> tuple[bool, Asked]:
         """Send the head of a request; whether the connection was used before. Raises Broken when none can be made."""
-        if shared := self._shared.get(place):
-            if shared.available:
-                return True, self._by_http2(shared, request)
+        shared = self._shared.get(place)
+        if shared is not None and shared.available:
+            return True, self._by_http2(shared, request)
         stream = self.take(place)
         if stream is not None:
             return True, self._by_http1(place, stream, request)
@@ -223,7 +223,8 @@ class Targets:
         except NotHttp as error:
             raise Broken(f"{REFUSED_WORDS}: {error}") from None
         if not 200 <= answer.status < 300:
-            raise Broken(f"{REFUSED_WORDS}: {answer.status} {answer.phrase.decode('latin-1')}".rstrip())
+            hint = ": it wants other credentials than the gate has" if answer.status == 407 else ""
+            raise Broken(f"{REFUSED_WORDS} {answer.status}{hint}")
         if rest:
             stream.put_back(rest)
         return stream

@@ -48,7 +48,7 @@ class Tunnelling(Serving):
         finally:
             self._interruptible = False
             target.close()
-        self.finish("sent")
+        self.finish("sent", status=200)
 
     async def _carry(self, agent: Stream, target: Stream, hellos: Hellos | None) -> None:
         exchange = self.exchange

@@ -60,8 +60,9 @@ SKILLS: dict[str, dict[str, Any]] = {
 }
 
 
-ENGINE = {"engine": engine} if (engine := os.environ.get("CLAIIM_ENGINE")) else {}
-"""What serves the gates of a test run: `CLAIIM_ENGINE=fast make test`."""
+def chosen_engine() -> dict[str, str]:
+    """What serves the gates that are made now: `CLAIIM_ENGINE=fast make test` is a run of all tests with that one."""
+    return {"engine": engine} if (engine := os.environ.get("CLAIIM_ENGINE")) else {}
 
 
 class LiveGate:
@@ -90,7 +91,7 @@ class LiveGate:
         ports = [443, 80, *(target.port for target in targets)]
         settings: dict[str, Any] = {
             "version": 1,
-            "proxy": {"listen": "127.0.0.1:0", "allowed_ports": ports, **ENGINE},
+            "proxy": {"listen": "127.0.0.1:0", "allowed_ports": ports, **chosen_engine()},
             "api": {"listen": "127.0.0.1:0"},
             "resolve": resolve,
         }
@@ -149,6 +150,11 @@ class LiveGate:
                 self._prepare(self.service)
             self._up.set()
             await self._stop.wait()
+
+    @property
+    def engine_name(self) -> str:
+        """What serves it."""
+        return self.config.proxy.engine
 
     def call[T](self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the gate's loop and wait for it."""
