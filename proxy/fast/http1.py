@@ -172,16 +172,13 @@ class Http1Agent:
                     del buffer[:2]
                     continue
             try:
-                end = heads.find_end(buffer, searched)
-                too_long = (end + len(END) if end >= 0 else len(buffer)) > self._head_bytes
-                if too_long:
-                    heads.check_line_ends(buffer[: self._head_bytes + 1])  # as if it had come byte by byte
+                end = heads.find_end(buffer, searched, self._head_bytes)
             except NotHttp as error:
                 raise NotHttp(f"the request head is not valid HTTP/1: {error}") from None
-            if too_long:
-                raise HeadTooLong("the request head is too long")
             if end >= 0:
                 break
+            if len(buffer) > self._head_bytes:
+                raise HeadTooLong("the request head is too long")
             searched = max(0, len(buffer) - 3)
             if not await self.more():
                 return None
