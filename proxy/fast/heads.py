@@ -73,8 +73,6 @@ def read_request(head: bytes) -> RequestHead:
         raise NotHttp("the version of HTTP is not 1.0 or 1.1")
     if len([name for name, _ in fields if name.lower() == b"content-length"]) > 1:
         raise NotHttp("the end of the body is told twice")
-    if not target.isascii():
-        raise NotHttp("the target is not ASCII")
     if method == b"CONNECT":
         return RequestHead(method, b"", version, fields, b"", target)
     if target[:1] == b"/" or target == b"*":
@@ -194,15 +192,22 @@ def check_names(fields: Fields) -> None:
         raise NotHttp("the name of a field is no token")
 
 
-def find_end(buffer: bytearray, start: int) -> int:
-    """Where the END of a section begins that is looked for from `start`; -1 when it has not come.
+def find_end(buffer: bytearray, start: int, most: int | None = None) -> int:
+    """Where the END of a section begins that is looked for from `start`; -1 when it has not come, within `most` bytes.
 
     Raises NotHttp for a line that ends in a bare LF: whoever sends one has sent an end that would be waited for.
     """
-    end = buffer.find(END, start)
-    if end < 0 and buffer.count(b"\n", start) != buffer.count(b"\r\n", max(0, start - 1)):
-        raise NotHttp("a line does not end as lines do")
+    end = buffer.find(END, start, most)
+    if end < 0:
+        # One byte more is looked at, which shows that it is too long to who gets it byte by byte.
+        check_line_ends(buffer if most is None or len(buffer) <= most else buffer[: most + 1], start)
     return end
+
+
+def check_line_ends(buffer: bytearray, start: int = 0) -> None:
+    """Raise NotHttp where a line, from `start` on, ends in a bare LF."""
+    if buffer.count(b"\n", start) != buffer.count(b"\r\n", max(0, start - 1)):
+        raise NotHttp("a line does not end as lines do")
 
 
 def write_request(method: str, target: str, fields: Fields) -> bytes:

@@ -172,12 +172,12 @@ class Http1Agent:
                     del buffer[:2]
                     continue
             try:
-                end = heads.find_end(buffer, searched)
+                end = heads.find_end(buffer, searched, self._head_bytes)
             except NotHttp as error:
                 raise NotHttp(f"the request head is not valid HTTP/1: {error}") from None
-            if end >= 0 and end + len(END) <= self._head_bytes:
+            if end >= 0:
                 break
-            if end >= 0 or len(buffer) > self._head_bytes:
+            if len(buffer) > self._head_bytes:
                 raise HeadTooLong("the request head is too long")
             searched = max(0, len(buffer) - 3)
             if not await self.more():

@@ -62,6 +62,8 @@ NONE = {
     "another scheme": _head(first=b"GET ftp://h/ HTTP/1.1"),
     "a scheme in scheme's clothes": _head(first=b"GET xhttp://h/ HTTP/1.1"),
     "an asterisk and more": _head(first=b"OPTIONS *x HTTP/1.1"),
+    "two lengths, the same": _head(b"Content-Length: 5", b"content-length: 5"),
+    "two lengths": _head(b"Content-Length: 5", b"Content-Length: 6"),
     "an empty line within": b"GET / HTTP/1.1\r\n\r\nHost: a\r\n\r\n",
 }
 
@@ -82,8 +84,6 @@ DISPUTED = {
     "DEL in a value": _head(b"X: a\x7f"),
     "length and coding": _head(b"Content-Length: 5", b"Transfer-Encoding: chunked"),
     "coding and length": _head(b"Transfer-Encoding: chunked", b"Content-Length: 5"),
-    "two lengths, the same": _head(b"Content-Length: 5", b"content-length: 5"),
-    "two lengths": _head(b"Content-Length: 5", b"Content-Length: 6"),
     "two lengths in one": _head(b"Content-Length: 5, 5"),
     "a length with a sign": _head(b"Content-Length: +5"),
     "a negative length": _head(b"Content-Length: -5"),
