@@ -72,6 +72,9 @@ class Http2Call:
             self._read_bytes > self._length or (piece is None and self._read_bytes < self._length)
         ):
             raise NotHttp("the body is not as long as its content length says")
+        if piece and self._read_bytes == self._length and await self.flow.read() is not None:
+            # The last bytes are handed on when the end agrees: a target of HTTP/1 has a whole request with them.
+            raise NotHttp("the body is not as long as its content length says")
         return piece
 
     def interim(self, status: int, fields: Fields = ()) -> None:

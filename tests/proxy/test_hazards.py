@@ -242,6 +242,42 @@ def test_http2_names_that_disagree_are_refused(gate: LiveGate, origin: Origin, e
     assert origin.connections == 0
 
 
+SHORT = {
+    "nothing": [("head", True)],
+    "data, then trailers": [("head", False), (b"abc", False), ("trailers", True)],
+    "trailers": [("head", False), ("trailers", True)],
+    "data": [("head", False), (b"abc", True)],
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_body_shorter_than_it_says_is_no_request(gate: LiveGate, origin: Origin, name: str) -> None:
+    """RFC 9113, 8.1.1. A target of HTTP/1 would take what comes next for the rest of it: a request that nobody judged."""
+    with tunnel(gate, alpn="h2") as secure:
+        config = h2.config.H2Configuration(client_side=True, validate_outbound_headers=False)
+        agent = h2.connection.H2Connection(config)
+        agent.initiate_connection()
+        pseudo = [(":method", "POST"), (":scheme", "https"), (":authority", "origin.test"), (":path", "/upload")]
+        for what, end in SHORT[name]:
+            if what == "head":
+                agent.send_headers(1, [*pseudo, ("content-length", "40")], end_stream=end)
+            elif what == "trailers":
+                agent.send_headers(1, [("x", "y")], end_stream=end)
+            else:
+                agent.send_data(1, what, end_stream=end)
+        secure.sendall(agent.data_to_send())
+        ended: Any = ()
+        while not ended and (received := secure.recv(65536)):
+            ended = [
+                event
+                for event in agent.receive_data(received)
+                if isinstance(event, h2.events.StreamEnded | h2.events.StreamReset | h2.events.ConnectionTerminated)
+            ]
+    gate.settle()
+    assert [seen for seen in origin.seen if seen.complete] == []
+    assert all(record["result"] != "sent" for record in gate.records("outcome"))
+
+
 def test_a_hello_without_sni_is_for_the_tunnels_host(gate: LiveGate, origin: Origin) -> None:
     """No SNI: the CONNECT authority is the destination, and the target is verified under its name."""
     with tunnel(gate, sni=None) as secure:
