@@ -20,7 +20,7 @@ from proxy.fast.calls import Call, Gone
 from proxy.fast.exchanging import Serving
 from proxy.fast.heads import NotHttp
 from proxy.fast.http1 import HeadTooLong, Http1Agent, Http1Call
-from proxy.fast.http2 import Http2Agent
+from proxy.fast.http2 import Http2Agent, Http2Call
 from proxy.fast.streams import Secure, Stream, Tcp
 from proxy.fast.tls import Tls, TlsError
 from proxy.fast.tunnelling import Tunnelling
@@ -246,9 +246,9 @@ class AgentConnection:
             await self._inside(secure)
 
     async def _multiplexed(self, stream: Stream) -> None:
-        async def serve(call: Call) -> None:
+        async def serve(call: Http2Call) -> None:
             self._begun += 1
-            await Serving(self, call, call.malformed).run()
+            await Serving(self, call, await call.fault()).run()
 
         self._http2 = Http2Agent(stream, self.engine.limits, serve, self.limited)
         await self._http2.run()

@@ -77,6 +77,18 @@ class Http2Call:
             raise NotHttp("the body is not as long as its content length says")
         return piece
 
+    async def fault(self) -> str | None:
+        """Why its head has no single reading, or its empty body is none; None when all is well. Raises Gone.
+
+        A target of HTTP/1 has a whole request with a head that says so.
+        """
+        if self.malformed is None and self._length == 0 and not self.complete:
+            try:
+                await self.read()
+            except NotHttp as error:
+                return str(error)
+        return self.malformed
+
     def interim(self, status: int, fields: Fields = ()) -> None:
         """Send an interim response."""
         if not self._begun:
