@@ -27,6 +27,11 @@ def made(name: EngineName) -> Callable[..., Any]:
     return Mitmproxy
 
 
+def serving(listener: ListenerConfig, main: EngineName) -> EngineName:
+    """Which engine serves a listener: its own, or the main one where that can."""
+    return listener.engine or (main if listener.mode in _OF_FAST else "mitmproxy")
+
+
 def version_of(name: EngineName) -> tuple[str, str]:
     """How records name an engine, and its version."""
     return (name, version("httptools" if name == "fast" else "mitmproxy"))
@@ -53,8 +58,7 @@ class Engines:
 
     async def open(self, listener: ListenerConfig, address: Address) -> Address:
         """Open a further way in; returns where it is. Raises OSError when it cannot."""
-        fitting: EngineName = self._main if listener.mode in _OF_FAST else "mitmproxy"
-        bound: Address = await self._engine(listener.engine or fitting).open(listener, address)
+        bound: Address = await self._engine(serving(listener, self._main)).open(listener, address)
         return bound
 
     async def stop(self, drain_timeout_s: float) -> None:

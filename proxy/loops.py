@@ -1,10 +1,14 @@
-"""The event loop that a gate runs on: uvloop where the fast engine serves, asyncio's own where it does not."""
+"""The event loop that a gate runs on: uvloop where only the fast engine serves, asyncio's own where mitmproxy does.
+
+mitmproxy starts its hooks as eager tasks; on uvloop a connection then hangs.
+"""
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
 from proxy.config import Config
+from proxy.engines import serving
 
 
 def run[T](main: Coroutine[Any, Any, T], config: Config) -> T:
@@ -17,4 +21,5 @@ def run[T](main: Coroutine[Any, Any, T], config: Config) -> T:
 
 
 def _fast(config: Config) -> bool:
-    return config.proxy.engine == "fast" or any(listener.engine == "fast" for listener in config.listeners)
+    main = config.proxy.engine
+    return main == "fast" and all(serving(listener, main) == "fast" for listener in config.listeners)

@@ -51,7 +51,7 @@ from proxy.ca import certificate_faults, own_authority
 from proxy.chaining import chaining
 from proxy.config import Address, Config, ConfigError, EngineName, why
 from proxy.destinations import DestinationRefused, Destinations, Lookup, look_up
-from proxy.engines import Engines, made, version_of
+from proxy.engines import Engines, made, serving, version_of
 from proxy.holding import Holding
 from proxy.housekeeping import Housekeeping
 from proxy.metrics import Metrics
@@ -209,6 +209,8 @@ class Service:
             self._chron, metrics, config.approvals, session=self.session, now=self._now, later=self._later
         )
         exceptions = ExceptionDesk(self._chron, session=self.session, now=self._now, later=self._later)
+        main = config.proxy.engine
+        others = {each.name: version_of(serving(each, main)) for each in config.listeners}
         await restore(config.chron, holding, exceptions, self._now())
         gate = Gate(
             self._served(book),
@@ -220,7 +222,7 @@ class Service:
                 lookup=self._lookup,
                 chaining=chaining(config.upstream, os.environ),
             ),
-            origin=Origin(self.session, *version_of(self._config.proxy.engine)),
+            origin=Origin(self.session, *version_of(main), engines=others),
             now=self._now,
             metrics=metrics,
             holding=holding,

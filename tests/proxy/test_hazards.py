@@ -252,7 +252,7 @@ SHORT = {
 
 @pytest.mark.parametrize("name", SHORT)
 def test_a_body_shorter_than_it_says_is_no_request(gate: LiveGate, origin: Origin, name: str) -> None:
-    """RFC 9113, 8.1.1: a target of HTTP/1 would take what comes next for the rest of it, and what is behind is not judged."""
+    """RFC 9113, 8.1.1: a target of HTTP/1 would take what comes next for the rest of it, and nobody judges that."""
     with tunnel(gate, alpn="h2") as secure:
         config = h2.config.H2Configuration(client_side=True, validate_outbound_headers=False)
         agent = h2.connection.H2Connection(config)
