@@ -1,22 +1,47 @@
 """Record ids: `chr_` and a lower-case ULID, growing even when the clock steps back.
 
+    chr_01m8h8wk2e asztjk50ptysjpw9      48 bits of milliseconds, 80 random bits (github.com/ulid/spec)
+
+The random bits are new in each millisecond; within one, and while the clock is behind, each id is the one before
+plus one, as the spec's "Monotonicity" has it. Past the last of a millisecond the sum runs on into the next.
+
 An id is allotted when a record is handed in, so that it can be told before the record has its place; the
 order of records is `seq`, never the id.
 """
 
-from ulid import StrictMonotonicPolicy, ULIDGenerator
+import os
 
 PREFIX = "chr_"
+
+_RANDOM_BITS = 80
+_DRAWN_BYTES = 64 * _RANDOM_BITS // 8
+"""Randomness is asked of the kernel for that many milliseconds at once: a call costs as much as ten ids."""
+_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32, in small letters
+_PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
+_SHIFTS = range(120, -1, -10)
+"""Thirteen pairs of digits of five bits, the highest first."""
 
 
 class Ids:
     """A source of ids for one writer; the caller serialises the calls."""
 
     def __init__(self) -> None:
-        self._generator = ULIDGenerator(policy=StrictMonotonicPolicy())
-        self._last_ms = 0
+        self._last = 0
+        self._random = b""
 
     def next(self, at_ns: int) -> str:
         """The next id, later than all before it."""
-        self._last_ms = max(self._last_ms, at_ns // 1_000_000)
-        return PREFIX + str(self._generator.generate(self._last_ms)).lower()
+        at_ms = at_ns // 1_000_000
+        if at_ms > self._last >> _RANDOM_BITS:
+            self._last = at_ms << _RANDOM_BITS | self._drawn()
+        else:
+            self._last += 1
+        value = self._last
+        return PREFIX + "".join([_PAIRS[value >> shift & 0x3FF] for shift in _SHIFTS])
+
+    def _drawn(self) -> int:
+        if not self._random:
+            self._random = os.urandom(_DRAWN_BYTES)
+        size = _RANDOM_BITS // 8
+        drawn, self._random = self._random[:size], self._random[size:]
+        return int.from_bytes(drawn)

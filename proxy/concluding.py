@@ -30,11 +30,10 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
     operations: Sequence[Operation | None] = resolution.operations or (None,)
     decisions = [each.decision for each in case.decided.judgements]
     listed = list(zip(operations, decisions, ids, strict=True))
-    # What is denied goes before what only needs approval: no approval would help.
-    for operation, decision, chron_id in sorted(listed, key=lambda each: each[1].outcome is not Outcome.DENY):
-        if not decision.forwards:
-            refusal = refusal_of(operation, decision, chron_id, resolution.unnamed)
-            return _answered(case, refusal, ids)
+    if refused := [each for each in listed if not each[1].forwards]:
+        # What is denied goes before what only needs approval: no approval would help.
+        operation, decision, chron_id = min(refused, key=lambda each: each[1].outcome is not Outcome.DENY)
+        return _answered(case, refusal_of(operation, decision, chron_id, resolution.unnamed), ids)
     permitted = refusal_of(operations[0], decisions[0], ids[0])
     family = _family(head, facts, resolution.family)
     if head.inbound.delegated:

@@ -104,6 +104,9 @@ class JwtIssuer:
     algorithms: tuple[SignatureAlgorithm, ...]
 
 
+type EngineName = Literal["fast", "mitmproxy"]
+
+
 @dataclass(frozen=True, slots=True)
 class ProxyConfig:
     """The listener that agents are routed through."""
@@ -119,6 +122,8 @@ class ProxyConfig:
     """How often the log is told how far an exchange is that goes on."""
     tls: TlsConfig | None = None
     """Given: the listener speaks TLS, and nothing else."""
+    engine: EngineName = "mitmproxy"
+    """What serves the listener, and every other one that names none."""
 
     @property
     def scheme(self) -> str:
@@ -142,6 +147,8 @@ class ListenerConfig:
     """What it proves of whoever reaches it: which listener it was, its address, or nothing."""
     tls: bool
     """Whether it speaks TLS, with the certificate of `proxy.tls`."""
+    engine: EngineName | None = None
+    """What serves it; None is the proxy's own engine, where that can."""
 
     def identities(self, client: str) -> tuple[str, ...]:
         """What is proven of a connection from that address by its coming here."""

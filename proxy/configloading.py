@@ -115,6 +115,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             max_body_bytes=file.proxy.max_body_bytes,
             drain_timeout_s=file.proxy.drain_timeout_s,
             segment_s=file.proxy.segment_s,
+            engine=file.proxy.engine,
             tls=_tls(file.proxy.tls, folder),
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),

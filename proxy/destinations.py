@@ -18,6 +18,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from proxy.chaining import Chaining
@@ -194,10 +195,8 @@ class Destinations:
         return addresses
 
     async def _addresses(self, host: str) -> tuple[str, ...]:
-        try:
-            return (str(ipaddress.ip_address(host)),)
-        except ValueError:
-            pass
+        if (literal := _address_of(host)) is not None:
+            return (str(literal),)
         now = self._monotonic_s()
         cached = self._answers.get(host)
         if cached and cached[0] > now:
@@ -211,11 +210,11 @@ class Destinations:
         return answers
 
     def _refuse_own(self, address: str, port: int) -> None:
-        if port in self._own_ports and _is_this_machine(_embedded(ipaddress.ip_address(address))):
+        if port in self._own_ports and _is_this_machine(_embedded(_parsed(address))):
             raise DestinationRefused("destination.own-listener", "the gate does not forward to itself")
 
     def _refuse_private(self, host: str, address: str) -> None:
-        ip = _embedded(ipaddress.ip_address(address))
+        ip = _embedded(_parsed(address))
         allowed = [network for network in self._upstream.allow_private if network.version == ip.version]
         if ip in _METADATA:
             if any(network.num_addresses == 1 and ip in network for network in allowed):
@@ -232,6 +231,19 @@ class Destinations:
             "destination.private",
             f'"{host}" is at an address that is not public; the operator can name it under "resolve:"',
         )
+
+
+# Hosts and their addresses come again with each request.
+_parsed = lru_cache(_CACHED_NAMES)(ipaddress.ip_address)
+
+
+@lru_cache(_CACHED_NAMES)
+def _address_of(host: str) -> IPAddress | None:
+    """The address that a host is written as; None when it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 def _embedded(ip: IPAddress) -> IPAddress:

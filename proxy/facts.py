@@ -267,30 +267,22 @@ def _authority(host: str, port: int, scheme: str) -> str:
 
 def _canonical_fields(fields: Fields, authority: str) -> tuple[Fields, str]:
     """The fields that go upstream, and the upgrade that is asked for."""
-    lowered = _check_fields(fields)
-    options = {
-        option.strip().lower()
-        for name, value in lowered
-        if name == b"connection"
-        for option in value.split(b",")
-        if option.strip()
-    }
+    lowered, names = _check_fields(fields)
+    options = _connection_options(lowered) if b"connection" in names else set[bytes]()
     _check_framing(lowered, options)
-    upgrade = _upgrade(lowered, options)
+    upgrade = _upgrade(lowered, options) if b"upgrade" in names else ""
     # A field named in Connection is for this hop only: it is dropped before anything is matched on it,
     # else an agent could show us a field that the target never sees.
     dropped = _HOP_BY_HOP | (options - _KEPT_CONNECTION_OPTIONS)
     kept: list[tuple[bytes, bytes]] = []
-    has_host = False
     for (name, value), (lower, _) in zip(fields, lowered, strict=True):
         if lower == b"host":
-            has_host = True
             kept.append((name, authority.encode("ascii")))
         elif lower not in dropped and not lower.startswith(b"proxy-"):
             kept.append((name, value))
-    if not has_host:
+    if b"host" not in names:
         kept.insert(0, (b"Host", authority.encode("ascii")))
-    if any(name == b"te" and b"trailers" in value.lower() for name, value in lowered):
+    if b"te" in names and any(name == b"te" and b"trailers" in value.lower() for name, value in lowered):
         kept.append((b"TE", b"trailers"))  # gRPC needs it; no other TE is ours to promise
     if upgrade:
         kept += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.encode("ascii"))]
@@ -299,7 +291,14 @@ def _canonical_fields(fields: Fields, authority: str) -> tuple[Fields, str]:
     return tuple(kept), upgrade
 
 
-def _check_fields(fields: Fields) -> Fields:
+def _connection_options(lowered: Fields) -> set[bytes]:
+    """What the Connection fields name (RFC 9110, 7.6.1), in lower case."""
+    values = [value for name, value in lowered if name == b"connection"]
+    return {option.strip().lower() for value in values for option in value.split(b",") if option.strip()}
+
+
+def _check_fields(fields: Fields) -> tuple[Fields, set[bytes]]:
+    """The fields with their names in lower case and their values stripped, and all of the names."""
     seen: set[bytes] = set()
     lowered = []
     for name, value in fields:
@@ -315,7 +314,7 @@ def _check_fields(fields: Fields) -> Fields:
             raise FactsError("wire.field-repeated", f"more than one {lower.decode('ascii')} field")
         seen.add(lower)
         lowered.append((lower, value.strip(b" \t")))
-    return tuple(lowered)
+    return tuple(lowered), seen
 
 
 def _check_framing(lowered: Fields, options: set[bytes]) -> None:

@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from mappings import CanonicalError, split_authority
-from proxy.config import ListenerConfig, Proof, parse_address
+from proxy.config import EngineName, ListenerConfig, Proof, parse_address
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 """As in `policies.schema`: identities are written "listener:<name>"."""
@@ -63,6 +63,8 @@ def _is_whole(section: "ListenerSection") -> "ListenerSection":
         raise ValueError(f'mode "{section.mode}" has no "target"; agents name theirs')
     if section.mode == "transparent" and section.tls:
         raise ValueError('mode "transparent" has no "tls"; what is redirected there is meant for somebody else')
+    if section.engine == "fast" and section.mode not in ("proxy", "reverse"):
+        raise ValueError(f'mode "{section.mode}" is served by the mitmproxy engine alone; leave "engine" out')
     return section
 
 
@@ -76,6 +78,7 @@ class ListenerSection(BaseModel):
     target: Annotated[str, AfterValidator(_is_target)] | None = None
     proves: Proof = "nothing"
     tls: bool = False
+    engine: EngineName | None = None
 
 
 type Listeners = dict[Annotated[str, AfterValidator(_is_name)], Annotated[ListenerSection, AfterValidator(_is_whole)]]
@@ -91,6 +94,7 @@ def compile_listeners(sections: Mapping[str, ListenerSection]) -> tuple[Listener
             target=_read_target(section.target) if section.target else None,
             proves=section.proves,
             tls=section.tls,
+            engine=section.engine,
         )
         for name, section in sections.items()
     )

@@ -33,6 +33,7 @@ class Metrics:
         self._outcomes = Counter(
             "claiim_outcomes", "What became of judged requests.", ("result",), registry=self._registry
         )
+        self._finished: dict[str, Counter] = {}
         forwarded = Counter("claiim_forwarded_bytes", "Body bytes forwarded.", ("direction",), registry=self._registry)
         self._bytes_up, self._bytes_down = forwarded.labels("up"), forwarded.labels("down")
         self._reloads = Counter("claiim_reloads", "Reloads of rules and agents.", ("result",), registry=self._registry)
@@ -62,9 +63,14 @@ class Metrics:
 
     def finished(self, ending: "Ending") -> None:
         """Count one ending and the bytes it moved."""
-        self._outcomes.labels(ending.result).inc()
-        self._bytes_up.inc(ending.request_bytes)
-        self._bytes_down.inc(ending.response_bytes)
+        counter = self._finished.get(ending.result)
+        if counter is None:
+            counter = self._finished[ending.result] = self._outcomes.labels(ending.result)
+        counter.inc()
+        if ending.request_bytes:
+            self._bytes_up.inc(ending.request_bytes)
+        if ending.response_bytes:
+            self._bytes_down.inc(ending.response_bytes)
 
     def refused(self, code: str) -> None:
         """Count one thing that a limit did."""

@@ -311,7 +311,8 @@ class Gate:
         approval, use = case.approval, list[Record]()
         marks: FieldValues = {}
         try:
-            case = replace(case, decided=await seconded(self.pdp, case.decided, case.head.at))
+            if self.pdp is not None:
+                case = replace(case, decided=await seconded(self.pdp, case.decided, case.head.at))
             case, route, unreachable = await self._route(case)
             if approval is not None and route is not None:
                 # If the use were recorded after the decision, a crash between them would leave a second run.

@@ -6,8 +6,8 @@ the names of its keys, of the path what looks like no credential.
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from chron import redacted_path, redacted_text
@@ -47,6 +47,8 @@ class Origin:
     session: str
     engine: str
     engine_version: str
+    engines: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Name and version of the engines of listeners that have another one, by the listeners' names."""
 
 
 def channel(inbound: Inbound) -> str:
@@ -63,6 +65,7 @@ def wire_fields(
     rules_digest: str,
 ) -> FieldValues:
     """What the records of one wire request have in common."""
+    engine, engine_version = origin.engines.get(inbound.listener, (origin.engine, origin.engine_version))
     fields: FieldValues = {
         "channel": channel(inbound),
         "session": origin.session,
@@ -70,8 +73,8 @@ def wire_fields(
         "listener": inbound.listener or None,
         "request": request_id,
         "rules_digest": rules_digest,
-        "engine": origin.engine,
-        "engine_version": origin.engine_version,
+        "engine": engine,
+        "engine_version": engine_version,
     }
     if facts is None:
         # Nothing of an unreadable request is trusted to be what it says; it is kept as text, cut short.

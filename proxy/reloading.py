@@ -17,7 +17,7 @@ from chron import Chron, ChronError
 from mappings import DocumentError
 from policies.narrowing import NarrowedError
 from policies.versions import History
-from proxy.mitm import Engine
+from proxy.engines import Engines
 from proxy.pipeline import Gate
 from proxy.questions import FieldValues
 from proxy.records import refused_fields
@@ -38,7 +38,7 @@ class Reloading:
         book: Book,
         chron: Chron,
         gate: Gate,
-        engine: Engine,
+        engine: Engines,
         *,
         session: str,
         served: Callable[[Book], Book],

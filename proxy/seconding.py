@@ -14,9 +14,9 @@ from proxy.pdp import Pdp, Said, Word, evaluation
 from proxy.verdicts import Decided, Judgement
 
 
-async def seconded(pdp: Pdp | None, decided: Decided, at: datetime) -> Decided:
+async def seconded(pdp: Pdp, decided: Decided, at: datetime) -> Decided:
     """A request as it is decided once the PDP was asked about all of it; it is not asked when a part is refused."""
-    if pdp is None or not decided.forwards:
+    if not decided.forwards:
         return decided
     resolution, judgements = decided.resolution, decided.judgements
     operations: Sequence[Operation | None] = resolution.operations or (None,)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from OpenSSL import SSL
 from ulid import ULID
@@ -49,13 +49,12 @@ from proxy.api import (
 from proxy.breakglass import ExceptionDesk
 from proxy.ca import certificate_faults, own_authority
 from proxy.chaining import chaining
-from proxy.config import Address, Config, ConfigError, why
+from proxy.config import Address, Config, ConfigError, EngineName, why
 from proxy.destinations import DestinationRefused, Destinations, Lookup, look_up
+from proxy.engines import Engines, made, serving, version_of
 from proxy.holding import Holding
 from proxy.housekeeping import Housekeeping
 from proxy.metrics import Metrics
-from proxy.mitm import Engine
-from proxy.mitm.engine import NAME, VERSION
 from proxy.pdp import Pdp
 from proxy.pipeline import Gate
 from proxy.records import Origin
@@ -69,6 +68,7 @@ from proxy.timekeeping import Timekeeping
 from proxy.timers import Later, loop_later
 from proxy.verdicts import Book
 from proxy.webhooks import Webhook, read_secret
+from proxy.wire.crowd import Crowd
 from proxy.wire.listener import listener_context
 
 _log = logging.getLogger(__name__)
@@ -140,13 +140,14 @@ class Service:
         book = rulebooks.load()
         self.gate = await self._gate_of(book, stack)
         await rulebooks.record(book)
-        self.engine = self._engine_of(self.gate)
+        self._engines = Engines(config.proxy.engine, partial(self._engine_of, self.gate, self._crowd_of(self.gate)))
+        self.engine = self._engines.main
         self._reloading = Reloading(
             rulebooks,
             book,
             self._chron,
             self.gate,
-            self.engine,
+            self._engines,
             session=self.session,
             served=self._served,
             listener=self._listener_context,
@@ -160,10 +161,10 @@ class Service:
         self.gate.holding.url = f"{reached.rstrip('/')}/v1/approvals/"
         self._guard_own_ports()
         stack.push_async_callback(self._stop_engine)
-        self.proxy_address = await _listening(self.engine.start, self._listen(config.proxy.listen))
+        self.proxy_address = await _listening(self._engines.start, self._listen(config.proxy.listen))
         self._guard_own_ports()
         for listener in () if self._private else config.listeners:
-            opened = await _listening(partial(self.engine.open, listener), listener.listen)
+            opened = await _listening(partial(self._engines.open, listener), listener.listen)
             self.listener_addresses[listener.name] = opened
             self._guard_own_ports()
         try:
@@ -208,6 +209,8 @@ class Service:
             self._chron, metrics, config.approvals, session=self.session, now=self._now, later=self._later
         )
         exceptions = ExceptionDesk(self._chron, session=self.session, now=self._now, later=self._later)
+        main = config.proxy.engine
+        others = {each.name: version_of(serving(each, main)) for each in config.listeners}
         await restore(config.chron, holding, exceptions, self._now())
         gate = Gate(
             self._served(book),
@@ -219,7 +222,7 @@ class Service:
                 lookup=self._lookup,
                 chaining=chaining(config.upstream, os.environ),
             ),
-            origin=Origin(self.session, NAME, VERSION),
+            origin=Origin(self.session, *version_of(main), engines=others),
             now=self._now,
             metrics=metrics,
             holding=holding,
@@ -232,10 +235,14 @@ class Service:
         gate.uses.adopt(await asyncio.to_thread(uses_of, config.chron, book, self._now()))
         return gate
 
-    def _engine_of(self, gate: Gate) -> Engine:
+    def _crowd_of(self, gate: Gate) -> Crowd:
+        return Crowd(gate.limits, gate.quotas, gate.turn_away, clock=self._clock, later=self._later)
+
+    def _engine_of(self, gate: Gate, crowd: Crowd, name: EngineName) -> Any:
         config = self._config
-        return Engine(
+        return made(name)(
             gate,
+            crowd,
             self.authority,
             write_roots(config),
             now=self._now,
@@ -246,7 +253,6 @@ class Service:
             keep_alive_s=config.approvals.keep_alive_s,
             segment_s=config.proxy.segment_s,
             later=self._later,
-            clock=self._clock,
         )
 
     def _pdp(self, stack: contextlib.AsyncExitStack) -> Pdp | None:
@@ -269,7 +275,7 @@ class Service:
             # What waited for humans is being refused: its agents get that answer before connections are closed.
             async with asyncio.timeout_at(ends):
                 await self.gate.settled()
-        await self.engine.stop(max(0, ends - asyncio.get_running_loop().time()))
+        await self._engines.stop(max(0, ends - asyncio.get_running_loop().time()))
         try:
             async with asyncio.timeout(_LAST_WAIT_S):
                 await self.gate.settled()

@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, settings
 
 from support import forked
 from support.fixtures import *  # noqa: F403
+from support.gate import engines
 from support.needed import needed
 from support.torture.numbers import LINES, SEED, TORTURE
 
@@ -19,6 +20,19 @@ for what in ("connect", "read", "write", "pool"):
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with long tests come first: one that begins last keeps one worker busy while the others are idle."""
     items.sort(key=lambda item: "torture" not in item.path.parts)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked with `engines` with each of them, or with the one that was asked for."""
+    if metafunc.definition.get_closest_marker("engines"):
+        metafunc.parametrize("engine", engines(), indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What serves the gates of a test, where it is run with each engine."""
+    if (name := getattr(request, "param", None)) is not None:
+        monkeypatch.setenv("CLAIIM_ENGINE", name)
 
 
 @pytest.hookimpl(tryfirst=True)

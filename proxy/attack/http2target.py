@@ -1,6 +1,7 @@
 """The target in HTTP/2: what h2 does not take for a well-formed request is a fault, and so is a second Host."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import replace
 
 import h2.config
@@ -14,7 +15,15 @@ from proxy.attack.reached import FORGE, FORGED, Reached
 class Http2Conversation:
     """Requests of one connection, each written down when its last frame is there, or when nothing more comes."""
 
-    def __init__(self, reached: list[Reached], connection: ssl.SSLSocket) -> None:
+    def __init__(
+        self,
+        reached: list[Reached],
+        connection: ssl.SSLSocket,
+        rest: Callable[[ssl.SSLSocket], None],
+        work: Callable[[ssl.SSLSocket], None],
+    ) -> None:
+        """`rest` and `work` are told when the connection has no request on its way, and when something comes."""
+        self._rest, self._work = rest, work
         self._reached = reached
         self._connection = connection
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="latin-1"))
@@ -25,7 +34,7 @@ class Http2Conversation:
         self._h2.initiate_connection()
         self._send()
         try:
-            while received := self._connection.recv(65536):
+            while received := self._received():
                 try:
                     happened = self._h2.receive_data(received)
                 except h2.exceptions.ProtocolError as error:
@@ -36,6 +45,13 @@ class Http2Conversation:
                 self._send()
         finally:
             self._reached += [replace(each, cut=True) for each in self._open.values()]
+
+    def _received(self) -> bytes:
+        if not self._open:
+            self._rest(self._connection)
+        received = self._connection.recv(65536)
+        self._work(self._connection)
+        return received
 
     def _take(self, event: h2.events.Event) -> None:
         match event:

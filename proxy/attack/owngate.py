@@ -19,7 +19,7 @@ from proxy.attack import attacks
 from proxy.attack.target import RecordingTarget
 from proxy.attack.wire import Gate
 from proxy.ca import create_authority, load_authority
-from proxy.config import Config
+from proxy.config import Config, EngineName
 from proxy.configloading import load_config
 from proxy.destinations import DestinationUnknown
 from proxy.serve import Service, utc_now
@@ -172,13 +172,20 @@ def target_tls(folder: Path, now: datetime.datetime) -> ssl.SSLContext:
     return contexts[attacks.HOST]
 
 
-def own_config(folder: Path, target: RecordingTarget, rules: Config | None) -> Config:
-    """A configuration in `folder` with the attack's rules, beside those of `rules` when they are given."""
+def own_config(folder: Path, target: RecordingTarget, rules: Config | None, engine: EngineName | None = None) -> Config:
+    """A configuration in `folder` with the attack's rules, beside those of `rules` when they are given.
+
+    Served by `engine`, else by the one that `rules` names.
+    """
     write_rules(folder)
     ca = str(folder / "target-ca.pem")
     settings = {
         "version": 1,
-        "proxy": {"listen": "127.0.0.1:0", "allowed_ports": [443, 80, target.port]},
+        "proxy": {
+            "listen": "127.0.0.1:0",
+            "allowed_ports": [443, 80, target.port],
+            "engine": engine or (rules.proxy.engine if rules is not None else "mitmproxy"),
+        },
         "api": {"listen": "127.0.0.1:0"},
         "resolve": {
             **{host: {"address": f"127.0.0.1:{target.port}", "ca": ca} for host in _BOUND_HOSTS},
@@ -224,9 +231,11 @@ async def _lookup(host: str) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def own_gate(folder: Path, target: RecordingTarget, rules: Config | None) -> AsyncIterator[tuple[Gate, Config]]:
+async def own_gate(
+    folder: Path, target: RecordingTarget, rules: Config | None, engine: EngineName | None = None
+) -> AsyncIterator[tuple[Gate, Config]]:
     """A running gate of our own, and what it was told."""
-    config = own_config(folder, target, rules)
+    config = own_config(folder, target, rules, engine)
     loop = asyncio.get_running_loop()
     async with Service(config, private=True, lookup=_lookup) as service:
         address = service.proxy_address

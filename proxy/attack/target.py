@@ -4,9 +4,11 @@ It listens on loopback, with TLS and without, and believes nothing: what is no c
 """
 
 import re
+import select
 import socket
 import ssl
 import threading
+import time
 from base64 import b64encode
 from contextlib import suppress
 from dataclasses import replace
@@ -17,6 +19,7 @@ from proxy.attack.http2target import Http2Conversation
 from proxy.attack.reached import FORGE, FORGED, Reached
 
 _TIMEOUT_S = 20
+_LOOK_S = 0.02
 _HEAD_END = b"\r\n\r\n"
 _LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ?([\t\x20-\x7e\x80-\xff]*)")
 
@@ -30,6 +33,8 @@ class RecordingTarget:
         self.reached: list[Reached] = []
         self.connections = 0
         self._open: set[socket.socket] = set()
+        self._busy: set[socket.socket] = set()
+        """Those in the middle of a request, or of their handshake."""
         self._threads: list[threading.Thread] = []
         self._lock = threading.Condition()
 
@@ -52,9 +57,28 @@ class RecordingTarget:
             listener.close()
 
     def settle(self) -> None:
-        """Return once every connection has ended, so that nothing of it is still to be written down."""
+        """Return once all that was sent is written down: every connection has ended, or rests between two requests."""
+        end_s = time.monotonic() + _TIMEOUT_S
         with self._lock:
-            self._lock.wait_for(lambda: not self._open, _TIMEOUT_S)
+            while self._unsettled() and time.monotonic() < end_s:
+                self._lock.wait(_LOOK_S)
+
+    def _unsettled(self) -> bool:
+        if self._busy:
+            return True
+        resting = [each for each in self._open if each.fileno() >= 0]
+        return bool(select.select(resting, [], [], 0)[0])
+
+    def rest(self, connection: socket.socket) -> None:
+        """A connection waits for its next request, and has nothing of it."""
+        with self._lock:
+            self._busy.discard(connection)
+            self._lock.notify_all()
+
+    def work(self, connection: socket.socket) -> None:
+        """Something has come on it."""
+        with self._lock:
+            self._busy.add(connection)
 
     def _spawn(self, work: object, *arguments: object) -> None:
         thread = threading.Thread(target=work, args=arguments, name="attack target", daemon=True)  # type: ignore[arg-type]
@@ -71,6 +95,7 @@ class RecordingTarget:
             with self._lock:
                 self.connections += 1
                 self._open.add(raw)
+                self._busy.add(raw)
             self._spawn(self._serve, raw, tls)
 
     def _serve(self, raw: socket.socket, tls: ssl.SSLContext | None) -> None:
@@ -81,8 +106,9 @@ class RecordingTarget:
                 connection = tls.wrap_socket(raw, server_side=True)
                 with self._lock:
                     self._open.add(connection)
+                    self._busy = (self._busy - {raw}) | {connection}
             if isinstance(connection, ssl.SSLSocket) and connection.selected_alpn_protocol() == "h2":
-                Http2Conversation(self.reached, connection).run()
+                Http2Conversation(self.reached, connection, self.rest, self.work).run()
             else:
                 _Conversation(self, connection).run()
         except OSError:
@@ -90,6 +116,7 @@ class RecordingTarget:
         finally:
             with self._lock:
                 self._open -= {raw, connection}
+                self._busy -= {raw, connection}
                 self._lock.notify_all()
             connection.close()
             raw.close()
@@ -120,7 +147,11 @@ class _Conversation:
                 return
 
     def _read(self) -> Reached | None:
-        head = self._until(_HEAD_END)
+        if not self._buffer:
+            self._target.rest(self._connection)
+            self._buffer = self._connection.recv(65536)
+            self._target.work(self._connection)
+        head = self._until(_HEAD_END) if self._buffer else b""
         if not head:
             return None
         first, *lines = head.removesuffix(_HEAD_END).split(b"\r\n")

@@ -19,6 +19,7 @@ from mappings.loading import catalogues_in_use
 from proxy.cli.options import config_option, located_errors, refuse_gated_caller
 from proxy.config import Config
 from proxy.configloading import load_config
+from proxy.loops import run
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ def serve(config_path: Path | None) -> None:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     config = load_config(config_path)
     _open_files(config.limits.connections)
-    asyncio.run(_serve(config))
+    run(_serve(config), config)
 
 
 def _open_files(connections: int) -> None:

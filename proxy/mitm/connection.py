@@ -15,7 +15,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -27,8 +26,7 @@ from mitmproxy.websocket import WebSocketMessage
 
 from mappings import CanonicalError, Problem, canonical_host
 from policies import Credential, Decision
-from proxy.answers import answer
-from proxy.chaining import REFUSED_WORDS, told
+from proxy.chaining import told
 from proxy.destinations import Parent, Route
 from proxy.facts import Inbound
 from proxy.identity import NOBODY, Unproven
@@ -41,11 +39,11 @@ from proxy.mitm.leaving import Left, take_apart
 from proxy.mitm.tls import agent_side, target_side
 from proxy.mitm.tunnel import OPAQUE, Opaque, RefusedTunnel, opaque_layer
 from proxy.quotas import HELD
-from proxy.refusals import Answer, Refusal
 from proxy.upgrades import WEBSOCKET
 from proxy.verdicts import Ending, Head, Verdict
 from proxy.wire.arrivals import Arrival, Tunnel, named_tunnel
 from proxy.wire.crowd import HEAD_TIME, Body, Seat
+from proxy.wire.failing import internal_error, upstream_failure
 from proxy.wire.passing import serialise
 from proxy.wire.signs import SignsOfLife, passes_over
 from proxy.wire.sweeping import Refusing
@@ -286,8 +284,7 @@ class AgentConnection(server.LiveConnectionHandler):
                 subject.metadata.pop(layers.PERMIT, None)
                 self._finish(subject, "failed", error=f"the gate failed in {name}")
                 if subject.response is None or name in ("requestheaders", "request", "http_connect"):
-                    refusal = _internal_error()
-                    flows.respond(subject, answer(refusal))
+                    flows.respond(subject, internal_error())
                     subject.request.stream = True
                 else:
                     subject.kill()
@@ -748,9 +745,9 @@ class AgentConnection(server.LiveConnectionHandler):
             return
         verdict = exchange.verdict if exchange else None
         if exchange is None or verdict is None or verdict.refusal is None:
-            flows.respond(flow, answer(_internal_error()))
+            flows.respond(flow, internal_error())
         else:
-            flows.respond(flow, _upstream_failure(verdict, verdict.refusal, message, exchange.timed_out))
+            flows.respond(flow, upstream_failure(verdict, verdict.refusal, message, timed_out=exchange.timed_out))
 
     def _finish(self, flow: http.HTTPFlow, result: str, *, error: str = "") -> None:
         """Record the ending of a forwarded flow, once."""
@@ -797,15 +794,3 @@ class AgentConnection(server.LiveConnectionHandler):
         verdict = await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
         assert verdict.answer is not None
         head.answer = serialise(verdict.answer)
-
-
-def _internal_error() -> Refusal:
-    return Refusal("DENY", "gate -- internal error", "gate.error", "", "", "", "", "")
-
-
-def _upstream_failure(verdict: Verdict, permitted: Refusal, message: str, timed_out: bool) -> Answer:
-    code = "upstream.timeout" if timed_out or "connect timeout" in message else "upstream.failed"
-    if message.startswith(REFUSED_WORDS):
-        code = "upstream.proxy"
-    failed = replace(permitted, code=code, reason=f"upstream -- {message[:200]}")
-    return answer(failed, verdict.facts.request if verdict.facts else None, verdict.family)

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
@@ -64,6 +63,7 @@ class Engine:
     def __init__(
         self,
         gate: Gate,
+        crowd: Crowd,
         authority: Authority,
         roots: Path,
         *,
@@ -75,12 +75,10 @@ class Engine:
         keep_alive_s: float = 0,
         segment_s: float = 300,
         later: Later = loop_later,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.gate = gate
         self.limits = gate.limits
-        self.clock = clock
-        self.crowd = Crowd(gate.limits, gate.quotas, gate.turn_away, clock=clock, later=later)
+        self.crowd = crowd
         self.authority = authority
         self.roots = roots
         self.now = now

@@ -242,6 +242,7 @@ class GateStream(HttpStream):
     """One request and its response, forwarded only with a permit."""
 
     _discarded_bytes = 0
+    _received_bytes = 0
 
     def handle_event(self, event: events.Event) -> Commands[None]:
         """Tell at once that an agent is gone; what is paused by a hook would hear of it when that has ended."""
@@ -251,7 +252,29 @@ class GateStream(HttpStream):
             event.trailers = fit_to_pass(event.trailers)
         if self._paused and isinstance(event, RequestProtocolError):
             yield StreamGoneHook(self.flow)
+        if isinstance(event, RequestData):
+            self._received_bytes += len(event.data)
+        if isinstance(event, RequestEndOfMessage) and self._is_short():
+            yield from self._give_up_short()
+            return
         yield from super().handle_event(event)
+
+    def _is_short(self) -> bool:
+        """Whether a request by HTTP/2 that may be on its way already has ended before its content length.
+
+        h2 looks at the length where data ends a request, and not where its trailers do.
+        """
+        stream_flow: http.HTTPFlow | None = getattr(self, "flow", None)
+        if stream_flow is None or not stream_flow.request.is_http2 or stream_flow.response is not None:
+            return False
+        lengths = stream_flow.request.headers.get_all("content-length")
+        return bool(lengths) and lengths[0] != str(self._received_bytes)
+
+    def _give_up_short(self) -> Commands[None]:
+        """RFC 9113, 8.1.1: malformed. A target of HTTP/1 would take what comes next for the rest of this body."""
+        message, code = "the body is not as long as its content length says", ErrorCode.GENERIC_CLIENT_ERROR
+        yield from super().handle_event(RequestProtocolError(self.stream_id, message, code))
+        yield SendHttp(ResponseProtocolError(self.stream_id, message, code), self.context.client)
 
     def _handle_event(self, event: events.Event) -> Commands[None]:
         if not isinstance(event, SlowBody):
@@ -292,6 +315,11 @@ class GateStream(HttpStream):
             self.flow = http.HTTPFlow(self.context.client, self.context.server)
             self.flow.request = event.request
             yield from self._refuse_malformed("a request to a proxy names its target by an absolute URI")
+            return
+        if event.end_stream and event.request.is_http2 and _announces_body(event.request):
+            self.flow = http.HTTPFlow(self.context.client, self.context.server)
+            self.flow.request = event.request
+            yield from self._refuse_malformed("the body is not as long as its content length says")
             return
         yield from super().state_wait_for_request_headers(event)
 
@@ -751,6 +779,10 @@ def _malformed(mode: HTTPMode, request: http.Request) -> str | None:
     if reason := validate_request(mode, request, validate_inbound_headers=False):
         return reason
     return None
+
+
+def _announces_body(request: http.Request) -> bool:
+    return any(length.strip() != "0" for length in request.headers.get_all("content-length"))
 
 
 def bare_answer(status: int) -> bytes:

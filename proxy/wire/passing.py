@@ -30,8 +30,12 @@ def marked(fields: Fields, chron_id: str, *, lower: bool) -> Fields:
     With `lower` the name is written as HTTP/2 wants it.
     """
     name = CHRON_ID_FIELD.lower() if lower else CHRON_ID_FIELD
-    kept = tuple(field for field in fields if field[0].lower() not in _NOT_FROM_TARGETS)
-    return (*kept, (name, chron_id.encode("ascii")))
+    return (*unforged(fields), (name, chron_id.encode("ascii")))
+
+
+def unforged(fields: Fields) -> Fields:
+    """The fields of an answer, also of an interim one, without what targets may not say."""
+    return tuple(field for field in fields if field[0].lower() not in _NOT_FROM_TARGETS)
 
 
 def redirected_here(fields: Fields, tunnel: Tunnel) -> Fields:

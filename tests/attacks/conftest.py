@@ -13,13 +13,16 @@ from proxy.attack.judging import Record
 from proxy.attack.owngate import now, own_gate, target_tls
 from proxy.attack.running import Attacker
 from proxy.attack.target import RecordingTarget
+from proxy.config import EngineName
+from support.gate import engines
 
 
 class Attacked:
     """A gate under attack, in a thread of its own, and its log."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, engine: EngineName) -> None:
         self._folder = folder
+        self._engine = engine
         self._up = threading.Event()
 
     def __enter__(self) -> "Attacked":
@@ -44,7 +47,7 @@ class Attacked:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with own_gate(self._folder, self._target, None) as (self.gate, self.config):
+        async with own_gate(self._folder, self._target, None, self._engine) as (self.gate, self.config):
             self._up.set()
             await self._stop.wait()
 
@@ -53,8 +56,8 @@ class Attacked:
         return {record.fields["id"]: record.fields for record in chron.find(self.config.chron, kind="decision")}
 
 
-@pytest.fixture(scope="session")
-def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
-    """The gate and target of this run."""
-    with Attacked(tmp_path_factory.mktemp("attacked")) as running:
+@pytest.fixture(scope="session", params=engines())
+def attacked(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Attacked]:
+    """The gate and target of this run, for each engine."""
+    with Attacked(tmp_path_factory.mktemp("attacked"), request.param) as running:
         yield running

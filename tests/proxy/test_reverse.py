@@ -12,7 +12,7 @@ from mitmproxy import connection, http
 from proxy.identity import NOBODY
 from proxy.mitm.flows import redirect_here
 from proxy.wire.arrivals import Tunnel
-from support.gate import OTHER_TOKEN, LiveGate, running
+from support.gate import AGENTS, OTHER_TOKEN, LiveGate, running
 from support.raw import authorization, read_all, read_head, status
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
@@ -377,3 +377,32 @@ def test_a_redirect_of_the_target_to_itself_comes_back_here(name: str) -> None:
     flow.response = http.Response.make(301, b"", {"location": sent})
     redirect_here(flow, Tunnel("origin.test", 443, NOBODY, None, "https"))
     assert flow.response.headers["location"] == received
+
+
+def test_each_listener_has_its_engine_and_its_records_name_it(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path
+) -> None:
+    """One gate, two engines: what is decided is the same, and the record says which one has read the request."""
+    listener = {"mode": "reverse", "target": "https://origin.test", "proves": "listener", "listen": "127.0.0.1:0"}
+    listeners = {"slow": {**listener, "engine": "mitmproxy"}, "quick": {**listener, "engine": "fast"}}
+    agents = {**AGENTS, "agents": [{**AGENTS["agents"][0], "identities": ["listener:slow", "listener:quick"]}]}
+    gate = LiveGate(
+        tmp_path / "gate",
+        origin,
+        target_ca=target_ca_pem,
+        mappings=ORIGIN_MAPPINGS,
+        agents=agents,
+        config={"listeners": listeners},
+    )
+    with running(gate):
+        for name in listeners:
+            base = f"http://{gate.service.listener_addresses[name]}"
+            assert httpx.get(f"{base}/echo", trust_env=False).status_code == 200
+            assert httpx.delete(f"{base}/things/7", trust_env=False).status_code == 403
+        records = gate.records()
+    assert [(record["listener"], record["engine"], record["outcome"]) for record in records] == [
+        ("slow", "mitmproxy", "ALLOW"),
+        ("slow", "mitmproxy", "DENY"),
+        ("quick", "fast", "ALLOW"),
+        ("quick", "fast", "DENY"),
+    ]

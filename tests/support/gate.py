@@ -1,6 +1,7 @@
 """A real gate for tests: its own folder, its own ports, its own thread; real clients talk to it."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from chron.fieldnames import FIELDS
 from chron.sources import Source
 from policies import credential
 from proxy.configloading import load_config
+from proxy.loops import run
 from proxy.replaying import Replay
 from proxy.serve import Service
 from proxy.wiring import UNSET, environment, write_files
@@ -58,6 +60,17 @@ SKILLS: dict[str, dict[str, Any]] = {
 }
 
 
+def chosen_engine() -> dict[str, str]:
+    """What serves the gates that are made now: `CLAIIM_ENGINE=fast make test` is a run of all tests with that one."""
+    return {"engine": engine} if (engine := os.environ.get("CLAIIM_ENGINE")) else {}
+
+
+def engines() -> list[str]:
+    """The engines that this run is about: the one that was asked for, or all."""
+    asked = os.environ.get("CLAIIM_ENGINE")
+    return [asked] if asked else ["mitmproxy", "fast"]
+
+
 class LiveGate:
     """Runs `proxy.serve.Service` in a thread of its own between enter and exit."""
 
@@ -84,7 +97,7 @@ class LiveGate:
         ports = [443, 80, *(target.port for target in targets)]
         settings: dict[str, Any] = {
             "version": 1,
-            "proxy": {"listen": "127.0.0.1:0", "allowed_ports": ports},
+            "proxy": {"listen": "127.0.0.1:0", "allowed_ports": ports, **chosen_engine()},
             "api": {"listen": "127.0.0.1:0"},
             "resolve": resolve,
         }
@@ -129,7 +142,7 @@ class LiveGate:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            run(self._serve(), self.config)
         except BaseException as error:
             self._failure = error
         finally:
@@ -143,6 +156,11 @@ class LiveGate:
                 self._prepare(self.service)
             self._up.set()
             await self._stop.wait()
+
+    @property
+    def engine_name(self) -> str:
+        """What serves it."""
+        return self.config.proxy.engine
 
     def call[T](self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the gate's loop and wait for it."""

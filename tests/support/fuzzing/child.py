@@ -8,7 +8,7 @@ import sys
 import atheris
 
 # Before the code is imported, or none of its branches are seen.
-with atheris.instrument_imports(include=["mappings", "policies", "chron"]):
+with atheris.instrument_imports(include=["mappings", "policies", "chron", "proxy.fast", "proxy.facts"]):
     from support.fuzzing.harness import harnesses
 
     HARNESS = harnesses()[sys.argv[1]]

@@ -298,6 +298,7 @@ class World:
             "chron.ledger.Ledger.commit": lambda *each: self._commit(*each),
             "chron.log.Chron._wait": lambda *each, **more: self._wait(*each, **more),
             "proxy.pipeline.time": SimpleNamespace(perf_counter_ns=lambda: int(self._now_s * 1e9)),
+            "chron.ids.os": SimpleNamespace(urandom=self._entropy.randbytes),
             "ulid.os": SimpleNamespace(urandom=self._entropy.randbytes),
             "ulid.time": SimpleNamespace(time_ns=self.clock_ns),
         }

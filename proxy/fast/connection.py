@@ -1,0 +1,358 @@
+"""One agent's connection: what it says first, the tunnel it asks for, and each request in it.
+
+    proxy     CONNECT -> TLS or plain HTTP inside -> requests    or requests with absolute URIs
+    reverse   requests to the one target
+
+What happens to a request is in `proxy.fast.exchanging`.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from mappings import CanonicalError, Problem, canonical_host
+from policies import Credential, Decision
+from proxy.facts import Inbound
+from proxy.fast.calls import Call, Gone
+from proxy.fast.exchanging import Serving
+from proxy.fast.heads import NotHttp
+from proxy.fast.http1 import HeadTooLong, Http1Agent, Http1Call
+from proxy.fast.http2 import Http2Agent, Http2Call
+from proxy.fast.streams import Secure, Stream, Tcp
+from proxy.fast.tls import Tls, TlsError
+from proxy.fast.tunnelling import Tunnelling
+from proxy.identity import NOBODY, Unproven
+from proxy.verdicts import Head, Verdict
+from proxy.wire.arrivals import Arrival, Tunnel
+from proxy.wire.crowd import HEAD_TIME, Body, Seat
+from proxy.wire.exchanges import Exchange
+from proxy.wire.passing import serialise
+from proxy.wire.sweeping import Refusing
+
+if TYPE_CHECKING:
+    from proxy.fast.engine import Engine
+
+_log = logging.getLogger(__name__)
+
+_OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+_SLOW = b"HTTP/1.1 408 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n"  # RFC 9110, 15.5.9
+_BAD = b"HTTP/1.1 400 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class AgentConnection:
+    """Judges everything that happens on one connection."""
+
+    def __init__(self, engine: "Engine", socket: Tcp, stream: Stream, arrival: Arrival, seat: Seat) -> None:
+        self.engine = engine
+        self.gate = engine.gate
+        self.seat = seat
+        self.arrival = arrival
+        self.tunnel = arrival.tunnel
+        self.sni: str | None = None
+        self.secure = False
+        """Whether requests come out of intercepted TLS."""
+        self.client = str(socket.get_extra_info("peername")[0])
+        self.open: dict[str, Serving] = {}
+        """Those forwarded that have no ending yet."""
+        self.under_way: dict[str, Serving] = {}
+        """Requests of agents that are proven, from their head to their end."""
+        self._socket = socket
+        self._stream = stream
+        self._begun = 0
+        self._http1: Http1Agent | None = None
+        self._http2: Http2Agent | None = None
+        self._serving: Serving | None = None
+        self._unread = False
+        self._gone = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def serve(self) -> None:
+        """Serve it until it ends."""
+        self._task = asyncio.current_task()
+        self._socket.on_end = self._ended
+        try:
+            if self.tunnel is None:
+                await self._as_proxy()
+            else:
+                await self._inside(self._stream)
+        except Gone:
+            pass
+        except OSError as error:
+            _log.debug("a connection broke off: %s", error)
+        finally:
+            self._stream.close()
+
+    def _ended(self) -> None:
+        """The agent sends no more: for practical purposes it waits for no answer either."""
+        if not self._gone:
+            self._gone = True
+            if self._serving is not None:
+                self._serving.leave()
+
+    # --- what it says --------------------------------------------------------------------------------
+
+    async def _as_proxy(self) -> None:
+        agent = self._http1 = Http1Agent(self._stream, self.engine.limits.head_bytes)
+        while (call := await self._next(agent)) is not None:
+            if call.head.method == b"CONNECT":
+                opened = await self._connect(call)
+                if opened is not None:
+                    call.switch()
+                    await opened()
+                    return
+            else:
+                named = call.head.authority or call.malformed
+                await self._serve(call, None if named else "a request to a proxy names its target by an absolute URI")
+            if not await self._goes_on(call):
+                return
+
+    async def _inside(self, stream: Stream) -> None:
+        agent = self._http1 = Http1Agent(stream, self.engine.limits.head_bytes)
+        while (call := await self._next(agent)) is not None:
+            connect = call.head.method == b"CONNECT"
+            await self._serve(call, "a CONNECT inside a tunnel, or to a target, opens nothing" if connect else None)
+            if not await self._goes_on(call):
+                return
+
+    async def _next(self, agent: Http1Agent) -> Http1Call | None:
+        """The next request; None when there is none, and a head that is none is answered."""
+        try:
+            return await agent.next()
+        except NotHttp as error:
+            code = "wire.head-too-long" if isinstance(error, HeadTooLong) else "wire.malformed"
+            reason = str(error) if isinstance(error, HeadTooLong) else "the request head is not valid HTTP/1"
+            agent.stream.write(await self._refuse_head(Problem(code, reason)))
+            return None
+
+    async def _goes_on(self, call: Http1Call) -> bool:
+        """Whether another request may follow; what is left of this one is thrown away, for the answer to be read."""
+        if not call.complete:
+            with contextlib.suppress(NotHttp):
+                await call.discard()
+            return False
+        return call.persists and not self._gone
+
+    async def _serve(self, call: Call, malformed: str | None) -> None:
+        self._begun += 1
+        serving = self._serving = Serving(self, call, malformed)
+        try:
+            await serving.run()
+        finally:
+            self._serving = None
+        if serving.hung_up:
+            raise Gone("the rest of the request is not waited for")
+
+    # --- tunnels -------------------------------------------------------------------------------------
+
+    async def _connect(self, call: Http1Call) -> Callable[[], Awaitable[None]] | None:
+        """What follows an accepted CONNECT; None when it was refused, and that is answered."""
+        presented = tuple(value.decode("latin-1") for value in call.head.all(b"proxy-authorization"))
+        who = self.who(presented)
+        authority = call.head.authority.decode("latin-1")
+        request = Inbound(
+            method="CONNECT",
+            scheme="http",
+            target="/",
+            fields=call.head.fields,
+            client=self.client,
+            uri_authority=authority,
+            listener=self.arrival.name,
+        )
+        opened: tuple[str, int] | Head | Verdict
+        if call.malformed is not None and not isinstance(who, Unproven):
+            problem = Problem("wire.malformed", call.malformed)
+            opened = await self.gate.judge(self.gate.malformed_head(request, who, problem), None)
+        else:
+            opened = await self.gate.open_tunnel(request, who, authority)
+        if isinstance(opened, Verdict):
+            await self._refuse_connect(call, opened)
+            return None
+        if isinstance(who, Unproven):
+            raise TypeError("nobody's tunnel was opened")
+        unread = isinstance(opened, Head)
+        # A tunnel that passes unread is one request; of another each request in it counts.
+        too_many = self.engine.begin(self.seat, who.agent) if unread else self.engine.crowd.prove(self.seat, who.agent)
+        if too_many:
+            await self._refuse_connect(
+                call, await self.gate.judge(self.gate.malformed_head(request, who, too_many), None)
+            )
+            return None
+        if isinstance(opened, Head):
+            self._unread = True
+            serving = self._serving = Tunnelling(self, call, None, Exchange(opened, presented, who.agent))
+            try:
+                await serving.run()
+            finally:
+                self._unread = False
+                self._serving = None
+            return None
+        self.tunnel = Tunnel(*opened, who, presented)
+        self._http1 = None
+        self._stream.write(_OPENED)
+        return self._tunnelled
+
+    async def _refuse_connect(self, call: Http1Call, verdict: Verdict) -> None:
+        if verdict.answer is None:
+            raise TypeError("a refusal without an answer")
+        answer = verdict.answer
+        call.begin(answer.status, answer.phrase, answer.fields, "CONNECT")
+        await call.send(answer.body)
+        await call.end()
+
+    async def _tunnelled(self) -> None:
+        """What is said inside a tunnel: TLS, which is intercepted, or plain HTTP. Never a raw relay."""
+        first = b""
+        while len(first) < 3:
+            received = await self._stream.read()
+            if not received:
+                return
+            first += received
+        self._stream.put_back(first)
+        if first[0] == 0x16 and first[1] == 0x03:  # RFC 8446, 5.1: handshake record
+            await self._intercepted()
+        else:
+            await self._inside(self._stream)
+
+    async def _intercepted(self) -> None:
+        if self.tunnel is None:
+            raise TypeError("there is no tunnel")
+        contexts, now = self.engine.contexts, self.engine.now()
+        host = self.tunnel.host
+
+        def named(name: str | None) -> str:
+            self.sni = name
+            if name:
+                # Where it asks for another name than it came for, each request is refused for that. Shown a
+                # certificate for the name it came for, it would hang up, and neither it nor the record had a reason.
+                with contextlib.suppress(CanonicalError):
+                    return canonical_host(name)
+            return host
+
+        tls = Tls.of_agent(contexts, host, now, named)
+        secure = Secure(self._stream, tls)
+        try:
+            await secure.shake_hands()
+        except TlsError as error:
+            _log.debug("an agent's TLS handshake failed: %s", error)
+            return
+        self._stream = secure
+        self.secure = True
+        if tls.protocol == "h2":
+            await self._multiplexed(secure)
+        else:
+            await self._inside(secure)
+
+    async def _multiplexed(self, stream: Stream) -> None:
+        async def serve(call: Http2Call) -> None:
+            self._begun += 1
+            await Serving(self, call, await call.fault()).run()
+
+        self._http2 = Http2Agent(stream, self.engine.limits, serve, self.limited)
+        await self._http2.run()
+
+    # --- who -----------------------------------------------------------------------------------------
+
+    def who(self, presented: Sequence[str]) -> Credential | Unproven:
+        """Whose a request is: what was presented with it, and what its connection and its listener prove."""
+        arrival = self.arrival
+        return self.gate.who(presented, arrival.certificate, arrival.identities(self.client))
+
+    async def _refuse_head(self, problem: Problem) -> bytes:
+        """The answer to a head that is no HTTP, recorded."""
+        tunnel = self.tunnel
+        who: Credential | Unproven = tunnel.credential if tunnel else NOBODY
+        if who is NOBODY:
+            who = self.who(())  # what it presents cannot be read; what its listener proves is known
+        if isinstance(who, Unproven):
+            who = NOBODY
+        inbound = Inbound(
+            method="",
+            scheme="http",
+            target="",
+            fields=(),
+            client=self.client,
+            tunnel=(tunnel.host, tunnel.port) if tunnel else None,
+            uri_authority=f"{tunnel.host}:{tunnel.port}" if tunnel else "",
+            listener=self.arrival.name,
+        )
+        if who is NOBODY:
+            # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
+            problem = Unproven(problem.code, f"wire -- {problem.message}")
+        verdict = await self.gate.judge(self.gate.malformed_head(inbound, who, problem), None)
+        return serialise(verdict.answer) if verdict.answer is not None else _BAD
+
+    # --- what it costs, to the crowd -----------------------------------------------------------------
+
+    def moved(self) -> int:
+        """A number that changes when the agent sends, or is sent, anything."""
+        return self._socket.moved
+
+    def heads(self) -> int:
+        """How many requests have begun."""
+        return self._begun
+
+    def beginning(self) -> bool:
+        """Whether a head has begun and is not complete, or what follows a CONNECT."""
+        if self._unread:
+            return False
+        if self._http2 is not None:
+            return self._http2.beginning
+        return self._http1 is None or self._http1.beginning
+
+    def waits(self) -> bool:
+        """Whether a request waits for a verdict, or for its target to answer."""
+        return any(not each.exchange.answered and each.exchange.reading is None for each in self.under_way.values())
+
+    def bodies(self) -> Iterable[Body]:
+        """What is being read to be judged."""
+        return [each.exchange.reading for each in self.under_way.values() if each.exchange.reading is not None]
+
+    def end(self, code: str) -> None:
+        """Close the connection, for a limit; where a head did not come in time, with an answer."""
+        if code == HEAD_TIME and self._http2 is None and self._http1 is not None and self._http1.beginning:
+            self._http1.stream.write(_SLOW)
+        self._stream.close()
+        if self._task is not None:
+            self._task.cancel("a limit")
+
+    def limited(self, code: str) -> None:
+        """Count what a limit has ended that no single request went over."""
+        self.gate.turn_away(self.seat.agent, self.client, code)
+
+    # --- ended from outside --------------------------------------------------------------------------
+
+    def abort(self) -> None:
+        """Close the connection now; what is open on it ends as failed."""
+        if self._task is not None:
+            self._task.cancel("the connection is closed")
+        self._socket.abort()
+
+    def cut(self, refusal: Refusing) -> list[Decision]:
+        """Break the connection off when somebody on it may no longer act; why, once for each exchange that ends.
+
+        A tunnel with nothing open stays: its next request is refused, with the reason. One that passes unread has no
+        next request, so it is asked about as a whole.
+        """
+        stopped: list[Decision] = []
+        for serving in list(self.open.values()):
+            exchange = serving.exchange
+            who = self.who(exchange.presented)
+            denied = self.gate.unproven(exchange.head, who) if isinstance(who, Unproven) else refusal(who)
+            facts = exchange.head.facts
+            if denied is None and facts is not None and facts.opaque:
+                denied = self.gate.narrowed(exchange.head, facts)
+            if denied is not None:
+                serving.finish("failed", error=denied.reason)
+                serving.break_off()
+                stopped.append(denied)
+        if stopped:
+            # Not closed: what waits in a buffer would still be sent, in both directions.
+            self.abort()
+        return stopped
+
+    def ends(self) -> Iterable[datetime | None]:
+        """When the proofs end that what is open here was asked with."""
+        return (serving.exchange.head.credential.expires for serving in self.open.values())

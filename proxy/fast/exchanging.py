@@ -1,0 +1,507 @@
+"""One request, from its head to its ending: judged, and then answered by us or forwarded.
+
+    head -> [body, where a rule asks for it] -> verdict -> our answer
+                                                        -> target -> its answer -> ending
+
+There is one way to a target, `_forward`, and it begins with a verdict that forwards. Whatever fails before an answer
+has begun is answered; whatever fails after that breaks the answer off, so that nobody takes a part for the whole.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+from typing import TYPE_CHECKING
+
+from mappings import Problem
+from policies import Credential
+from proxy.chaining import REFUSED_WORDS
+from proxy.facts import Facts, Inbound
+from proxy.fast.calls import Asked, Broken, Call, Gone
+from proxy.fast.heads import AnswerHead, Fields, NotHttp
+from proxy.fast.relaying import relay
+from proxy.fast.targets import Place, Request, binds_identity
+from proxy.identity import NOBODY, Unproven
+from proxy.quotas import HELD
+from proxy.refusals import Answer
+from proxy.verdicts import Ending, Verdict
+from proxy.wire.crowd import BODY_TIME, Body
+from proxy.wire.exchanges import Exchange
+from proxy.wire.failing import internal_error, upstream_failure
+from proxy.wire.passing import fit_trailers, marked, redirected_here, unforged
+from proxy.wire.signs import SignsOfLife, passes_over
+
+if TYPE_CHECKING:
+    from proxy.fast.connection import AgentConnection
+
+_log = logging.getLogger(__name__)
+
+_BODY_TOO_SLOW = Problem(BODY_TIME, "the body that a rule depends on did not come in time")
+_OURS = frozenset({b"expect", b"connection", b"transfer-encoding", b"upgrade"})
+"""Fields that are written anew for the target's connection."""
+_EXTENSIONS = b"sec-websocket-extensions"
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+"""RFC 9110, 9.2.2: what may be sent again when a connection was closed before it was answered (RFC 9112, 9.3.1)."""
+_CLIENT_GONE = "client disconnected"
+
+_keys = itertools.count(1)
+
+
+class Serving:
+    """Serves one request."""
+
+    def __init__(
+        self, connection: "AgentConnection", call: Call, malformed: str | None, exchange: Exchange | None = None
+    ) -> None:
+        self.connection = connection
+        self.call = call
+        call.leave = self.leave
+        self.key = f"fast-{next(_keys)}"
+        self._engine = connection.engine
+        self._gate = connection.gate
+        self._task: asyncio.Task[None] | None = None
+        self._asked: Asked | None = None
+        self._interruptible = False
+        """Whether the agent's leaving ends what is going on at once."""
+        self._left = False
+        self._begun = False
+        """Whether the agent was sent the head of an answer."""
+        self._judged_body: bytes | None = None
+        """What was read of the body to judge by, and is still to be sent."""
+        self._overdue: asyncio.Timeout | None = None
+        self._sending: asyncio.Task[None] | None = None
+        """Passes the body on while the answer is waited for."""
+        self.hung_up = False
+        """Whether the rest of the request is not waited for."""
+        self._asks_parent = False
+        """Whether it goes to the proxy beyond as a request to that."""
+        self.exchange: Exchange = exchange or self._head(malformed or call.malformed)
+        if self.exchange.agent:
+            connection.under_way[self.key] = self
+
+    # --- the head ------------------------------------------------------------------------------------
+
+    def _head(self, malformed: str | None) -> Exchange:
+        connection, gate, call = self.connection, self._gate, self.call
+        tunnel = connection.tunnel
+        # Asked anew for each request: what was right when the tunnel was opened may have ended since.
+        if tunnel is not None and tunnel.presented is not None:
+            presented = tunnel.presented
+        else:
+            presented = tuple(value.decode("latin-1") for value in call.head.all(b"proxy-authorization"))
+        who = connection.who(presented)
+        inbound = self._inbound()
+        if isinstance(who, Problem):
+            head = gate.malformed_head(inbound, NOBODY, who)
+        elif malformed is not None:
+            head = gate.malformed_head(inbound, who, Problem("wire.malformed", malformed))
+        elif tunnel is None and inbound.scheme != "http":
+            problem = Problem("wire.scheme", "use CONNECT for https; a plain proxied request is for http")
+            head = gate.malformed_head(inbound, who, problem)
+        else:
+            head = gate.read_head(inbound, who)
+        agent = "" if head.flood else head.credential.agent
+        if agent and (too_much := self._engine.begin(connection.seat, agent)):
+            head, agent = gate.malformed_head(inbound, head.credential, too_much), ""
+        return Exchange(head, presented, agent)
+
+    def _inbound(self) -> Inbound:
+        connection, head = self.connection, self.call.head
+        tunnel = connection.tunnel
+        if tunnel is not None:
+            scheme = tunnel.scheme or ("https" if connection.secure else "http")
+        else:
+            scheme = head.scheme.decode("ascii") or "http"
+        return Inbound(
+            method=head.method.decode("latin-1"),
+            scheme=scheme if scheme in ("http", "https") else "http",
+            target=head.target.decode("latin-1"),
+            fields=head.fields,
+            client=connection.client,
+            tunnel=(tunnel.host, tunnel.port) if tunnel else None,
+            sni=connection.sni,
+            uri_authority=head.authority.decode("latin-1"),
+            bodiless=self.call.bodiless,
+            listener=connection.arrival.name,
+            fixed=bool(tunnel and tunnel.scheme),
+        )
+
+    # --- from the head to the end --------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve it. Never raises but for a cancellation from outside, and Gone."""
+        self._task = asyncio.current_task()
+        try:
+            await self._run()
+        except Gone:
+            self.finish("failed", error=_CLIENT_GONE)
+            raise
+        except asyncio.CancelledError:
+            if not self._left or self._task is None:
+                self.finish("failed", error="the connection ended")
+                raise
+            self._task.uncancel()
+            self.finish("failed", error=_CLIENT_GONE)
+            raise Gone(_CLIENT_GONE) from None
+        except Exception:
+            _log.exception("serving a request failed; it is refused")
+            self.finish("failed", error="the gate failed")
+            await self._after_a_failure()
+        finally:
+            self.finish("failed", error="the gate failed")  # whatever has ended it without a word
+            self.break_off()
+            self._end()
+
+    async def _run(self) -> None:
+        exchange = self.exchange
+        if exchange.head.needs_body:
+            verdict = await self._judge_by_body()
+        else:
+            verdict = await self._judge(None)
+        exchange.verdict = verdict
+        self._let_go()
+        if verdict.answer is not None:
+            self._end()
+            await self._respond(verdict.answer)
+        elif self._left:
+            self._open()
+            raise Gone(_CLIENT_GONE)
+        else:
+            self._open()
+            await self._forward(verdict)
+
+    async def _after_a_failure(self) -> None:
+        """No request without an answer: a failure of ours says so, or ends the connection."""
+        if self._begun:
+            self.call.abort()
+            return
+        try:
+            await self._respond(internal_error())
+        except Exception:
+            _log.exception("even the refusal failed; the connection is closed")
+            self.call.abort()
+
+    async def _respond(self, answer: Answer) -> None:
+        fields: Fields = answer.fields
+        if self.call.http2:
+            fields = tuple((name.lower(), value) for name, value in fields)
+        if not self.call.complete:
+            fields = (*fields, (b"Connection", b"close")) if not self.call.http2 else fields
+        self._begun = True
+        phrase = answer.phrase or b""
+        self.call.begin(answer.status, phrase, fields, self.exchange.head.inbound.method)
+        await self.call.send(answer.body)
+        await self.call.end()
+
+    # --- judging -------------------------------------------------------------------------------------
+
+    async def _judge(self, body: bytes | None, *, complete: bool = True) -> Verdict:
+        exchange = self.exchange
+        head = exchange.head
+        if not head.may_hold:
+            return await self._gate.judge(head, body, complete=complete)
+        exchange.gone = asyncio.get_running_loop().create_future()
+        # RFC 9110, 15.2: never to a client of HTTP/1.0.
+        # To a CONNECT neither: many clients take the first answer to one for the last.
+        request = self.call.head
+        agent = b"".join(request.all(b"user-agent")).decode("latin-1")
+        wanted = request.method != b"CONNECT" and request.version == b"HTTP/1.1" and passes_over(agent)
+        signs = SignsOfLife(self._sign_of_life, self._engine.keep_alive_s if wanted else 0, self._engine.later)
+        try:
+            return await self._gate.judge(head, body, complete=complete, gone=exchange.gone)
+        finally:
+            signs.cancel()
+
+    async def _sign_of_life(self) -> None:
+        if not self._begun:
+            self.call.interim(100)
+
+    async def _judge_by_body(self) -> Verdict:
+        """Read the body as far as may be, and judge by it."""
+        exchange = self.exchange
+        given_up: Problem | None = None
+        self._expected()
+        try:
+            async with asyncio.timeout(None) as self._overdue:
+                exchange.reading = Body(self._body_is_overdue)
+                body, complete, given_up = await self._read_body()
+        except TimeoutError:
+            body, complete, given_up = b"", False, _BODY_TOO_SLOW
+            self.hung_up = True
+        except NotHttp as error:
+            body, complete, given_up = b"", False, Problem("wire.malformed", f"the body cannot be read: {error}")
+            self.hung_up = True
+        finally:
+            self._overdue = exchange.reading = None
+        who: Credential | Unproven = self.connection.who(exchange.presented)
+        if isinstance(who, Unproven):  # while the body was on its way
+            exchange.head = self._gate.malformed_head(exchange.head.inbound, NOBODY, who)
+        elif given_up is not None:
+            exchange.head = self._gate.malformed_head(exchange.head.inbound, who, given_up)
+        self._judged_body = body
+        return await self._judge(body, complete=complete)
+
+    async def _read_body(self) -> tuple[bytes, bool, Problem | None]:
+        """What was read of the body, whether that is all of it, and why no more was read, but for its length."""
+        exchange = self.exchange
+        pieces: list[bytes] = []
+        length = 0
+        while (piece := await self.call.read()) is not None:
+            pieces.append(piece)
+            length += len(piece)
+            if length > self._engine.max_body_bytes:
+                return b"".join(pieces), False, None
+            if not self._gate.quotas.hold(exchange.agent, len(piece)):
+                return b"", False, HELD
+            exchange.held_bytes += len(piece)
+        return b"".join(pieces), True, None
+
+    def _body_is_overdue(self) -> None:
+        if self._overdue is not None:
+            self._overdue.reschedule(asyncio.get_running_loop().time())
+
+    def _expected(self) -> None:
+        """Ask for the body of a client that waits to be asked (RFC 9110, 10.1.1)."""
+        if b"".join(self.call.head.all(b"expect")).lower() == b"100-continue" and not self.call.complete:
+            self.call.interim(100)
+
+    # --- forwarding ----------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        """From here on it needs an ending."""
+        self.connection.open[self.key] = self
+        self._engine.opened(self.key, self.exchange, self._give_up)
+
+    def _give_up(self) -> None:
+        self.break_off()
+
+    async def _forward(self, verdict: Verdict) -> None:
+        """Send the canonical request to the checked address, and the answer back."""
+        if verdict.facts is None or verdict.route is None or verdict.answer is not None:
+            raise RuntimeError("no verdict lets this be forwarded")
+        self._interruptible = True
+        try:
+            answer = await self._ask(verdict, verdict.facts)
+        except Broken as error:
+            self._interruptible = False
+            await self._tell_failure(verdict, str(error))
+            return
+        try:
+            if answer.status == 101:
+                await self._switch(verdict, answer)
+            else:
+                await self._pass_on(verdict, answer)
+        except Broken as error:
+            self.finish("failed", error=str(error))
+            self.call.abort()
+            raise Gone("the answer could not be finished") from None
+
+    async def _tell_failure(self, verdict: Verdict, message: str) -> None:
+        self.finish("failed", error=message)
+        if verdict.refusal is None:
+            await self._respond(internal_error())
+        else:
+            failure = upstream_failure(verdict, verdict.refusal, message, timed_out=self.exchange.timed_out)
+            await self._respond(failure)
+
+    async def _ask(self, verdict: Verdict, facts: Facts) -> AnswerHead:
+        """Send the request; the head of its answer. Where nothing can have been done of it, it is sent again, once."""
+        place, request = self._place(verdict, facts), self._request(verdict, facts)
+        for last in (False, True):
+            reused = False
+            try:
+                reused, self._asked = await self._engine.ask(place, request)
+                return await self._answer(self._asked, verdict, facts)
+            except Broken as error:
+                asked, self._asked = self._asked, None
+                if asked is not None:
+                    asked.abort()
+                closed_meanwhile = reused and self._repeatable(facts) and asked is not None and not asked.heard
+                if last or self.exchange.timed_out or not (closed_meanwhile or self._undone(error)):
+                    raise
+                self.exchange.request_bytes = 0
+        raise RuntimeError("it was sent twice and came to no end")
+
+    def _undone(self, error: Broken) -> bool:
+        """Whether the target has said that it did nothing of the request, and all of it can be sent again."""
+        return error.unprocessed and self.call.complete
+
+    def _repeatable(self, facts: Facts) -> bool:
+        return facts.request.method in _IDEMPOTENT and self.call.complete
+
+    async def _answer(self, asked: Asked, verdict: Verdict, facts: Facts) -> AnswerHead:
+        try:
+            if self._judged_body:
+                await asked.send(self.exchange.count_request(self._judged_body))
+            if self.call.complete:
+                await asked.end()
+            else:
+                self._expected()
+                self._sending = asyncio.ensure_future(self._send_body(asked))
+        except Broken:
+            pass  # it may have answered all the same
+        while True:
+            answer = await asked.answer()
+            if answer.status == 101:
+                if self.call.http2 or not _covers(facts, verdict, answer):
+                    raise Broken("unexpected interim response 101")
+                return answer
+            if answer.status == 407 and facts.request.scheme == "http" and self._asks_parent:
+                # The proxy beyond wants something of us; passed on, an agent would answer it with what is ours to see.
+                raise Broken(f"{REFUSED_WORDS} 407: it wants other credentials than the gate has")
+            if answer.status >= 200:
+                return answer
+            if answer.status != 100:
+                self.call.interim(answer.status, unforged(answer.fields))
+
+    async def _send_body(self, asked: Asked) -> None:
+        """Pass the body on as it comes. What breaks here is seen by who waits for the answer."""
+        try:
+            while (piece := await self.call.read()) is not None:
+                await asked.send(self.exchange.count_request(piece))
+            await asked.end()
+        except (Gone, NotHttp):
+            self.leave()
+            asked.abort()
+        except Broken:
+            pass
+
+    async def _pass_on(self, verdict: Verdict, answer: AnswerHead) -> None:
+        asked, call, exchange = self._asked, self.call, self.exchange
+        if asked is None:
+            raise RuntimeError("nothing was asked")
+        self._engine.answered(self.key)
+        fields = marked(answer.fields, verdict.chron_id, lower=call.http2)
+        tunnel = self.connection.tunnel
+        if tunnel is not None and tunnel.scheme:
+            fields = redirected_here(fields, tunnel)
+        self._begun = True
+        call.begin(answer.status, answer.phrase, fields, exchange.head.inbound.method)
+        while (piece := await asked.read()) is not None:
+            await call.send(exchange.count_response(piece))
+        await call.end(fit_trailers(asked.trailers))
+        self._interruptible = False
+        self.finish("sent", status=answer.status)
+        await self._sent()
+        self._asked = None
+        if binds_identity(answer.fields):
+            asked.abort()
+        else:
+            asked.release()
+
+    async def _sent(self) -> None:
+        """An answer that came before the request was whole ends it."""
+        if self._sending is not None:
+            self._sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sending
+            self._sending = None
+
+    async def _switch(self, verdict: Verdict, answer: AnswerHead) -> None:
+        """What follows is no HTTP: bytes both ways, or messages that are judged one by one."""
+        asked = self._asked
+        if asked is None:
+            raise RuntimeError("nothing was asked")
+        self._engine.answered(self.key)
+        fields = marked(answer.fields, verdict.chron_id, lower=False)
+        self._begun = True
+        self.call.begin(101, answer.phrase, fields, self.exchange.head.inbound.method)
+        agent, target = self.call.switch(), asked.switch()
+        try:
+            await relay(self, agent, target)
+        finally:
+            self._interruptible = False
+            target.close()
+        self.finish("sent", status=101)
+
+    # --- the canonical request -----------------------------------------------------------------------
+
+    def _place(self, verdict: Verdict, facts: Facts) -> Place:
+        route = verdict.route
+        if route is None:
+            raise RuntimeError("no verdict lets this be forwarded")
+        parent = route.parent
+        if parent is not None and _by_name(facts, verdict):
+            self._asks_parent = True
+            return Place(parent.tls, parent.route, ())
+        offered = ("h2", "http/1.1") if self.call.http2 and not facts.upgrade else ("http/1.1",)
+        return Place(facts.request.scheme == "https", route, offered)
+
+    def _request(self, verdict: Verdict, facts: Facts) -> Request:
+        """The canonical form and no other, framed for the target's connection."""
+        fields = [field for field in facts.wire_fields if field[0].lower() not in _OURS]
+        if verdict.messages:
+            # Compression is not taken up where each message is read: a small one could unpack to any size
+            # (RFC 7692, 9).
+            fields = [field for field in fields if field[0].lower() != _EXTENSIONS]
+        if facts.upgrade:
+            fields += [(b"Connection", b"Upgrade"), (b"Upgrade", facts.upgrade.encode("ascii"))]
+        target = facts.wire_target
+        parent = verdict.route.parent if verdict.route is not None else None
+        if parent is not None and _by_name(facts, verdict):
+            target = f"http://{facts.wire_authority}{target}"  # RFC 9112, 3.2.2
+            if parent.authorization:
+                fields.append((b"Proxy-Authorization", parent.authorization.encode("ascii")))
+        chunked = bool(self.call.head.all(b"transfer-encoding"))
+        if not chunked and not any(name.lower() == b"content-length" for name, _ in fields):
+            # By HTTP/2 frames say how long a body is (RFC 9113, 8.1); without this a target of HTTP/1 takes an allowed
+            # body for the next request, which nobody has judged (RFC 9112, 6.3).
+            if not self.call.complete:
+                chunked = True
+            elif self._judged_body:
+                fields.append((b"Content-Length", b"%d" % len(self._judged_body)))
+        whole = self.call.complete and not self._judged_body and not chunked
+        return Request(facts, target, tuple(fields), whole=whole, chunked=chunked)
+
+    # --- ends ----------------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """The agent waits for no answer any more."""
+        self.exchange.leave()
+        if not self._left:
+            self._left = True
+            if self._interruptible and self._task is not None:
+                self._task.cancel(_CLIENT_GONE)
+
+    def break_off(self) -> None:
+        """End what goes on with the target."""
+        if self._sending is not None:
+            self._sending.cancel()
+        if self._asked is not None:
+            self._asked.abort()
+
+    def finish(self, result: str, *, status: int | None = None, error: str = "") -> None:
+        """Record the ending of a forwarded request, once."""
+        self.connection.open.pop(self.key, None)
+        exchange = self._engine.closed(self.key)
+        if exchange is None or exchange.verdict is None:
+            return
+        ending = Ending(result, status, exchange.request_bytes, exchange.response_bytes, error)
+        self._gate.finish(exchange.verdict, ending)
+
+    def _end(self) -> None:
+        """It is under way no more; said twice, it has ended once."""
+        if self.connection.under_way.pop(self.key, None) is not None:
+            self._let_go()
+            self._gate.quotas.end(self.exchange.agent)
+
+    def _let_go(self) -> None:
+        exchange = self.exchange
+        exchange.reading = None
+        if exchange.held_bytes:
+            self._gate.quotas.let_go(exchange.agent, exchange.held_bytes)
+            exchange.held_bytes = 0
+
+
+def _by_name(facts: Facts, verdict: Verdict) -> bool:
+    """Whether the proxy beyond is sent the request itself, in its own words, and no CONNECT."""
+    parent = verdict.route.parent if verdict.route is not None else None
+    return parent is not None and facts.request.scheme == "http" and parent.by_name and not facts.upgrade
+
+
+def _covers(facts: Facts, verdict: Verdict, answer: AnswerHead) -> bool:
+    """Whether the verdict was on just this upgrade; another protocol would be a relay that nobody decided on."""
+    if not facts.upgrade or b"".join(answer.all(b"upgrade")).lower() != facts.upgrade.encode("ascii"):
+        return False
+    asked = any(name.lower() == _EXTENSIONS for name, _ in facts.wire_fields) and not verdict.messages
+    return asked or not answer.all(_EXTENSIONS)

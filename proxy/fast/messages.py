@@ -1,0 +1,179 @@
+"""WebSocket messages that are judged one by one, each as the POST that it would be.
+
+Frames are read and written by wsproto, on both sides: what the target gets is a message that was allowed, framed anew.
+A refused one is answered in the words of its protocol where its call has a name, else it ends the connection.
+"""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from wsproto.connection import Connection, ConnectionState, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.utilities import LocalProtocolError
+
+from mappings import Problem
+from proxy.facts import Inbound
+from proxy.fast.relaying import both
+from proxy.fast.streams import Stream
+from proxy.identity import NOBODY
+from proxy.messages import POLICY_VIOLATION, as_post, close_reason, error_message, read_message
+from proxy.verdicts import Ending
+
+if TYPE_CHECKING:
+    from proxy.fast.exchanging import Serving
+
+MESSAGE_BYTES = "limit.message-bytes"
+_TOO_BIG = 1009  # RFC 6455, 7.4.1
+_GOING_AWAY = 1001
+_FAILED = 1011
+_MAX_FRAGMENTS = 65_536
+"""Of one message: an empty one takes memory, too."""
+
+
+@dataclass(slots=True)
+class _Side:
+    """One end: its socket, its frames, and the message that is being read."""
+
+    stream: Stream
+    frames: Connection
+    most_bytes: int
+    pieces: list[str | bytes]
+    length: int = 0
+
+    def take(self, part: TextMessage | BytesMessage) -> str | bytes | None:
+        """The whole message when this was its last part; raises OverflowError when it has become too long."""
+        data = part.data if isinstance(part.data, str) else bytes(part.data)
+        self.pieces.append(data)
+        self.length += len(data.encode("utf-8")) if isinstance(data, str) else len(data)
+        if self.length > self.most_bytes or len(self.pieces) > _MAX_FRAGMENTS:
+            raise OverflowError("the message is too long to be read")
+        if not part.message_finished:
+            return None
+        whole = "".join(map(str, self.pieces)) if isinstance(data, str) else b"".join(self.pieces)  # type: ignore[arg-type]
+        self.pieces, self.length = [], 0
+        return whole
+
+    def send(self, event: Event) -> None:
+        """Send, unless this side has been closed."""
+        if self.frames.state in (ConnectionState.OPEN, ConnectionState.REMOTE_CLOSING):
+            try:
+                self.stream.write(self.frames.send(event))
+            except LocalProtocolError:
+                return
+
+
+class _Over(Exception):
+    """The conversation has ended."""
+
+
+async def relay_messages(serving: "Serving", agent: Stream, target: Stream, packs: frozenset[str]) -> None:
+    """Pass on the messages that are allowed, until one side ends it."""
+    await _Conversation(serving, agent, target, packs).run()
+
+
+class _Conversation:
+    def __init__(self, serving: "Serving", agent: Stream, target: Stream, packs: frozenset[str]) -> None:
+        self._serving = serving
+        self._exchange = serving.exchange
+        self._gate = serving.connection.gate
+        self._packs = packs
+        engine = serving.connection.engine
+        most = engine.limits.message_bytes
+        judged = min(most, engine.max_body_bytes)
+        self._agent = _Side(agent, Connection(ConnectionType.SERVER), judged, [])
+        self._target = _Side(target, Connection(ConnectionType.CLIENT), most, [])
+
+    async def run(self) -> None:
+        with contextlib.suppress(_Over):
+            await both(self._listen(self._agent, self._target), self._listen(self._target, self._agent))
+        for side in (self._agent, self._target):
+            side.stream.close()
+
+    async def _listen(self, side: _Side, other: _Side) -> None:
+        try:
+            while data := await side.stream.read():
+                side.frames.receive_data(data)
+                for event in side.frames.events():
+                    await self._on_event(side, other, event)
+                await other.stream.drain()
+        except OSError:
+            pass
+        other.send(CloseConnection(_GOING_AWAY))
+
+    async def _on_event(self, side: _Side, other: _Side, event: Event) -> None:
+        match event:
+            case TextMessage() | BytesMessage():
+                try:
+                    whole = side.take(event)
+                except OverflowError as error:
+                    self._serving.connection.limited(MESSAGE_BYTES)
+                    self._close(_TOO_BIG, str(error))
+                if whole is not None and side is self._agent:
+                    await self._from_agent(whole)
+                elif whole is not None:
+                    self._exchange.response_bytes += len(_bytes(whole))
+                    other.send(_message(whole))
+            case Ping(payload=payload):
+                other.send(Ping(bytes(payload)))
+            case Pong(payload=payload):
+                other.send(Pong(bytes(payload)))
+            case CloseConnection():
+                other.send(CloseConnection(event.code, event.reason))
+                side.send(event.response())
+                raise _Over
+
+    async def _from_agent(self, message: str | bytes) -> None:
+        content = _bytes(message)
+        self._exchange.request_bytes += len(content)
+        try:
+            refused = await self._judge(content, is_text=isinstance(message, str))
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            self._close(_FAILED, "the gate failed")
+            raise
+        if refused is None:
+            self._target.send(_message(message))
+        elif refused[1] is not None:
+            self._agent.send(TextMessage(refused[1]))
+        else:
+            self._close(POLICY_VIOLATION, refused[0])
+
+    async def _judge(self, content: bytes, *, is_text: bool) -> tuple[str, str | None] | None:
+        """None when it may pass; else the reason to close with, and the answer where there is one."""
+        read = read_message(self._packs, content, is_text=is_text)
+        if read is None:
+            return None
+        who = self._serving.connection.who(self._exchange.presented)
+        inbound: Inbound = as_post(self._exchange.head.inbound)
+        problem = who if isinstance(who, Problem) else read.problem
+        if isinstance(who, Problem):
+            head = self._gate.malformed_head(inbound, NOBODY, who)
+        elif problem is not None:
+            head = self._gate.malformed_head(inbound, who, problem)
+        else:
+            head = self._gate.read_head(inbound, who)
+        verdict = await self._gate.judge(head, read.body)
+        if verdict.answer is None:
+            # Passed on at once, and what comes of it is no answer of HTTP.
+            self._gate.finish(verdict, Ending("sent", None, len(content)))
+            return None
+        if verdict.refusal is None:
+            raise TypeError("a refusal without words")
+        return close_reason(verdict.refusal), error_message(read, verdict.refusal)
+
+    def _close(self, code: int, reason: str) -> None:
+        """End both sides; the rest of what was being passed on is forgotten."""
+        self._agent.send(CloseConnection(code, reason))
+        self._target.send(CloseConnection(_GOING_AWAY))
+        raise _Over
+
+
+def _bytes(message: str | bytes) -> bytes:
+    return message.encode("utf-8") if isinstance(message, str) else message
+
+
+def _message(content: str | bytes) -> Event:
+    return TextMessage(content) if isinstance(content, str) else BytesMessage(content)

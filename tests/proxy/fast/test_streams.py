@@ -1,0 +1,109 @@
+"""The one file that has sockets: what a connection says when it ends, is full, or is broken off."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proxy.fast.streams import Tcp, dial
+
+LARGE = 4 * 2**20
+
+
+@asynccontextmanager
+async def _connected() -> AsyncIterator[tuple[Tcp, Tcp]]:
+    """Both ends of a connection."""
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[Tcp] = loop.create_future()
+    server = await loop.create_server(lambda: Tcp(accepted.set_result), "127.0.0.1", 0)
+    here = await dial(server.sockets[0].getsockname()[:2])
+    there = await accepted
+    try:
+        yield here, there
+    finally:
+        here.abort()
+        there.abort()
+        server.close()
+        await server.wait_closed()
+
+
+async def _all(stream: Tcp) -> int:
+    count = 0
+    while data := await stream.read():
+        count += len(data)
+    return count
+
+
+async def test_bytes_go_both_ways_and_each_half_ends_alone() -> None:
+    """As of any connection."""
+    async with _connected() as (here, there):
+        here.write(b"hello")
+        here.write_eof()
+        assert await there.read(2) == b"he"
+        there.put_back(b"HE")
+        assert await there.read() == b"HEllo"
+        assert await there.read() == b""
+        there.write(b"still")
+        there.close()
+        assert await here.read() == b"still"
+        assert await here.read() == b""
+
+
+async def test_what_is_taken_makes_room() -> None:
+    """Who looks without waiting, when the socket was left alone for what had come, does not stop it for ever."""
+    async with _connected() as (here, there):
+        here.write(b"x" * LARGE)
+        taken = 0
+        async with asyncio.timeout(10):
+            while not there._paused:  # noqa: ASYNC110 -- nothing tells it
+                await asyncio.sleep(0)
+            taken += len(there.take())
+            while taken < LARGE:
+                taken += len(await there.read())
+        assert taken == LARGE
+
+
+async def test_any_number_may_wait_for_room() -> None:
+    """The streams of an HTTP/2 connection all write to one socket."""
+    async with _connected() as (here, there):
+        here.write(b"x" * LARGE)
+        waiting = [asyncio.ensure_future(here.drain()) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert not any(each.done() for each in waiting)
+        waiting[0].cancel()
+        reading = asyncio.ensure_future(_all(there))
+        async with asyncio.timeout(10):
+            await asyncio.gather(*waiting[1:])
+        here.close()
+        assert await reading == LARGE
+
+
+async def test_what_was_broken_off_here_is_not_whole() -> None:
+    """A body that lasts until its connection ends would else end where we ended it."""
+    async with _connected() as (here, _):
+        reading = asyncio.ensure_future(here.read())
+        await asyncio.sleep(0)
+        here.abort()
+        with pytest.raises(ConnectionAbortedError):
+            await reading
+        with pytest.raises(ConnectionAbortedError):
+            await here.read()
+
+
+async def test_what_was_broken_off_there_is_an_error() -> None:
+    """Reset is not closed; whoever waits for room hears of it too."""
+    async with _connected() as (here, there):
+        ended = asyncio.Event()
+        here.on_end = ended.set
+        here.write(b"x" * LARGE)
+        draining = asyncio.ensure_future(here.drain())
+        there.transport.get_extra_info("socket").setsockopt(1, 13, b"\1\0\0\0\0\0\0\0")  # SO_LINGER: sends RST
+        there.abort()
+        async with asyncio.timeout(10):
+            with pytest.raises(ConnectionError):
+                await draining
+            await ended.wait()
+        with pytest.raises(ConnectionError):
+            await here.read()
+        assert not here.quiet()
