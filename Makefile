@@ -1,7 +1,7 @@
 # The one front door. `make` alone lists the targets. Every target sets up what it needs.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup rehearse test clients drives torture mutants fuzz selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
+.PHONY: help setup rehearse test engines clients drives torture mutants fuzz selftest catalogues vocabulary wiring lint format types layers docs bench lock wheel
 
 # Exported so that `make setup PYTHON=/path/to/python3` reaches the scripts.
 export PYTHON
@@ -20,6 +20,9 @@ workers = $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 ))
 
 test: setup ## run all tests, on every core
 	.venv/bin/python -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder
+
+engines: setup ## the tests of the wire, the attack suite and the clients, all with the fast engine (minutes)
+	CLAIIM_ENGINE=fast .venv/bin/python -m pytest -n $(workers) --dist loadfile tests/proxy tests/attacks tests/clients tests/sdk
 
 clients: setup ## fetch the vendors' libraries that some tests run for real (needs the package registries; half a minute)
 	@tools/clients.sh

@@ -5,6 +5,7 @@ What is compared: intercepted HTTPS with keep-alive to a loopback target, throug
     direct      no proxy at all
     mitmdump    stock `mitmdump -q`, none of our code
     claiim      `claiim serve` as shipped: mapping, decision, durable Chron on
+    fast        the same with `proxy.engine: fast`
 
 in alternating rounds, so that a noisy neighbour hits all alike; medians of the rounds are shown. The load
 comes from another process and waits for each answer before it sends the next request on that connection.
@@ -146,16 +147,17 @@ def _start_mitmdump(folder: Path, target_ca: Path) -> Proxy:
                  _wait_for(port, process, began))  # fmt: skip
 
 
-def _start_claiim(folder: Path, target_ca: Path, target_port: int) -> Proxy:
+def _start_claiim(folder: Path, target_ca: Path, target_port: int, engine: str = "mitmproxy") -> Proxy:
     from policies import credential
 
     port, api_port = _free_port(), _free_port()
-    home = folder / "claiim"
+    name = "claiim" if engine == "mitmproxy" else engine
+    home = folder / name
     (home / "policies").mkdir(parents=True)
     (home / "mappings").mkdir()
     _write(home / "claiim.yaml", {
         "version": 1,
-        "proxy": {"listen": f"127.0.0.1:{port}", "allowed_ports": [target_port]},
+        "proxy": {"listen": f"127.0.0.1:{port}", "allowed_ports": [target_port], "engine": engine},
         "api": {"listen": f"127.0.0.1:{api_port}"},
         "resolve": {"localhost": {"address": f"127.0.0.1:{target_port}", "ca": str(target_ca)}},
     })  # fmt: skip
@@ -174,7 +176,7 @@ def _start_claiim(folder: Path, target_ca: Path, target_port: int) -> Proxy:
         [sys.executable, "-m", "claiim_gate", "serve", "-c", str(home / "claiim.yaml")], stderr=subprocess.DEVNULL
     )
     startup_s = _wait_for(port, process, began)
-    return Proxy("claiim", f"127.0.0.1:{port}", str(home / "state" / "ca.pem"), process, startup_s)
+    return Proxy(name, f"127.0.0.1:{port}", str(home / "state" / "ca.pem"), process, startup_s)
 
 
 def _write(path: Path, value: object) -> None:
@@ -193,7 +195,11 @@ def _proxies(folder: Path) -> Iterator[tuple[list[Proxy], int]]:
     try:
         _wait_for(port, started[0], time.monotonic())
         proxies = [Proxy("direct", "", str(target_ca), None, 0.0)]
-        for start in (lambda: _start_mitmdump(folder, target_ca), lambda: _start_claiim(folder, target_ca, port)):
+        for start in (
+            lambda: _start_mitmdump(folder, target_ca),
+            lambda: _start_claiim(folder, target_ca, port),
+            lambda: _start_claiim(folder, target_ca, port, "fast"),
+        ):
             proxies.append(start())
             assert proxies[-1].process is not None
             started.append(proxies[-1].process)
