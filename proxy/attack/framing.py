@@ -92,6 +92,9 @@ def attacks() -> Iterable[Attack]:
     }
     for name, more in h2_fields.items():
         yield Attack("B29", f"h2, {name}", WRITE, b"hello", Way(http2=True), (*pseudo, *more))
+    # RFC 9113, 8.1.1: the head ends the request, so no data is there to compare its length with.
+    announced = (*pseudo, ("content-length", "99"))
+    yield Attack("B29", "h2, a length and no body", WRITE, b"", Way(http2=True), announced)
 
     yield from table(
         "B30",

@@ -267,6 +267,8 @@ class GateStream(HttpStream):
         stream_flow: http.HTTPFlow | None = getattr(self, "flow", None)
         if stream_flow is None or not stream_flow.request.is_http2 or stream_flow.response is not None:
             return False
+        if MALFORMED in stream_flow.metadata:
+            return False  # it is being refused
         lengths = stream_flow.request.headers.get_all("content-length")
         return bool(lengths) and lengths[0] != str(self._received_bytes)
 
