@@ -284,6 +284,10 @@ class AgentConnection:
         verdict = await self.gate.judge(self.gate.malformed_head(inbound, who, problem), None)
         return serialise(verdict.answer) if verdict.answer is not None else _BAD
 
+    def unread_bytes(self) -> int:
+        """How much is kept that the agent has sent and that was not read yet."""
+        return self._socket.unread_bytes + (len(self._http1.buffer) if self._http1 is not None else 0)
+
     # --- what it costs, to the crowd -----------------------------------------------------------------
 
     def moved(self) -> int:

@@ -137,12 +137,7 @@ class Serving:
             self.finish("failed", error=_CLIENT_GONE)
             raise
         except asyncio.CancelledError:
-            if not self._left or self._task is None:
-                self.finish("failed", error="the connection ended")
-                raise
-            self._task.uncancel()
-            self.finish("failed", error=_CLIENT_GONE)
-            raise Gone(_CLIENT_GONE) from None
+            await self._after_a_cancellation()
         except Exception:
             _log.exception("serving a request failed; it is refused")
             self.finish("failed", error="the gate failed")
@@ -169,6 +164,21 @@ class Serving:
         else:
             self._open()
             await self._forward(verdict)
+
+    async def _after_a_cancellation(self) -> None:
+        """By the agent's leaving, by who ends the connection, or by nobody: then it came out of a bug."""
+        task = self._task
+        if task is None or not task.cancelling():
+            _log.exception("serving a request broke off; it is refused")
+            self.finish("failed", error="the gate failed")
+            await self._after_a_failure()
+        elif self._left:
+            task.uncancel()
+            self.finish("failed", error=_CLIENT_GONE)
+            raise Gone(_CLIENT_GONE) from None
+        else:
+            self.finish("failed", error="the connection ended")
+            raise asyncio.CancelledError
 
     async def _after_a_failure(self) -> None:
         """No request without an answer: a failure of ours says so, or ends the connection."""
@@ -407,10 +417,10 @@ class Serving:
         self._begun = True
         self.call.begin(101, answer.phrase, fields, self.exchange.head.inbound.method)
         agent, target = self.call.switch(), asked.switch()
+        self._interruptible = False  # from here on an end of the agent's is an end like any other
         try:
             await relay(self, agent, target)
         finally:
-            self._interruptible = False
             target.close()
         self.finish("sent", status=101)
 

@@ -95,6 +95,7 @@ class Http1Call:
     def abort(self) -> None:
         """Break the answer off."""
         self.persists = False
+        self._agent.flush_now()  # what has begun is seen to have, and to have no end
         self._agent.stream.abort()
 
     def switch(self) -> Stream:

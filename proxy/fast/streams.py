@@ -157,6 +157,11 @@ class Tcp(asyncio.Protocol):
         """Let these bytes be read again, first."""
         self._buffer[:0] = data
 
+    @property
+    def unread_bytes(self) -> int:
+        """How much has come and was not read."""
+        return len(self._buffer)
+
     def take(self) -> bytes:
         """What has come and was not read; nothing is waited for."""
         data = bytes(self._buffer)

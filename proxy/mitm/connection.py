@@ -169,6 +169,10 @@ class AgentConnection(server.LiveConnectionHandler):
             self._progress = asyncio.Event()
         await self._progress.wait()
 
+    def unread_bytes(self) -> int:
+        """How much is kept that the agent has sent and that was not read yet."""
+        return self._http.unread_bytes() if self._http is not None else 0
+
     # --- what it costs -------------------------------------------------------------------------------
 
     def moved(self) -> int:

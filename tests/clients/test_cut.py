@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import ssl
 import threading
 from collections.abc import Callable, Iterator
@@ -144,7 +145,8 @@ def test_a_websocket_ends_when_the_agent_is_suspended(gate: Served, origin: Orig
     assert said == "ping"
     assert ended in (aiohttp.WSMsgType.ERROR, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSE)
     outcome = cut(gate)
-    assert (outcome["request_bytes"], outcome["response_bytes"]) == (4, 4)
+    frames = os.environ.get("CLAIIM_ENGINE") == "fast"  # which passes them unread, and counts them with their heads
+    assert (outcome["request_bytes"], outcome["response_bytes"]) == ((10, 6) if frames else (4, 4))
 
 
 @both_versions

@@ -100,7 +100,7 @@ def test_a_request_is_decided_as_in_a_connect(gate: LiveGate, origin: Origin, me
         assert status(send(stream, method, b"origin.test")) == answered
     by_socks, by_connect = gate.records()
     assert by_socks.pop("listener") == "socks"
-    own = {"id", "seq", "ts", "at", "request", "uses"}
+    own = {"id", "seq", "ts", "at", "request", "uses", "engine", "engine_version"}
     assert {name: value for name, value in by_socks.items() if name not in own} == {
         name: value for name, value in by_connect.items() if name not in own
     }
