@@ -23,9 +23,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run what is marked with `engines` with each of them, or with the one that was asked for."""
-    if metafunc.definition.get_closest_marker("engines"):
-        metafunc.parametrize("engine", engines(), indirect=True)
+    """Run what is marked with `engines` with those it names, else with each, or with the one that was asked for."""
+    if marker := metafunc.definition.get_closest_marker("engines"):
+        metafunc.parametrize("engine", marker.args or engines(), indirect=True)
 
 
 @pytest.fixture(autouse=True)

@@ -53,6 +53,9 @@ class Call(Protocol):
     async def end(self, trailers: Fields = ()) -> None:
         """End the answer. Raises Gone."""
 
+    def last(self) -> None:
+        """No request follows this one on its connection: what is left of its body is in the way."""
+
     def abort(self) -> None:
         """Break the answer off so that the agent sees that it is not whole."""
 

@@ -8,7 +8,6 @@ has begun is answered; whatever fails after that breaks the answer off, so that 
 """
 
 import asyncio
-import contextlib
 import itertools
 import logging
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from proxy.facts import Facts, Inbound
 from proxy.fast.calls import Asked, Broken, Call, Gone
 from proxy.fast.heads import AnswerHead, Fields, NotHttp
 from proxy.fast.relaying import relay
+from proxy.fast.streams import Stream
 from proxy.fast.targets import Place, Request, binds_identity
 from proxy.identity import NOBODY, Unproven
 from proxy.quotas import HELD
@@ -61,6 +61,8 @@ class Serving:
         self._gate = connection.gate
         self._task: asyncio.Task[None] | None = None
         self._asked: Asked | None = None
+        self._carried: Stream | None = None
+        """The target's connection, when what passes on it is no HTTP."""
         self._interruptible = False
         """Whether the agent's leaving ends what is going on at once."""
         self._left = False
@@ -154,16 +156,15 @@ class Serving:
         else:
             verdict = await self._judge(None)
         exchange.verdict = verdict
-        self._let_go()
         if verdict.answer is not None:
             self._end()
             await self._respond(verdict.answer)
-        elif self._left:
-            self._open()
+            return
+        self._open()  # first of all, so that whatever fails from here on is the outcome of the decision
+        self._let_go()
+        if self._left:
             raise Gone(_CLIENT_GONE)
-        else:
-            self._open()
-            await self._forward(verdict)
+        await self._forward(verdict)
 
     async def _after_a_cancellation(self) -> None:
         """By the agent's leaving, by who ends the connection, or by nobody: then it came out of a bug."""
@@ -195,11 +196,11 @@ class Serving:
         fields: Fields = answer.fields
         if self.call.http2:
             fields = tuple((name.lower(), value) for name, value in fields)
+        await self._stop_sending()
         if not self.call.complete:
-            fields = (*fields, (b"Connection", b"close")) if not self.call.http2 else fields
+            self.call.last()
         self._begun = True
-        phrase = answer.phrase or b""
-        self.call.begin(answer.status, phrase, fields, self.exchange.head.inbound.method)
+        self.call.begin(answer.status, answer.phrase, fields, self.exchange.head.inbound.method)
         await self.call.send(answer.body)
         await self.call.end()
 
@@ -211,6 +212,8 @@ class Serving:
         if not head.may_hold:
             return await self._gate.judge(head, body, complete=complete)
         exchange.gone = asyncio.get_running_loop().create_future()
+        if self._left:
+            exchange.leave()
         # RFC 9110, 15.2: never to a client of HTTP/1.0.
         # To a CONNECT neither: many clients take the first answer to one for the last.
         request = self.call.head
@@ -375,6 +378,9 @@ class Serving:
             asked.abort()
         except Broken:
             pass
+        except Exception:
+            _log.exception("passing a body on failed; its target is not waited for")
+            asked.abort()
 
     async def _pass_on(self, verdict: Verdict, answer: AnswerHead) -> None:
         asked, call, exchange = self._asked, self.call, self.exchange
@@ -392,20 +398,19 @@ class Serving:
         await call.end(fit_trailers(asked.trailers))
         self._interruptible = False
         self.finish("sent", status=answer.status)
-        await self._sent()
+        await self._stop_sending()
         self._asked = None
         if binds_identity(answer.fields):
             asked.abort()
         else:
             asked.release()
 
-    async def _sent(self) -> None:
-        """An answer that came before the request was whole ends it."""
-        if self._sending is not None:
-            self._sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sending
-            self._sending = None
+    async def _stop_sending(self) -> None:
+        """An answer that came before the request was whole ends it: nobody else may read the body meanwhile."""
+        sending, self._sending = self._sending, None
+        if sending is not None:
+            sending.cancel()
+            await asyncio.wait({sending})
 
     async def _switch(self, verdict: Verdict, answer: AnswerHead) -> None:
         """What follows is no HTTP: bytes both ways, or messages that are judged one by one."""
@@ -417,11 +422,11 @@ class Serving:
         self._begun = True
         self.call.begin(101, answer.phrase, fields, self.exchange.head.inbound.method)
         agent, target = self.call.switch(), asked.switch()
+        self._asked, self._carried = None, target
         self._interruptible = False  # from here on an end of the agent's is an end like any other
-        try:
-            await relay(self, agent, target)
-        finally:
-            target.close()
+        await relay(self, agent, target)
+        self._carried = None
+        target.close()  # what was written is still sent; where this is broken off, nothing is
         self.finish("sent", status=101)
 
     # --- the canonical request -----------------------------------------------------------------------
@@ -479,6 +484,8 @@ class Serving:
             self._sending.cancel()
         if self._asked is not None:
             self._asked.abort()
+        if self._carried is not None:
+            self._carried.abort()
 
     def finish(self, result: str, *, status: int | None = None, error: str = "") -> None:
         """Record the ending of a forwarded request, once."""

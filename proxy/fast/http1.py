@@ -57,6 +57,10 @@ class Http1Call:
             kept = tuple(field for field in fields if field[0].lower() not in _NOT_WITHOUT_BODY)
             self._agent.stream.write(heads.write_answer(status, _PHRASES.get(status, b""), kept))
 
+    def last(self) -> None:
+        """No request follows this one."""
+        self.persists = False
+
     def begin(self, status: int, phrase: bytes, fields: Fields, method: str) -> None:
         """Send the head of the answer, framed for this connection."""
         dropped = _NOT_WITHOUT_BODY if status < 200 or status == 204 else _HOP_BY_HOP

@@ -94,6 +94,9 @@ class Http2Call:
         if not self._begun:
             self.flow.put_head(http2heads.write_answer(status, fields))
 
+    def last(self) -> None:
+        """Other requests of the connection have streams of their own."""
+
     def begin(self, status: int, phrase: bytes, fields: Fields, method: str) -> None:  # noqa: ARG002 -- HTTP/2 has none
         """Send the head of the answer.
 

@@ -7,6 +7,7 @@ window. So one flow that nobody reads holds back no other, and what is kept has 
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -252,7 +253,7 @@ class Flow:
         self.fail(error)
 
 
-class Multiplexed:
+class Multiplexed(ABC):
     """One side of an HTTP/2 connection."""
 
     ENDED: type[Exception]
@@ -462,13 +463,13 @@ class Multiplexed:
         event = cast(events.ConnectionTerminated, event)
         self.was_left(event.last_stream_id or 0)
 
+    @abstractmethod
     def was_reset(self, flow: Flow, code: int) -> None:
         """The other side has ended a flow."""
-        raise NotImplementedError
 
+    @abstractmethod
     def was_left(self, last: int) -> None:
         """The other side has begun with nothing behind the flow `last`, and will not."""
-        raise NotImplementedError
 
     def end_all(self, error: Callable[[], Exception]) -> None:
         """The connection is over, and with it all flows."""

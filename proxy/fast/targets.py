@@ -24,8 +24,8 @@ from proxy.fast.tls import TlsError, target_side
 
 MAX_IDLE = 1024
 """How many unused connections are kept in all."""
-IDLE_S = 15.0
-"""For how long; a little less than servers wait (nginx 75 s, Node 5 s, AWS 20 s), and a lost race is tried again."""
+IDLE_S = 4.0
+"""For how long: less than servers wait (Node 5 s, AWS 20 s, nginx 75 s), as only what may be repeated is sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +147,8 @@ class Targets:
 
     def _share(self, place: Place, target: Http2Target) -> Http2Target:
         """Let others use a connection of HTTP/2, for as long as it stands."""
+        if older := self._shared.get(place):  # dialled at the same time
+            older.retire()
         self._shared[place] = target
 
         def closed() -> None:

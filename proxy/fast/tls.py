@@ -12,7 +12,7 @@ import os
 import ssl
 import tempfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -175,7 +175,7 @@ def _name(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int
 
 
 @contextlib.contextmanager
-def _nameless():  # type: ignore[no-untyped-def]
+def _nameless() -> Iterator[tuple[int, str]]:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("leaf", os.MFD_CLOEXEC)
         try:

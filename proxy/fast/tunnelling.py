@@ -43,11 +43,10 @@ class Tunnelling(Serving):
         agent.write(_OPENED)
         request = verdict.facts.request
         tunnel = self._gate.book.mappings.tunnel(request.host, request.port)
-        try:
-            await self._carry(agent, target, Hellos(request.host) if tunnel is None or tunnel.tls else None)
-        finally:
-            self._interruptible = False
-            target.close()
+        self._interruptible, self._carried = False, target
+        await self._carry(agent, target, Hellos(request.host) if tunnel is None or tunnel.tls else None)
+        self._carried = None
+        target.close()
         self.finish("sent", status=200)
 
     async def _carry(self, agent: Stream, target: Stream, hellos: Hellos | None) -> None:
@@ -87,4 +86,5 @@ class Tunnelling(Serving):
         return serialise(verdict.answer)
 
     def leave(self) -> None:
-        """An agent that sends no more may still be sent something."""
+        """An agent that sends no more may still be sent something, but waits for no human."""
+        self.exchange.leave()

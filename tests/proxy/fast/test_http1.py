@@ -425,6 +425,7 @@ def _raw(case: dict[str, Any]) -> bytes:
 BODIES = (b"", b"hello", b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", b"x" * 100)
 
 
+# The corpus is others' and not shipped; the run that has it (.ci/run) names its folder.
 @pytest.mark.skipif(not CASES, reason="CLAIIM_CORPORA names no folder with the corpus")
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['file']}: {case['name']}")
 def test_a_case_of_the_corpus(case: dict[str, Any]) -> None:
