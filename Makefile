@@ -75,9 +75,10 @@ layers: setup ## check which room imports which
 docs: setup ## check links and code blocks of the documentation
 	.venv/bin/python tools/check_docs.py
 
-bench: setup ## measure throughput and latency beside plain mitmproxy, decisions beside other policy engines
+ONLY ?=
+bench: setup ## measure the gate beside mitmdump and squid, decisions beside other policy engines (ONLY="wire" or other parts)
 	@tools/fetch-group.sh bench .bench
-	.venv/bin/python tools/bench.py
+	@PYTHONPATH=tools .venv/bin/python -m bench $(ONLY)
 
 wheel: setup ## build the wheels of the gate and of the SDK into dist/
 	.venv/bin/python -m build --wheel --no-isolation --outdir dist .
