@@ -116,7 +116,9 @@ class Trail:
                     {
                         **shared,
                         "pdp": each.pdp or None,
-                        **operation_fields(operation, resolution.unnamed),
+                        **operation_fields(
+                            operation, resolution.unnamed, each.question.target if each.question else None
+                        ),
                         **decision_fields(each.decision, each.question),
                     },
                     kept_out,
