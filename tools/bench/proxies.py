@@ -95,7 +95,8 @@ def module(name: str, *arguments: str) -> list[str]:
 
 def environ() -> dict[str, str]:
     """In which the benchmark's modules and ours are found."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join((str(TOOLS), str(TOOLS.parent)))}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLAIIM_")}
+    return {**kept, "PYTHONPATH": os.pathsep.join((str(TOOLS), str(TOOLS.parent)))}
 
 
 class Site:

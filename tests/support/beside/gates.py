@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 import trustme
 
 import chron
@@ -20,6 +21,7 @@ from proxy.attack.owngate import _WIDE, AGENT, PLAIN_HOSTS, RULES, SKILL, _looku
 from proxy.attack.reached import Reached
 from proxy.attack.target import RecordingTarget
 from proxy.attack.wire import Gate
+from proxy.configloading import ENGINE
 from support.beside.streams import Said, Stream
 from support.beside.told import Told, arrived, told, unported
 from support.garden.driving import MAPPINGS as GARDEN_RULES
@@ -133,22 +135,27 @@ class Beside:
         self._authority.cert_pem.write_to_path(str(ca))
         secure = {"address": f"127.0.0.1:{self._target.port}", "ca": str(ca)}
         plain = {"address": f"127.0.0.1:{self._target.plain_port}"}
-        gate = LiveGate(
-            folder,
-            skills={},
-            agents=_AGENTS,
-            config=_written_out(
-                {
-                    "mappings": [str(self._folder / "rules.yaml")],
-                    "policies": [str(self._folder / "attack-v1.yaml")],
-                    "proxy": {"engine": engine, "allowed_ports": [443, 80, self._target.port]},
-                    "resolve": {**dict.fromkeys(_SECURE_HOSTS, secure), **dict.fromkeys((*PLAIN_HOSTS, PLAIN), plain)},
-                    # Which of too many refusals have a record hangs on the clock.
-                    "limits": {"unproven_records_per_min": 1_000_000},
-                    "upstream": {"ca_bundle": str(ca), "response_timeout_s": 5, "allow_private": _WIDE},
-                }
-            ),
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(ENGINE, engine)  # whatever this run of the tests is about
+            gate = LiveGate(
+                folder,
+                skills={},
+                agents=_AGENTS,
+                config=_written_out(
+                    {
+                        "mappings": [str(self._folder / "rules.yaml")],
+                        "policies": [str(self._folder / "attack-v1.yaml")],
+                        "proxy": {"allowed_ports": [443, 80, self._target.port]},
+                        "resolve": {
+                            **dict.fromkeys(_SECURE_HOSTS, secure),
+                            **dict.fromkeys((*PLAIN_HOSTS, PLAIN), plain),
+                        },
+                        # Which of too many refusals have a record hangs on the clock.
+                        "limits": {"unproven_records_per_min": 1_000_000},
+                        "upstream": {"ca_bundle": str(ca), "response_timeout_s": 5, "allow_private": _WIDE},
+                    }
+                ),
+            )
         gate.service_options = {"lookup": _lookup}
         return gate
 
