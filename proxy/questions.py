@@ -23,6 +23,8 @@ WIRE, FORWARD = "wire", "forward"
 """The channels of requests: those that this gate forwards, and those that another proxy forwards when it is told to."""
 OF_REQUESTS = frozenset({WIRE, FORWARD})
 _RECORDED_ATTRIBUTES = ("method", "scheme", "host", "access")
+_OTHER_METHODS = "other_methods"
+"""The methods that a request could be taken to have instead of the one that was sent; then none is known of it."""
 
 
 def recorded(text: str, most: int = MAX_TEXT_CHARS) -> str:
@@ -43,10 +45,11 @@ def wire_question(
     client: str,
     policies: Policies,
     uses: Mapping[str, int],
+    other_methods: tuple[str, ...] = (),
     approvers: tuple[str, ...] = (),
     exceptions: tuple[BreakGlass, ...] = (),
 ) -> Question:
-    """Return the question that one operation of a request is."""
+    """Return the question that one operation of a request is; `other_methods` are those that it could have, too."""
     return Question(
         credential=who,
         action=operation.action,
@@ -54,16 +57,22 @@ def wire_question(
         environment=operation.environment,
         at=at,
         client=client,
-        attributes=_attributes(operation, facts, policies.headers),
+        attributes=_attributes(operation, facts, policies.headers, other_methods),
         uses=uses,
         approvers=approvers,
         exceptions=exceptions,
     )
 
 
-def _attributes(operation: Operation, facts: Facts, headers: Iterable[str]) -> dict[str, str]:
+def _attributes(
+    operation: Operation, facts: Facts, headers: Iterable[str], other_methods: tuple[str, ...]
+) -> dict[str, str]:
     request = facts.request
     attributes = {"method": request.method, "scheme": request.scheme, "host": request.host}
+    if other_methods:
+        # Else a condition on the method that was sent would let through what some server takes for another one.
+        del attributes["method"]
+        attributes[_OTHER_METHODS] = " ".join(other_methods)
     attributes |= _known(operation.attributes)
     for name in headers:
         values = [value for key, value in request.headers if key == name]
@@ -87,6 +96,7 @@ def asked_fields(question: Question) -> FieldValues:
     return {
         "at": question.at.isoformat(timespec="microseconds"),
         "headers": json.dumps(headers, sort_keys=True, ensure_ascii=False) if headers else None,
+        _OTHER_METHODS: question.attributes.get(_OTHER_METHODS),
         "uses": json.dumps(dict(question.uses), sort_keys=True) if question.uses else None,
         "approvers": " ".join(question.approvers) or None,
         "exceptions": " ".join(grant.id for grant in question.exceptions) or None,
@@ -113,6 +123,9 @@ def asked_again(fields: Mapping[str, str | int | bool], exceptions: Mapping[str,
         if fields.get("known") is False:
             known["known"] = "false"
         attributes = {**{name: value for name, value in attributes.items() if name != "access"}, **_known(known)}
+    if _OTHER_METHODS in fields:
+        attributes.pop("method", None)
+        attributes[_OTHER_METHODS] = text(_OTHER_METHODS)
     if "headers" in fields:
         attributes |= {f"header.{name}": value for name, value in json.loads(text("headers")).items()}
     return Question(
