@@ -356,7 +356,9 @@ class Serving:
         while True:
             answer = await asked.answer()
             if answer.status == 101:
-                if self.call.http2 or not _covers(facts, verdict, answer):
+                # Before the request is whole it is no answer to it (RFC 9110, 7.8), and what is left of the body would
+                # be taken for what follows.
+                if self.call.http2 or not self.call.complete or not _covers(facts, verdict, answer):
                     raise Broken("unexpected interim response 101")
                 return answer
             if answer.status == 407 and facts.request.scheme == "http" and self._asks_parent:
