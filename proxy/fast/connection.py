@@ -85,6 +85,10 @@ class AgentConnection:
         finally:
             self._stream.close()
 
+    def release(self) -> None:
+        """It has ended: let go of everything."""
+        self.seat.served = None
+
     def _ended(self) -> None:
         """The agent sends no more: for practical purposes it waits for no answer either."""
         if not self._gone:

@@ -323,7 +323,7 @@ class Serving:
         for last in (False, True):
             reused = False
             try:
-                reused, self._asked = await self._engine.ask(place, request)
+                reused, self._asked = await self._engine.targets.ask(place, request)
                 return await self._answer(self._asked, verdict, facts)
             except Broken as error:
                 asked, self._asked = self._asked, None
