@@ -61,7 +61,7 @@ class Recorder:
         What `asyncio.timeout` and `asyncio.shield` do, which set and clear a timer for every request.
         """
         loop = writing.get_loop()
-        waiting = loop.create_future()
+        waiting: asyncio.Future[bool] = loop.create_future()
 
         def answered(_: object) -> None:
             if not waiting.done():
