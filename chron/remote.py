@@ -33,6 +33,7 @@ MOST_OWED = 20_000
 """Records nobody waits for that may be kept while the writer is away; beyond it they would only grow memory."""
 MOST_WAITING = 10_000
 _PAUSES_S = (0.05, 0.1, 0.25, 0.5, 1.0)
+_REMEDY = 'start "claiim chron serve"'
 _TIMEOUT_S = 5.0
 """How long a gate waits for its writer at the start: both may be started together."""
 
@@ -40,8 +41,15 @@ _TIMEOUT_S = 5.0
 class RemoteWriter:
     """Hands entries to the writer's process; `offer` and `stop` may be called from any thread."""
 
-    def __init__(self, place: Path, session: str, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self._place, self._session = place, session
+    def __init__(
+        self,
+        place: Path,
+        session: str,
+        clock_ns: Callable[[], int] = time.time_ns,
+        *,
+        remedy: str = _REMEDY,
+    ) -> None:
+        self._place, self._session, self._remedy = place, session, remedy
         self._gate = threading.Lock()
         self._drafting, self._numbers = Drafting(clock_ns), itertools.count(1)
         self._pending: dict[int, Entry] = {}
@@ -229,16 +237,18 @@ class RemoteWriter:
         tell((entry, ChronError(self._fault)) for _, entry in failed)
 
     def _away(self, why: str) -> str:
-        return f'the writer of this Chron does not answer at "{self._place}" ({why}); start "claiim chron serve"'
+        return f'the writer of this Chron does not answer at "{self._place}" ({why}); {self._remedy}'
 
 
 class RemoteChron(Chron):
     """A Chron that is written by another process."""
 
     @classmethod
-    def join(cls, place: Path, path: Source, *, session: str, timeout_s: float = _TIMEOUT_S) -> Self:
+    def join(
+        cls, place: Path, path: Source, *, session: str, timeout_s: float = _TIMEOUT_S, remedy: str = _REMEDY
+    ) -> Self:
         """Join the gates that share a Chron; blocks until its writer answers, or raises ChronError."""
-        writer = RemoteWriter(place, session)
+        writer = RemoteWriter(place, session, remedy=remedy)
         try:
             writer.wait_connected(timeout_s)
             chron = cls(resolved(path), writer, None, _kept(path))

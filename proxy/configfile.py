@@ -149,6 +149,16 @@ def _has_a_certificate(file: "File") -> "File":
     return file
 
 
+def _may_have_workers(file: "File") -> "File":
+    if file.proxy.workers == 1:
+        return file
+    if file.proxy.engine != "fast":
+        raise ValueError('"proxy.workers" is for "engine: fast"; set that as well')
+    if file.chron_writer is not None:
+        raise ValueError('"proxy.workers" have a writer of their own; leave "chron_writer" or "workers" out')
+    return file
+
+
 type AddressText = Annotated[str, AfterValidator(_is_address)]
 type PlaceText = Annotated[str, AfterValidator(_is_place)]
 type NetworkText = Annotated[str, AfterValidator(_is_network)]
@@ -180,6 +190,7 @@ class ProxySection(_Section):
     drain_timeout_s: Annotated[int, Field(ge=0, le=600)] = 25
     segment_s: Annotated[int, Field(ge=1, le=86_400)] = 300
     engine: EngineName = "mitmproxy"
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["cores"] = 1
 
 
 class ApiSection(_Section):
@@ -317,3 +328,4 @@ class File(_Section):
     checkpoints: Annotated[CheckpointsSection, AfterValidator(has_enough)] = CheckpointsSection()
 
     _certified = model_validator(mode="after")(_has_a_certificate)
+    _workers = model_validator(mode="after")(_may_have_workers)

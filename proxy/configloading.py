@@ -116,6 +116,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             drain_timeout_s=file.proxy.drain_timeout_s,
             segment_s=file.proxy.segment_s,
             engine=file.proxy.engine,
+            workers=_cores() if file.proxy.workers == "cores" else file.proxy.workers,
             tls=_tls(file.proxy.tls, folder),
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
@@ -161,6 +162,11 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         checkpoints=compile_checkpoints(file.checkpoints, folder, state),
         retention=compile_retention(file.retention, folder, state if isinstance(log, str) else log.parent),
     )
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tls(section: configfile.TlsSection | None, folder: Path) -> TlsConfig | None:

@@ -26,6 +26,7 @@ from proxy.wire.crowd import HANDSHAKE_TIME, Crowd, Seat
 from proxy.wire.entering import Entrance
 from proxy.wire.exchanges import Exchange, Exchanges
 from proxy.wire.listener import NoTls, SecuredStream
+from proxy.wire.sockets import Where, options
 from proxy.wire.socks import NoSocks
 from proxy.wire.sweeping import Sweeper
 
@@ -73,22 +74,22 @@ class Engine:
         self._sweeper = Sweeper(gate, self._connections.keys())
         self._exchanges = Exchanges(gate, response_timeout_s=response_timeout_s, segment_s=segment_s, later=later)
 
-    async def start(self, listen: Address) -> Address:
+    async def start(self, listen: Where) -> Address:
         """Open the listening socket; returns where it is. Raises OSError when it cannot."""
         bound = await self._listen(None, listen)
         self._sweeper.sweep()
         return bound
 
-    async def open(self, listener: ListenerConfig, address: Address) -> Address:
+    async def open(self, listener: ListenerConfig, address: Where) -> Address:
         """Open a further way in, once the first is open; returns where it is. Raises OSError when it cannot."""
         if listener.mode not in MODES:
             raise OSError(errno.EOPNOTSUPP, f"{listener.mode} listeners are served by the mitmproxy engine")
         return await self._listen(listener, address)
 
-    async def _listen(self, listener: ListenerConfig | None, address: Address) -> Address:
+    async def _listen(self, listener: ListenerConfig | None, address: Where) -> Address:
         loop = asyncio.get_running_loop()
         accepted = partial(self._accepted, listener)
-        server = await loop.create_server(lambda: Tcp(accepted), address.host, address.port, backlog=1024)
+        server = await loop.create_server(lambda: Tcp(accepted), **options(address), backlog=1024)
         self._servers.append(server)
         host, port = server.sockets[0].getsockname()[:2]
         return Address(host, port)

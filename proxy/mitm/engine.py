@@ -27,6 +27,7 @@ from proxy.wire.crowd import HANDSHAKE_TIME, Crowd, Seat
 from proxy.wire.entering import Entrance
 from proxy.wire.listener import NoTls
 from proxy.wire.redirected import SUPPORTED
+from proxy.wire.sockets import Where, options
 from proxy.wire.socks import NoSocks
 from proxy.wire.sweeping import Sweeper
 
@@ -100,7 +101,7 @@ class Engine:
             gate, response_timeout_s=response_timeout_s, segment_s=segment_s, later=later
         )
 
-    async def start(self, listen: Address) -> Address:
+    async def start(self, listen: Where) -> Address:
         """Open the listening socket; returns where it is. Raises OSError when it cannot."""
         # The engine runs each hook as a task; started eagerly, one that has nothing to wait for costs no
         # turn of the loop.
@@ -109,7 +110,7 @@ class Engine:
         self._sweeper.sweep()
         return bound
 
-    async def open(self, listener: ListenerConfig, address: Address) -> Address:
+    async def open(self, listener: ListenerConfig, address: Where) -> Address:
         """Open a further way in, once the first is open; returns where it is. Raises OSError when it cannot."""
 
         if listener.mode == "transparent" and not SUPPORTED:
@@ -120,8 +121,8 @@ class Engine:
 
         return await self._listen(accept, address)
 
-    async def _listen(self, accept: "_Accept", address: Address) -> Address:
-        server = await asyncio.start_server(accept, address.host, address.port, backlog=1024)
+    async def _listen(self, accept: "_Accept", address: Where) -> Address:
+        server = await asyncio.start_server(accept, **options(address), backlog=1024)
         self._servers.append(server)
         host, port = server.sockets[0].getsockname()[:2]
         return Address(host, port)
