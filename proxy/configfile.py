@@ -149,16 +149,6 @@ def _has_a_certificate(file: "File") -> "File":
     return file
 
 
-def _may_have_workers(file: "File") -> "File":
-    if file.proxy.workers == 1:
-        return file
-    if file.proxy.engine != "fast":
-        raise ValueError('"proxy.workers" is for "engine: fast"; set that as well')
-    if file.chron_writer is not None:
-        raise ValueError('"proxy.workers" have a writer of their own; leave "chron_writer" or "workers" out')
-    return file
-
-
 type AddressText = Annotated[str, AfterValidator(_is_address)]
 type PlaceText = Annotated[str, AfterValidator(_is_place)]
 type NetworkText = Annotated[str, AfterValidator(_is_network)]
@@ -328,4 +318,3 @@ class File(_Section):
     checkpoints: Annotated[CheckpointsSection, AfterValidator(has_enough)] = CheckpointsSection()
 
     _certified = model_validator(mode="after")(_has_a_certificate)
-    _workers = model_validator(mode="after")(_may_have_workers)

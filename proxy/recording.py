@@ -38,6 +38,9 @@ class Recorder:
         self._metrics = metrics
         self._requests = 0
         self.patience_s = PATIENCE_S
+        self._waiting: dict[asyncio.Future[bool], float] = {}
+        """Until when each request waits."""
+        self._timer: asyncio.TimerHandle | None = None
 
     def trail(self, head: Head) -> "Trail":
         """Begin the records of a request."""
@@ -51,6 +54,42 @@ class Recorder:
     def append(self, records: Sequence[Record]) -> asyncio.Future[tuple[Receipt, ...]]:
         """Hand in records that are adjacent, all or none; raises ChronError, or its future does."""
         return self._chron.append_many(records)
+
+    async def answered(self, writing: asyncio.Future[tuple[Receipt, ...]]) -> bool:
+        """Wait until it is known whether records are durable; False when that takes too long. Leaves `writing` alone.
+
+        What `asyncio.timeout` and `asyncio.shield` do, which set and clear a timer for every request.
+        """
+        loop = writing.get_loop()
+        waiting = loop.create_future()
+
+        def answered(_: object) -> None:
+            if not waiting.done():
+                waiting.set_result(True)
+
+        writing.add_done_callback(answered)
+        ends = self._waiting[waiting] = loop.time() + self.patience_s
+        if self._timer is None or self._timer.when() > ends:
+            self._look_at(ends, loop)
+        try:
+            return await waiting
+        finally:
+            del self._waiting[waiting]
+
+    def _look_at(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_at(at, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give up what has waited too long, and look again when the next will have."""
+        self._timer = None
+        now = loop.time()
+        for waiting, ends in self._waiting.items():
+            if ends <= now and not waiting.done():
+                waiting.set_result(False)
+        if left := [ends for waiting, ends in self._waiting.items() if not waiting.done()]:
+            self._look_at(min(left), loop)
 
     def decided(self, judgements: Sequence[Judgement], started_ns: int) -> None:
         """Count what has been decided and is on record."""
@@ -87,11 +126,10 @@ class Trail:
         others = [(kind, {**fields, **session}) for kind, fields in more]
         writing = self._recorder.append([*decisions, *others])
         try:
-            async with asyncio.timeout(self._recorder.patience_s):
-                receipts = await asyncio.shield(writing)
-        except TimeoutError:
-            self._end_late(writing, len(decisions))
-            raise ChronError("the log has not answered in time") from None
+            if not await self._recorder.answered(writing):
+                self._end_late(writing, len(decisions))
+                raise ChronError("the log has not answered in time")
+            receipts = writing.result()
         except asyncio.CancelledError:
             self.open += _ids(await self._written(writing, len(decisions)), len(decisions))
             raise
@@ -116,7 +154,9 @@ class Trail:
                     {
                         **shared,
                         "pdp": each.pdp or None,
-                        **operation_fields(operation, resolution.unnamed),
+                        **operation_fields(
+                            operation, resolution.unnamed, each.question.target if each.question else None
+                        ),
                         **decision_fields(each.decision, each.question),
                     },
                     kept_out,

@@ -103,7 +103,7 @@ class Decided:
     @property
     def redact(self) -> set[str]:
         """Return the fields that policies keep out of every record of it."""
-        return {name for each in self.judgements for name in each.decision.redact}
+        return {name for each in self.judgements if each.decision.redact for name in each.decision.redact}
 
     @property
     def approvers(self) -> tuple[str, ...]:

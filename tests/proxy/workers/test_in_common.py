@@ -17,6 +17,8 @@ from support.until import until
 from support.waiting import SKILLS, registry
 from support.workers import Workers, workers_site
 
+pytestmark = pytest.mark.engines("fast")
+
 URL = "https://origin.test/things"
 MOST = 3
 

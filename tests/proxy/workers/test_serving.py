@@ -18,6 +18,8 @@ from support.targets import Origin
 from support.until import until
 from support.workers import Workers, workers_site
 
+pytestmark = pytest.mark.engines("fast")
+
 URL = "https://origin.test/things"
 SLOW = "https://origin.test/slow"
 
@@ -231,7 +233,7 @@ def _lives(pid: int) -> bool:
 
 FAULTS = {
     "rules that do not load": ("policies/broken.yaml", "skill: [", "broken.yaml:2:1"),
-    "an engine that has no workers": ("claiim.yaml", {"proxy": {"engine": "mitmproxy"}}, '"engine: fast"'),
+    "an engine that has no workers": ("claiim.yaml", {"proxy": {"engine": "mitmproxy"}}, '"proxy.engine: fast"'),
     "a writer of its own": ("claiim.yaml", {"chron_writer": "chron.sock"}, "chron_writer"),
 }
 
@@ -245,9 +247,9 @@ def test_what_keeps_it_from_starting_is_said_once(site: Path, name: str, content
             settings[section] = {**settings[section], **values} if isinstance(values, dict) else values
         content = yaml.safe_dump(settings)
         (site / name).write_text(content)
-        assert told in claiim("check", cwd=site).stdout
+        assert told in claiim("check", cwd=site, CLAIIM_PROXY_ENGINE="").stdout
     (site / name).write_text(str(content))
-    done = claiim("serve", cwd=site)
+    done = claiim("serve", cwd=site, CLAIIM_PROXY_ENGINE="")
     assert (done.returncode, done.stderr.count(told)) == (78, 1), done.stderr
     assert "Traceback" not in done.stderr
 
