@@ -86,6 +86,12 @@ class Limits(_Section):
         """What an agent may have: what is said for it, else for each."""
         return self._of.get(agent, self.each_agent)
 
+    def divided(self, processes: int) -> "Limits":
+        """What each of so many processes holds to of what is counted by address or in all, at least one."""
+        names = ("connections", "unproven_connections", "unproven_records_per_min")
+        shares = {name: -(-getattr(self, name) // processes) for name in names}
+        return self.model_copy(update=shares)
+
     @cached_property
     def _of(self) -> dict[str, AgentLimits]:
         return {

@@ -43,7 +43,7 @@ from proxy.limits import DEFAULTS, Limits
 from proxy.metrics import Metrics
 from proxy.pdp import Pdp
 from proxy.questions import FieldValues
-from proxy.quotas import Quotas
+from proxy.quotas import Others, Quotas
 from proxy.recording import Record, Recorder, Trail
 from proxy.records import Origin, outcome_fields, stopped_fields
 from proxy.seconding import seconded
@@ -88,10 +88,11 @@ class Gate:
         clock: Callable[[], float] = time.monotonic,
         later: Later = loop_later,
         elsewhere: Elsewhere | None = None,
+        others: Others | None = None,
     ) -> None:
         self.book = book
         self.limits = limits
-        self.quotas = Quotas(limits, clock)
+        self.quotas = Quotas(limits, clock, others)
         self.destinations = destinations
         self.metrics = metrics
         self.now = now

@@ -26,6 +26,7 @@ from proxy.wire.sockets import Where
 from proxy.wire.sweeping import Sweeper
 from proxy.workers import frames
 from proxy.workers.counting import Sample, Totals, samples
+from proxy.workers.tally import Rows
 
 _log = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ class InForce:
 
     book: bytes
     """Pickled; b"" when it is the one that the worker has."""
+    rows: dict[str, int]
+    """Which agent is counted where (`proxy.workers.tally`); of the book, and empty without one."""
     exceptions: tuple[AgentException, ...]
 
 
@@ -56,6 +59,7 @@ class Fleet:
         self._number = 0
         self._book: Book | None = None
         self._written = b""
+        self._rows, self._counted = Rows(), dict[str, int]()
         self._totals = Totals()
         self.deserted = asyncio.Event()
         """Set when no worker is left and none comes any more."""
@@ -120,8 +124,10 @@ class Fleet:
         book = self._gate.book
         if book is not self._book:
             self._book, self._written = book, frames.pickled(book)
+            self._counted = self._rows.of(book.policies.agents)
         known, link.book = link.book is book, book
-        return InForce(b"" if known else self._written, tuple(self._gate.exceptions))
+        exceptions = tuple(self._gate.exceptions)
+        return InForce(b"", {}, exceptions) if known else InForce(self._written, self._counted, exceptions)
 
     # --- what is asked ---
 

@@ -27,6 +27,7 @@ from datetime import datetime
 from typing import Any
 
 from chron import ChronError
+from chron.frames import unpacked
 from policies import Credential
 from proxy.facts import Inbound
 
@@ -34,6 +35,7 @@ PROTOCOL = 1
 MAX_HEAD_BYTES = 64 * 2**20
 MAX_BESIDE_BYTES = 2**30
 _SIZES = struct.Struct(">II")
+SIZES_BYTES = _SIZES.size
 
 type Head = dict[str, Any]
 
@@ -48,12 +50,10 @@ def packed(head: Head, beside: bytes = b"") -> bytes:
 
 async def read(reader: asyncio.StreamReader) -> tuple[Head, bytes]:
     """The next frame; raises ChronError or EOFError when there is none."""
-    head_bytes, beside_bytes = _SIZES.unpack(await reader.readexactly(_SIZES.size))
+    head_bytes, beside_bytes = _SIZES.unpack(await reader.readexactly(SIZES_BYTES))
     if head_bytes > MAX_HEAD_BYTES or beside_bytes > MAX_BESIDE_BYTES:
         raise ChronError("a frame is too large; the other side speaks something else")
-    head = json.loads(await reader.readexactly(head_bytes))
-    if not isinstance(head, dict):
-        raise ChronError("a frame is not an object; the other side speaks something else")
+    head = unpacked(await reader.readexactly(head_bytes))
     return head, await reader.readexactly(beside_bytes)
 
 

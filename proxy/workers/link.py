@@ -36,6 +36,7 @@ class CoordinatorLink:
         self.book: Book | None = None
         """The rules in force; None until the first are known."""
         self.exceptions: tuple[AgentException, ...] = ()
+        self.rows: dict[str, int] = {}
         self.changed: Callable[[bool], object] = lambda _: None
         """Called when something else is in force, with whether the rules are others; before anybody is told so."""
         self.gate: Gate | None = None
@@ -152,7 +153,7 @@ class CoordinatorLink:
 
     def _obey(self, in_force: InForce) -> None:
         if in_force.book:
-            self.book = frames.unpickled(in_force.book)
+            self.book, self.rows = frames.unpickled(in_force.book), in_force.rows
         self.exceptions = in_force.exceptions
         self.changed(bool(in_force.book))
 

@@ -9,6 +9,7 @@ from proxy.assembling import cannot_listen
 from proxy.config import Address, Config, EngineName, ListenerConfig
 from proxy.engines import serving
 from proxy.wire.sockets import address_of, reserve
+from proxy.workers.tally import Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class Listening:
         self.api = api
         self.shares = shares
         self.addresses = addresses
+        self.tally = Tally(len(shares))
         """Of the further listeners, by name."""
         self.proxy_address = address_of(shares[0].main[0])
         self.api_address = address_of(api[0])

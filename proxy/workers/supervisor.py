@@ -171,6 +171,8 @@ class Supervisor:
             if found:
                 child.ended(os.waitstatus_to_exitcode(status))
                 ended.append(self._children.pop(pid))
+                if (share := self._shares.get(child.name)) is not None:
+                    self.listening.tally.clear(self.listening.shares.index(share))
         return ended
 
     def _look(self, timeout_s: float | None) -> None:

@@ -33,6 +33,7 @@ class Worker:
     def __init__(self, config: Config, folder: Path, listening: Listening, share: Share) -> None:
         self._config, self._folder, self._listening, self._share = config, folder, listening, share
         self._stack = contextlib.AsyncExitStack()
+        self._column = listening.tally.column(listening.shares.index(share))
         self.session = str(ULID()).lower()
         self._link = CoordinatorLink(folder / FLEET, self.session)
 
@@ -70,6 +71,7 @@ class Worker:
         )
         link.changed = self._take_over
         self._take_over(rules=False)
+        self._column.adopt(link.rows, ())
         stack.push_async_callback(self._drain)
         for bound in self._share.main:
             await self._engines.start(bound)
@@ -83,6 +85,7 @@ class Worker:
         if not rules or link.book is None:
             return
         gate.book = link.book
+        self._column.adopt(link.rows, gate.quotas.uses())
         try:
             self._listener = listener_of(self._config, utc_now)
         except ConfigError as error:
@@ -106,8 +109,9 @@ class Worker:
             holding=Holding(chron, metrics, config.approvals, session=self.session, now=utc_now),
             exceptions=ExceptionDesk(chron, session=self.session, now=utc_now),
             pdp=pdp_of(config, self.session, stack),
-            limits=config.limits,
+            limits=config.limits.divided(self._listening.workers),
             elsewhere=self._link,
+            others=self._column,
         )
         listening = self._listening
         opened = [listening.api_address, listening.proxy_address, *listening.addresses.values()]

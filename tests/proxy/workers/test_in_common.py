@@ -127,6 +127,27 @@ def test_limits_of_use_are_exact_whichever_worker_is_reached(site: Path, origin:
     assert_sound(site)
 
 
+def test_what_an_agent_has_under_way_counts_over_all_workers(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path
+) -> None:
+    """Two at a time are two, one at each worker; what a worker had that is killed is free again."""
+    limits = {"agents": {"deploy-bot": {"requests": 2}}}
+    site = workers_site(tmp_path / "site", origin, ca=target_ca_pem, config={"limits": limits})
+    with Workers(site) as gate, gate.one_client_each(URL) as clients, ThreadPoolExecutor() as pool:
+        seen = len(origin.seen)
+        slow = [pool.submit(client.get, "https://origin.test/slow") for client in clients]
+        origin.wait_seen(seen + 2)
+        for _ in range(8):
+            with gate.client() as client:
+                refused = client.get(URL)
+            assert (refused.status_code, refused.json()["code"]) == (429, "limit.requests")
+        gate.kill(min(gate.workers))
+        with gate.client() as client:
+            assert client.get(URL).status_code == 200
+        origin.release()
+        assert sorted(isinstance(each.exception(30), httpx.HTTPError) for each in slow) == [False, True]
+
+
 def test_a_suspended_agent_is_stopped_everywhere_when_the_command_returns(site: Path, origin: Origin) -> None:
     """Its next request and its open stream, at each worker; resumed, it goes on at each."""
     with Workers(site) as gate, gate.one_client_each(URL) as clients, ExitStack() as stack:
