@@ -175,11 +175,12 @@ class WriterServer:
         self._flushing = False
         self._writer.flush()
 
-    def owe(self, session: str, decisions: Sequence[str]) -> None:
+    def owe(self, session: str, pid: int, decisions: Sequence[str]) -> None:
         """Expect the outcomes of decisions, which this process has recorded for a gate, of that gate."""
         self.open.update(dict.fromkeys(decisions, session))
         if session not in self._absent and not any(peer.session == session for peer in self._peers):
-            self._give_up(session)
+            # Not here yet, or gone meanwhile: its process tells.
+            self._absent[session] = Absent(pid, self._grace_s, lambda: self._give_up(session))
 
     async def part(self, session: str) -> None:
         """Take nothing more of a gate on the connections that it has; it may come back."""

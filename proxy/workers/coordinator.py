@@ -7,6 +7,7 @@ from typing import override
 from chron import Chron
 from chron.serving import WriterServer
 from proxy.api import Failing
+from proxy.assembling import drain
 from proxy.config import Address, Config
 from proxy.engines import Front
 from proxy.pipeline import Gate
@@ -62,10 +63,7 @@ class Coordinator(Service):
     @override
     async def _stop_engine(self) -> None:
         self._stopping = True
-        self.gate.stop()
-        await self._fleet.stop(self._config.proxy.drain_timeout_s + _AFTER_DRAINING_S)
-        await self.gate.settled()
-        self.gate.flush()
+        await drain(self.gate, self._fleet, self._config.proxy.drain_timeout_s + _AFTER_DRAINING_S)
 
     @override
     async def _metrics(self) -> bytes:

@@ -142,7 +142,7 @@ class Fleet:
             asked, body if head["read"] is True else None, complete=head["complete"] is True, gone=gone
         )
         if verdict.answer is None:
-            self._writer.owe(link.session, verdict.record_ids)
+            self._writer.owe(link.session, link.pid, verdict.record_ids)
         return replace(verdict, facts=None, ended=verdict.answer is not None)
 
     # --- what is counted ---
@@ -201,7 +201,7 @@ class Link:
         self.book: Book | None = None
         """The one that it was sent last."""
         self.counted: list[Sample] = []
-        self._pid = 0
+        self.pid = 0
         self._obeyed, self._asked = -1, -1
         self._telling: list[tuple[int, asyncio.Future[None]]] = []
         self._counting: list[asyncio.Future[None]] = []
@@ -221,7 +221,7 @@ class Link:
 
     async def run(self) -> None:
         """Take what the worker says until it goes; raises what ends it."""
-        self._pid = own_users_pid(self._writer.get_extra_info("socket"))
+        self.pid = own_users_pid(self._writer.get_extra_info("socket"))
         hello, _ = await frames.read(self._reader)
         if hello.get("hello") != frames.PROTOCOL:
             raise ChronError("a worker of another version; use one claiim for all")
@@ -278,10 +278,10 @@ class Link:
             async with asyncio.timeout(OBEYED_WITHIN_S):
                 await told
         except TimeoutError:
-            _log.error("worker %d has not taken over what is in force in time; it is ended", self._pid)
+            _log.error("worker %d has not taken over what is in force in time; it is ended", self.pid)
             # If this is removed, a worker that hung may wake up and decide by rules that are no longer in force.
-            if self._pid:
-                os.kill(self._pid, signal.SIGKILL)
+            if self.pid:
+                os.kill(self.pid, signal.SIGKILL)
             self.end()
         finally:
             self._telling.remove((number, told))

@@ -58,7 +58,7 @@ class Child:
         if self.pipe >= 0:
             os.close(self.pipe)
             self.pipe = -1
-        if not self.why and code:
+        if not self.why:
             self.why = f"signal {-code}" if code < 0 else f"exit code {code}"
 
     def signal(self, number: signal.Signals) -> None:
