@@ -87,10 +87,8 @@ class Limits(_Section):
         return self._of.get(agent, self.each_agent)
 
     def divided(self, processes: int) -> "Limits":
-        """What each of so many processes holds to of what is counted by address or in all, at least one."""
-        names = ("connections", "unproven_connections", "unproven_records_per_min")
-        shares = {name: -(-getattr(self, name) // processes) for name in names}
-        return self.model_copy(update=shares)
+        """What each of so many processes holds to, so that they write no more into one log than one would."""
+        return self.model_copy(update={"unproven_records_per_min": -(-self.unproven_records_per_min // processes)})
 
     @cached_property
     def _of(self) -> dict[str, AgentLimits]:

@@ -203,8 +203,8 @@ def test_agents_keep_their_rows() -> None:
     assert rows.of(["c", "b"]) == {**first, "c": 2}
 
 
-def test_each_worker_has_its_part_of_what_is_counted_by_address() -> None:
-    """At least one, and in all no fewer than were configured; an agent's own limits stay whole."""
-    parts = Limits(connections=5, unproven_connections=1, unproven_records_per_min=7).divided(2)
-    assert (parts.connections, parts.unproven_connections, parts.unproven_records_per_min) == (3, 1, 4)
-    assert parts.each_agent == Limits().each_agent
+def test_each_worker_has_its_part_of_the_records_of_strangers() -> None:
+    """At least one, and in all no fewer than were configured; what a process can carry stays whole."""
+    whole = Limits(unproven_records_per_min=7)
+    assert whole.divided(2) == whole.model_copy(update={"unproven_records_per_min": 4})
+    assert whole.divided(100).unproven_records_per_min == 1
