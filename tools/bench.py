@@ -147,17 +147,21 @@ def _start_mitmdump(folder: Path, target_ca: Path) -> Proxy:
                  _wait_for(port, process, began))  # fmt: skip
 
 
-def _start_claiim(folder: Path, target_ca: Path, target_port: int, engine: str = "mitmproxy") -> Proxy:
+def _start_claiim(
+    folder: Path, target_ca: Path, target_port: int, engine: str = "mitmproxy", workers: int = 1
+) -> Proxy:
     from policies import credential
 
     port, api_port = _free_port(), _free_port()
     name = "claiim" if engine == "mitmproxy" else engine
+    name += f"-{workers}" if workers > 1 else ""
     home = folder / name
     (home / "policies").mkdir(parents=True)
     (home / "mappings").mkdir()
     _write(home / "claiim.yaml", {
         "version": 1,
-        "proxy": {"listen": f"127.0.0.1:{port}", "allowed_ports": [target_port], "engine": engine},
+        "proxy": {"listen": f"127.0.0.1:{port}", "allowed_ports": [target_port], "engine": engine,
+                  "workers": workers},
         "api": {"listen": f"127.0.0.1:{api_port}"},
         "resolve": {"localhost": {"address": f"127.0.0.1:{target_port}", "ca": str(target_ca)}},
     })  # fmt: skip
@@ -184,16 +188,28 @@ def _write(path: Path, value: object) -> None:
 
 
 @contextlib.contextmanager
-def _proxies(folder: Path) -> Iterator[tuple[list[Proxy], int]]:
+def target(folder: Path) -> Iterator[tuple[Path, int]]:
+    """A running target: the certificate of its CA, and its port."""
     ca = trustme.CA()
     target_ca = folder / "target-ca.pem"
     ca.cert_pem.write_to_path(str(target_ca))
     certificate = folder / "target.pem"
     ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
     port = _free_port()
-    started = [subprocess.Popen([sys.executable, __file__, "--target", str(certificate), str(port)])]
+    process = subprocess.Popen([sys.executable, __file__, "--target", str(certificate), str(port)])
     try:
-        _wait_for(port, started[0], time.monotonic())
+        _wait_for(port, process, time.monotonic())
+        yield target_ca, port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _proxies(folder: Path) -> Iterator[tuple[list[Proxy], int]]:
+    started: list[subprocess.Popen[bytes]] = []
+    with target(folder) as (target_ca, port), contextlib.ExitStack() as stack:
+        stack.callback(_end, started)
         proxies = [Proxy("direct", "", str(target_ca), None, 0.0)]
         for start in (
             lambda: _start_mitmdump(folder, target_ca),
@@ -204,10 +220,12 @@ def _proxies(folder: Path) -> Iterator[tuple[list[Proxy], int]]:
             assert proxies[-1].process is not None
             started.append(proxies[-1].process)
         yield proxies, port
-    finally:
-        for process in reversed(started):
-            process.terminate()
-            process.wait()
+
+
+def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in reversed(processes):
+        process.terminate()
+        process.wait()
 
 
 # --- the comparison ------------------------------------------------------------------------------------
@@ -315,6 +333,13 @@ def _workers() -> None:
     together()
 
 
+def _serving() -> None:
+    from bench_serving import main as served
+
+    print("\none process, and workers")
+    served()
+
+
 def _postgres() -> None:
     from bench_postgres import main as on_a_server
 
@@ -359,6 +384,7 @@ def main() -> None:
         _chron()
         _durable()
         _workers()
+        _serving()
         _postgres()
     finally:
         shutil.rmtree(folder)
