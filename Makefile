@@ -22,7 +22,7 @@ test: setup ## run all tests, on every core
 	.venv/bin/python -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder
 
 engines: setup ## the tests of the wire, the attack suite and the clients, all with the fast engine (minutes)
-	CLAIIM_ENGINE=fast .venv/bin/python -m pytest -n $(workers) --dist loadfile tests/proxy tests/attacks tests/clients tests/sdk
+	CLAIIM_PROXY_ENGINE=fast .venv/bin/python -m pytest -n $(workers) --dist loadfile tests/proxy tests/attacks tests/clients tests/sdk
 
 clients: setup ## fetch the vendors' libraries that some tests run for real (needs the package registries; half a minute)
 	@tools/clients.sh

@@ -2,7 +2,7 @@
 
 Where the file comes from, first hit wins: `--config`, `CLAIIM_CONFIG`, `./claiim.yaml`,
 `$XDG_CONFIG_HOME/claiim/claiim.yaml`, `/etc/claiim/claiim.yaml`. Single settings come from
-`CLAIIM_PROXY_LISTEN`, `CLAIIM_API_LISTEN`, `CLAIIM_STATE` and `CLAIIM_CHRON` before the file.
+`CLAIIM_PROXY_LISTEN`, `CLAIIM_PROXY_ENGINE`, `CLAIIM_API_LISTEN`, `CLAIIM_STATE` and `CLAIIM_CHRON` before the file.
 A variable that is set but empty counts as not set. Relative paths are relative to the file's folder.
 Nothing here opens a socket or creates a file.
 
@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import cast, get_args
 
 from chron.sources import source_of
 from mappings import parse, read_document
@@ -34,6 +35,7 @@ from proxy.config import (
     BundlesConfig,
     Config,
     ConfigError,
+    EngineName,
     JwtIssuer,
     PdpConfig,
     ProxyConfig,
@@ -49,6 +51,8 @@ from proxy.listenerconfig import compile_listeners
 from proxy.retention import compile_retention
 
 FILE_NAME = "claiim.yaml"
+ENGINE = "CLAIIM_PROXY_ENGINE"
+"""The variable of `proxy.engine`."""
 
 
 def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -115,7 +119,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             max_body_bytes=file.proxy.max_body_bytes,
             drain_timeout_s=file.proxy.drain_timeout_s,
             segment_s=file.proxy.segment_s,
-            engine=file.proxy.engine,
+            engine=_engine(environ, file.proxy.engine),
             tls=_tls(file.proxy.tls, folder),
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
@@ -204,6 +208,14 @@ def _approvals(section: configfile.ApprovalsSection, folder: Path) -> ApprovalsC
     hook = section.webhook
     webhook = WebhookConfig(hook.url, folder / hook.secret_file, tuple(hook.vouches_for)) if hook else None
     return ApprovalsConfig(**{**section.model_dump(), "webhook": webhook})
+
+
+def _engine(environ: Mapping[str, str], name: EngineName) -> EngineName:
+    named = environ.get(ENGINE) or name
+    found = next((each for each in get_args(EngineName.__value__) if each == named), None)
+    if found is None:
+        raise ConfigError.plain(f'{ENGINE}: "{named}" is not an engine; write "fast" or "mitmproxy"')
+    return cast(EngineName, found)
 
 
 def _address(environ: Mapping[str, str], name: str, text: str) -> Address:

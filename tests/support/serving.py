@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 import chron
+from proxy.configloading import ENGINE
 from support.forked import launcher, start
 from support.gate import TOKEN
 
@@ -24,8 +25,8 @@ _LISTENING = re.compile(r"proxy on (\S+), control API on (\S+)")
 
 
 def clean_environment(home: Path, **more: str) -> dict[str, str]:
-    """An environment without proxies and without settings of another gate."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    """An environment without proxies and without settings of another gate, but for the engine that a run is about."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", ENGINE) if name in os.environ}
     return {**kept, "HOME": str(home), **more}
 
 
