@@ -102,7 +102,7 @@ class Facts:
     wire_authority: str
     """Canonical authority for `Host` or `:authority`."""
     upgrade: str
-    """"websocket" or "spdy/3.1" when the request asks for it, else ""."""
+    """"websocket", "spdy/3.1" or "tcp" when the request asks for it, else ""."""
     opaque: bool = False
     """What comes after it is passed through unread."""
 
@@ -360,17 +360,31 @@ def _check_framing(framing: Fields, options: frozenset[bytes]) -> None:
             raise FactsError("wire.content-length", "the content length is not a number of at most 18 digits")
 
 
+def _announces_body(framing: Fields) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")) for name, value in framing
+    )
+
+
 def _upgrade(framing: Fields, options: frozenset[bytes]) -> str:
-    """The protocol asked for: "", "websocket" or "spdy/3.1"; h2c is dropped, anything else refused."""
+    """The protocol asked for: "", "websocket", "spdy/3.1" or "tcp"; h2c is dropped, anything else refused."""
     asked = [value.lower() for name, value in framing if name == b"upgrade"]
     if not asked or b"upgrade" not in options:
         return ""
     match asked[0]:
+        case b"websocket" | b"spdy/3.1" if _announces_body(framing):
+            # What these begin with has none (RFC 6455, 4.1: a GET). Servers on llhttp that do not take the upgrade up
+            # have been told by it to read no body: they take the body for the next request, which nobody has judged.
+            raise FactsError("wire.upgrade", "this upgrade comes with a body, which some servers take for what follows")
         case b"websocket":
             return "websocket"
         case b"spdy/3.1":
             # What kubectl exec and port-forward speak; `proxy.upgrades` says for which operations it may.
             return "spdy/3.1"
+        case b"tcp":
+            # What docker exec and attach speak, the first with a body: it goes to hosts that were said to be Docker
+            # and to no others (`proxy.upgrades`). After it the connection is bytes and nothing else.
+            return "tcp"
         case b"h2c":
             # A server may ignore it (RFC 9110, 7.8), so dropping it is a correct answer; going along
             # would move the connection to a protocol nothing here reads.

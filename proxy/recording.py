@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from chron import Chron, ChronError, Receipt
 from mappings import Operation
+from proxy.deadlines import Deadlines
 from proxy.destinations import Route
 from proxy.metrics import Metrics
 from proxy.questions import FieldValues
@@ -38,9 +39,7 @@ class Recorder:
         self._metrics = metrics
         self._requests = 0
         self.patience_s = PATIENCE_S
-        self._waiting: dict[asyncio.Future[bool], float] = {}
-        """Until when each request waits."""
-        self._timer: asyncio.TimerHandle | None = None
+        self._waiting = Deadlines()
 
     def trail(self, head: Head) -> "Trail":
         """Begin the records of a request."""
@@ -58,38 +57,20 @@ class Recorder:
     async def answered(self, writing: asyncio.Future[tuple[Receipt, ...]]) -> bool:
         """Wait until it is known whether records are durable; False when that takes too long. Leaves `writing` alone.
 
-        What `asyncio.timeout` and `asyncio.shield` do, which set and clear a timer for every request.
+        As `asyncio.timeout` and `asyncio.shield` together would, without a timer for each request.
         """
-        loop = writing.get_loop()
-        waiting = loop.create_future()
+        waiting: asyncio.Future[bool] = writing.get_loop().create_future()
 
-        def answered(_: object) -> None:
+        def answer(durable: bool) -> None:
             if not waiting.done():
-                waiting.set_result(True)
+                waiting.set_result(durable)
 
-        writing.add_done_callback(answered)
-        ends = self._waiting[waiting] = loop.time() + self.patience_s
-        if self._timer is None or self._timer.when() > ends:
-            self._look_at(ends, loop)
+        writing.add_done_callback(lambda _: answer(True))
+        self._waiting.set(waiting, self.patience_s, lambda: answer(False))
         try:
             return await waiting
         finally:
-            del self._waiting[waiting]
-
-    def _look_at(self, at: float, loop: asyncio.AbstractEventLoop) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = loop.call_at(at, self._look, loop)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give up what has waited too long, and look again when the next will have."""
-        self._timer = None
-        now = loop.time()
-        for waiting, ends in self._waiting.items():
-            if ends <= now and not waiting.done():
-                waiting.set_result(False)
-        if left := [ends for waiting, ends in self._waiting.items() if not waiting.done()]:
-            self._look_at(min(left), loop)
+            self._waiting.clear(waiting)
 
     def decided(self, judgements: Sequence[Judgement], started_ns: int) -> None:
         """Count what has been decided and is on record."""

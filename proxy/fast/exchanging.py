@@ -19,7 +19,7 @@ from proxy.facts import Facts, Inbound
 from proxy.fast.calls import Asked, Broken, Call, Gone
 from proxy.fast.heads import AnswerHead, Fields, NotHttp
 from proxy.fast.relaying import relay
-from proxy.fast.streams import Stream
+from proxy.fast.streams import Stream, nothing
 from proxy.fast.targets import Place, Request, binds_identity
 from proxy.identity import NOBODY, Unproven
 from proxy.quotas import HELD
@@ -148,6 +148,12 @@ class Serving:
             self.finish("failed", error="the gate failed")  # whatever has ended it without a word
             self.break_off()
             self._end()
+            self._let_go_of_all()
+
+    def _let_go_of_all(self) -> None:
+        """It has ended: what refers back to it would keep the request until Python's collector looks for it."""
+        self.call.leave = nothing
+        self._task = self._sending = self._asked = self._carried = None
 
     async def _run(self) -> None:
         exchange = self.exchange
@@ -323,7 +329,7 @@ class Serving:
         for last in (False, True):
             reused = False
             try:
-                reused, self._asked = await self._engine.ask(place, request)
+                reused, self._asked = await self._engine.targets.ask(place, request)
                 return await self._answer(self._asked, verdict, facts)
             except Broken as error:
                 asked, self._asked = self._asked, None
@@ -356,7 +362,9 @@ class Serving:
         while True:
             answer = await asked.answer()
             if answer.status == 101:
-                if self.call.http2 or not _covers(facts, verdict, answer):
+                # Before the request is whole it is no answer to it (RFC 9110, 7.8), and what is left of the body would
+                # be taken for what follows.
+                if self.call.http2 or not self.call.complete or not _covers(facts, verdict, answer):
                     raise Broken("unexpected interim response 101")
                 return answer
             if answer.status == 407 and facts.request.scheme == "http" and self._asks_parent:

@@ -18,7 +18,7 @@ from proxy.fast.calls import Broken, Gone
 from proxy.fast.heads import AnswerHead, Fields, NotHttp, RequestHead
 from proxy.fast.http1 import MAX_ANSWER_HEAD_BYTES, MAX_DISCARDED_BYTES
 from proxy.fast.multiplexing import Flow, Multiplexed
-from proxy.fast.streams import Stream
+from proxy.fast.streams import Stream, nothing
 from proxy.limits import Limits
 from proxy.wire.frames import FrameMeter
 
@@ -31,10 +31,6 @@ _MAX_INTERIM = 64
 _QUIET_S = 1.0
 """How long an answer waits to end while nothing comes of its request's body."""
 _HIGHEST_STREAM = 2**31 - 1  # RFC 9113, 5.1.1
-
-
-def _nothing() -> None:
-    pass
 
 
 # --- agents ----------------------------------------------------------------------------------------------
@@ -52,7 +48,7 @@ class Http2Call:
         self.flow = flow
         self.head = head
         self.malformed = malformed
-        self.leave: Callable[[], None] = _nothing
+        self.leave: Callable[[], None] = nothing
         """Called when the agent has given the request up; `serve` sets it before it waits for anything."""
         self._length = None if malformed else http2heads.length_of(head)
         self._read_bytes = 0
@@ -217,7 +213,10 @@ class Http2Agent(Multiplexed):
         finally:
             self.end_all(partial(self.ENDED, why))
             self.stream.close()
-            await self._settled()
+            try:
+                await self._settled()
+            finally:
+                self.let_go()
 
     async def _settled(self) -> None:
         if self._tasks:
@@ -400,7 +399,7 @@ class Http2Target(Multiplexed):
     def __init__(self, stream: Stream) -> None:
         """Begins to speak and to read; there must be a running loop."""
         super().__init__(stream, client=True, streams=MAX_REQUESTS, head_bytes=MAX_ANSWER_HEAD_BYTES)
-        self.closed: Callable[[], None] = _nothing
+        self.closed: Callable[[], None] = nothing
         """Called once, when the connection is over."""
         self._asked: dict[int, Http2Asked] = {}
         self._told = False
@@ -447,6 +446,8 @@ class Http2Target(Multiplexed):
             self.end_all(partial(self.ENDED, f"server closed connection: {why}"))
             self.stream.close()
             self.closed()
+            self.closed = nothing
+            self.let_go()
 
     def forget(self, asked: Http2Asked) -> None:
         """A request is over."""

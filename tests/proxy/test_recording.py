@@ -29,7 +29,7 @@ async def test_records_that_are_durable_end_the_waiting() -> None:
     await asyncio.sleep(0)
     good.set_result(())
     bad.set_exception(ChronError("disk full"))
-    assert await both == [True, True]
+    assert [*await both] == [True, True]
     with pytest.raises(ChronError, match="disk full"):
         bad.result()
 
