@@ -115,7 +115,7 @@ def ordinary(request: Request) -> bool:
             return False
         if body and name == "content-type" and "form" in value.lower() and may_hold(body, _OVERRIDE_PARAMETERS):
             return False
-    return not any([name.lower() in _OVERRIDE_PARAMETERS for name, _ in request.query])
+    return not any(name.lower() in _OVERRIDE_PARAMETERS for name, _ in request.query)
 
 
 def alternatives(request: Request) -> Iterator[Alternative]:

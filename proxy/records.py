@@ -87,8 +87,10 @@ def wire_fields(
             fields["host"], fields["port"] = inbound.tunnel
         else:
             named = inbound.uri_authority.rpartition("@")[2]  # no user:password
-            host, _, port = named.rpartition(":")
-            if host and port.isdecimal() and len(port) <= 5:
+            host, colon, port = named.rpartition(":")
+            if colon and not host:
+                named = ""  # a port alone names nothing: mitmproxy's ":0" of a request that names no host
+            elif host and port.isdecimal() and len(port) <= 5:
                 named, fields["port"] = host.removeprefix("[").removesuffix("]"), int(port)
             fields["host"] = recorded(_printable(redacted_text(named)))
         return fields

@@ -258,7 +258,8 @@ class Serving:
         elif given_up is not None:
             exchange.head = self._gate.malformed_head(exchange.head.inbound, who, given_up)
         self._judged_body = body
-        return await self._judge(body, complete=complete)
+        # Of a longer one exactly so much: what is judged and recorded does not hang on the pieces in which it came.
+        return await self._judge(body if complete else body[: self._engine.max_body_bytes], complete=complete)
 
     async def _read_body(self) -> tuple[bytes, bool, Problem | None]:
         """What was read of the body, whether that is all of it, and why no more was read, but for its length."""

@@ -26,7 +26,7 @@ from proxy.wire.crowd import HANDSHAKE_TIME, Crowd, Seat
 from proxy.wire.entering import Entrance
 from proxy.wire.exchanges import Exchange, Exchanges
 from proxy.wire.listener import NoTls
-from proxy.wire.sockets import Where, address_of
+from proxy.wire.sockets import Where
 from proxy.wire.socks import NoSocks
 
 _log = logging.getLogger(__name__)
@@ -126,7 +126,8 @@ class Engine(ABC):
     async def _listen(self, listener: ListenerConfig | None, address: Where) -> Address:
         server = await self._bind(address, partial(self._accepted, listener))
         self._servers.append(server)
-        return address_of(server.sockets[0])
+        host, port = server.sockets[0].getsockname()[:2]
+        return Address(host, port)
 
     def _accepted(
         self,
