@@ -44,6 +44,9 @@ class Call(Protocol):
     def interim(self, status: int, fields: Fields = ()) -> None:
         """Send an interim response (RFC 9110, 15.2), where the agent can read one."""
 
+    def sign_of_life(self) -> None:
+        """Show that the request still waits: the agent's own timer, and those on the way, begin anew."""
+
     def begin(self, status: int, phrase: bytes, fields: Fields, method: str) -> None:
         """Send the head of the answer."""
 

@@ -10,6 +10,7 @@ has begun is answered; whatever fails after that breaks the answer off, so that 
 import asyncio
 import itertools
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from mappings import Problem
@@ -29,7 +30,7 @@ from proxy.wire.crowd import BODY_TIME, Body
 from proxy.wire.exchanges import Exchange
 from proxy.wire.failing import internal_error, upstream_failure
 from proxy.wire.passing import fit_trailers, marked, redirected_here, unforged
-from proxy.wire.signs import SignsOfLife, passes_over
+from proxy.wire.signs import MOST, SignsOfLife, passes_over
 
 if TYPE_CHECKING:
     from proxy.fast.connection import AgentConnection
@@ -220,12 +221,11 @@ class Serving:
         exchange.gone = asyncio.get_running_loop().create_future()
         if self._left:
             exchange.leave()
-        # RFC 9110, 15.2: never to a client of HTTP/1.0.
-        # To a CONNECT neither: many clients take the first answer to one for the last.
-        request = self.call.head
+        call, request = self.call, self.call.head
         agent = b"".join(request.all(b"user-agent")).decode("latin-1")
-        wanted = request.method != b"CONNECT" and request.version == b"HTTP/1.1" and passes_over(agent)
-        signs = SignsOfLife(self._sign_of_life, self._engine.keep_alive_s if wanted else 0, self._engine.later)
+        wanted = call.http2 or passes_over(head.inbound.method, request.version, agent)
+        every_s, most = self._engine.keep_alive_s if wanted else 0, math.inf if call.http2 else MOST
+        signs = SignsOfLife(self._sign_of_life, every_s, self._engine.later, most)
         try:
             return await self._gate.judge(head, body, complete=complete, gone=exchange.gone)
         finally:
@@ -233,7 +233,7 @@ class Serving:
 
     async def _sign_of_life(self) -> None:
         if not self._begun:
-            self.call.interim(100)
+            self.call.sign_of_life()
 
     async def _judge_by_body(self) -> Verdict:
         """Read the body as far as may be, and judge by it."""

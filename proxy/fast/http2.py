@@ -26,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 MAX_REQUESTS = 100
 """At a time on one connection to a target, and the most before it has said how many it takes (RFC 9113, 6.5.2)."""
+PING_S = 58.0
+"""After how long a silence a target is pinged whose answer is waited for: before idle timers of a minute run out."""
 _MAX_INTERIM = 64
 """Interim responses that nobody has read yet."""
 _QUIET_S = 1.0
@@ -93,6 +95,10 @@ class Http2Call:
         """Send an interim response."""
         if not self._begun:
             self.flow.put_head(http2heads.write_answer(status, fields))
+
+    def sign_of_life(self) -> None:
+        """Show that the request still waits: every client answers a ping, and none takes one for an answer."""
+        self._agent.ping()
 
     def last(self) -> None:
         """Let the request's body come before that of the answer, whose head goes at once.
@@ -401,6 +407,8 @@ class Http2Target(Multiplexed):
         super().__init__(stream, client=True, streams=MAX_REQUESTS, head_bytes=MAX_ANSWER_HEAD_BYTES)
         self.closed: Callable[[], None] = nothing
         """Called once, when the connection is over."""
+        self.unused: Callable[[], None] = nothing
+        """Called when the last request on it has ended."""
         self._asked: dict[int, Http2Asked] = {}
         self._told = False
         """Whether the target has said how many requests it takes."""
@@ -409,6 +417,8 @@ class Http2Target(Multiplexed):
         self._handlers[events.InformationalResponseReceived] = self._on_answer
         self.flush()
         self._reading = asyncio.ensure_future(self._read())
+        self._heard = 0
+        self._pings = asyncio.get_running_loop().call_later(PING_S, self._ping)
 
     @property
     def available(self) -> bool:
@@ -423,6 +433,11 @@ class Http2Target(Multiplexed):
     def idle(self) -> bool:
         """Whether no request is on its way."""
         return not self.flows
+
+    @property
+    def refuses(self) -> bool:
+        """Whether it has said that it takes no requests for now (RFC 9113, 6.5.2)."""
+        return self._told and not self.over and not self.wire.remote_settings.max_concurrent_streams
 
     def ask(self, method: str, scheme: str, authority: str, path: str, fields: Fields, *, end: bool) -> Http2Asked:
         """Send the head of a request, of canonical parts; `end` says that no body follows. Raises Broken."""
@@ -446,8 +461,16 @@ class Http2Target(Multiplexed):
             self.end_all(partial(self.ENDED, f"server closed connection: {why}"))
             self.stream.close()
             self.closed()
-            self.closed = nothing
+            self.closed = self.unused = nothing
+            self._pings.cancel()
             self.let_go()
+
+    def _ping(self) -> None:
+        """Show those on the way, and the target, that a silent connection is still wanted."""
+        if self.flows and self.moved == self._heard:
+            self.ping()
+        self._heard = self.moved
+        self._pings = asyncio.get_running_loop().call_later(PING_S, self._ping)
 
     def forget(self, asked: Http2Asked) -> None:
         """A request is over."""
@@ -456,6 +479,8 @@ class Http2Target(Multiplexed):
             asked.flow.drop()
             del self.flows[number]
             self._close_when_left()
+            if not (self.flows or self._leaving or self.over):
+                self.unused()
 
     def retire(self) -> None:
         """Take no new requests, and close the connection when those on their way have ended."""

@@ -359,6 +359,12 @@ class Multiplexed(ABC):
             with contextlib.suppress(OSError):
                 await self.stream.drain()
 
+    def ping(self) -> None:
+        """Ask for a sign of life, and give one (RFC 9113, 6.7)."""
+        if not self.over:
+            self.wire.ping(b"claiim\0\0")
+            self.flush_soon()
+
     def say_goodbye(self, code: int = ErrorCodes.NO_ERROR) -> None:
         """GOAWAY: what was begun goes on, nothing new is."""
         frame = GoAwayFrame(0, last_stream_id=self.wire.highest_inbound_stream_id, error_code=code)

@@ -522,10 +522,8 @@ class AgentConnection(server.LiveConnectionHandler):
             return await self._gate.judge(exchange.head, body, complete=complete)
         exchange.gone = asyncio.get_running_loop().create_future()
         engine, request = self._engine, exchange.flow.request
-        # RFC 9110, 15.2: never to a client of HTTP/1.0.
-        # To a CONNECT neither: many clients take the first answer to one for the last.
-        wanted = exchange.head.inbound.method != "CONNECT" and request.data.http_version == b"HTTP/1.1"
-        wanted = wanted and passes_over(request.headers.get("user-agent", ""))
+        user_agent = request.headers.get("user-agent", "")
+        wanted = passes_over(exchange.head.inbound.method, request.data.http_version, user_agent)
         every_s = engine.keep_alive_s if wanted else 0
         signs = SignsOfLife(lambda: self._sign_of_life(exchange.flow), every_s, engine.later)
         try:

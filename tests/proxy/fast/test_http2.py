@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
@@ -12,13 +13,14 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import h2.stream
 import httpx
 import hyperframe.frame as frames
 import pytest
 import trustme
 from hpack import Decoder, Encoder
 
-from proxy.fast import http2heads
+from proxy.fast import http2heads, multiplexing
 from proxy.fast.calls import Broken, Gone
 from proxy.fast.heads import NotHttp
 from proxy.fast.http2 import Http2Agent, Http2Asked, Http2Call, Http2Target, Unprocessed
@@ -38,6 +40,8 @@ PSEUDO = ((b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"a.tes
 
 class Memory:
     """One end of a connection that is two buffers."""
+
+    cut_off = False
 
     def __init__(self) -> None:
         self.other: Memory
@@ -604,6 +608,22 @@ async def test_a_refusal_with_a_body_does_not_wait_for_who_waits_for_it(monkeypa
         assert (peer.status(number), peer.body(number)) == (b"403", b"no")
 
 
+async def test_an_agent_whose_request_waits_is_pinged() -> None:
+    """Its own timer, and those on the way, begin anew; no answer has begun."""
+
+    async def wait(call: Http2Call) -> None:
+        call.sign_of_life()
+        await asyncio.Event().wait()
+
+    async with Served(wait) as served:
+        peer = served.peer.start()
+        number = peer.ask()
+        await peer.until(h2.events.PingReceived)
+        assert not peer.of(h2.events.ResponseReceived, number)
+        for task in served.agent._tasks:
+            task.cancel()
+
+
 async def test_the_rest_of_a_refused_body_is_waited_for_only_so_long() -> None:
     """A request that was answered and does not end is ended."""
 
@@ -992,6 +1012,35 @@ class Asking:
 
     def ask(self, *fields: tuple[bytes, bytes], method: str = "GET", end: bool = True) -> Http2Asked:
         return self.target.ask(method, "https", "a.test", "/x?y=1", fields, end=end)
+
+
+async def test_a_silent_target_is_pinged_while_its_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when nobody waits for one: an unused connection is closed soon."""
+    monkeypatch.setattr("proxy.fast.http2.PING_S", 0.01)
+    async with Asking() as asking:
+        await asyncio.sleep(0.05)
+        assert not asking.peer.of(h2.events.PingReceived)
+        asked = asking.ask()
+        await asking.peer.until(h2.events.PingReceived)
+        asked.abort()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (h2.connection.H2Connection, "_begin_new_stream"),
+        (h2.connection.H2Connection, "_receive_frame"),
+        (h2.connection.H2Connection, "_receive_goaway_frame"),
+        (h2.stream.H2Stream, "_initialize_content_length"),
+    ],
+)
+def test_h2_still_has_what_is_overridden(owner: type, name: str) -> None:
+    """Nothing else lets flows go on after a GOAWAY, or a wrong length end its own request alone; without the method
+    ours would never be called, and no other error would say so."""
+    ours = {"H2Connection": multiplexing._Connection, "H2Stream": multiplexing._Stream}[owner.__name__]
+    theirs = inspect.signature(vars(owner)[name])
+    assert list(inspect.signature(vars(ours)[name]).parameters) == list(theirs.parameters)
+    assert f"self.{name}" in inspect.getsource(owner)
 
 
 async def test_a_target_is_asked() -> None:
