@@ -14,7 +14,6 @@ import math
 from typing import TYPE_CHECKING
 
 from mappings import Problem
-from policies import Credential
 from proxy.chaining import REFUSED_WORDS
 from proxy.facts import Facts, Inbound
 from proxy.fast.calls import Asked, Broken, Call, Gone
@@ -22,10 +21,8 @@ from proxy.fast.heads import AnswerHead, Fields, NotHttp
 from proxy.fast.relaying import relay
 from proxy.fast.streams import Stream, nothing
 from proxy.fast.targets import Place, Request, binds_identity
-from proxy.identity import NOBODY, Unproven
-from proxy.quotas import HELD
 from proxy.refusals import Answer
-from proxy.verdicts import Ending, Verdict
+from proxy.verdicts import Verdict
 from proxy.wire.crowd import BODY_TIME, Body
 from proxy.wire.exchanges import Exchange
 from proxy.wire.failing import internal_error, upstream_failure
@@ -80,32 +77,17 @@ class Serving:
         """Whether it goes to the proxy beyond as a request to that."""
         self.exchange: Exchange = exchange or self._head(malformed or call.malformed)
         if self.exchange.agent:
-            connection.under_way[self.key] = self
+            connection.requests.under_way[self.key] = self.exchange
 
     # --- the head ------------------------------------------------------------------------------------
 
     def _head(self, malformed: str | None) -> Exchange:
-        connection, gate, call = self.connection, self._gate, self.call
-        tunnel = connection.tunnel
-        # Asked anew for each request: what was right when the tunnel was opened may have ended since.
+        tunnel = self.connection.tunnel
         if tunnel is not None and tunnel.presented is not None:
             presented = tunnel.presented
         else:
-            presented = tuple(value.decode("latin-1") for value in call.head.all(b"proxy-authorization"))
-        who = connection.who(presented)
-        inbound = self._inbound()
-        if isinstance(who, Problem):
-            head = gate.malformed_head(inbound, NOBODY, who)
-        elif malformed is not None:
-            head = gate.malformed_head(inbound, who, Problem("wire.malformed", malformed))
-        elif tunnel is None and inbound.scheme != "http":
-            problem = Problem("wire.scheme", "use CONNECT for https; a plain proxied request is for http")
-            head = gate.malformed_head(inbound, who, problem)
-        else:
-            head = gate.read_head(inbound, who)
-        agent = "" if head.flood else head.credential.agent
-        if agent and (too_much := self._engine.begin(connection.seat, agent)):
-            head, agent = gate.malformed_head(inbound, head.credential, too_much), ""
+            presented = tuple(value.decode("latin-1") for value in self.call.head.all(b"proxy-authorization"))
+        head, agent = self.connection.requests.head(self._inbound(), presented, malformed, tunnel)
         return Exchange(head, presented, agent)
 
     def _inbound(self) -> Inbound:
@@ -168,7 +150,7 @@ class Serving:
             await self._respond(verdict.answer)
             return
         self._open()  # first of all, so that whatever fails from here on is the outcome of the decision
-        self._let_go()
+        self.connection.requests.let_go(exchange)
         if self._left:
             raise Gone(_CLIENT_GONE)
         await self._forward(verdict)
@@ -252,17 +234,12 @@ class Serving:
             self.hung_up = True
         finally:
             self._overdue = exchange.reading = None
-        who: Credential | Unproven = self.connection.who(exchange.presented)
-        if isinstance(who, Unproven):  # while the body was on its way
-            exchange.head = self._gate.malformed_head(exchange.head.inbound, NOBODY, who)
-        elif given_up is not None:
-            exchange.head = self._gate.malformed_head(exchange.head.inbound, who, given_up)
+        self.connection.requests.body_read(exchange, given_up)
         self._judged_body = body
         return await self._judge(body, complete=complete)
 
     async def _read_body(self) -> tuple[bytes, bool, Problem | None]:
         """What was read of the body, whether that is all of it, and why no more was read, but for its length."""
-        exchange = self.exchange
         pieces: list[bytes] = []
         length = 0
         while (piece := await self.call.read()) is not None:
@@ -270,9 +247,8 @@ class Serving:
             length += len(piece)
             if length > self._engine.max_body_bytes:
                 return b"".join(pieces), False, None
-            if not self._gate.quotas.hold(exchange.agent, len(piece)):
-                return b"", False, HELD
-            exchange.held_bytes += len(piece)
+            if problem := self.connection.requests.hold(self.exchange, piece):
+                return b"", False, problem
         return b"".join(pieces), True, None
 
     def _body_is_overdue(self) -> None:
@@ -289,10 +265,7 @@ class Serving:
     def _open(self) -> None:
         """From here on it needs an ending."""
         self.connection.open[self.key] = self
-        self._engine.opened(self.key, self.exchange, self._give_up)
-
-    def _give_up(self) -> None:
-        self.break_off()
+        self.connection.requests.opened(self.key, self.exchange, self.break_off)
 
     async def _forward(self, verdict: Verdict) -> None:
         """Send the canonical request to the checked address, and the answer back."""
@@ -496,24 +469,11 @@ class Serving:
     def finish(self, result: str, *, status: int | None = None, error: str = "") -> None:
         """Record the ending of a forwarded request, once."""
         self.connection.open.pop(self.key, None)
-        exchange = self._engine.closed(self.key)
-        if exchange is None or exchange.verdict is None:
-            return
-        ending = Ending(result, status, exchange.request_bytes, exchange.response_bytes, error)
-        self._gate.finish(exchange.verdict, ending)
+        self.connection.requests.finish(self.key, result, status=status, error=error)
 
     def _end(self) -> None:
         """It is under way no more; said twice, it has ended once."""
-        if self.connection.under_way.pop(self.key, None) is not None:
-            self._let_go()
-            self._gate.quotas.end(self.exchange.agent)
-
-    def _let_go(self) -> None:
-        exchange = self.exchange
-        exchange.reading = None
-        if exchange.held_bytes:
-            self._gate.quotas.let_go(exchange.agent, exchange.held_bytes)
-            exchange.held_bytes = 0
+        self.connection.requests.end(self.key)
 
 
 def _by_name(facts: Facts, verdict: Verdict) -> bool:
