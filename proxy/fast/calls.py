@@ -1,7 +1,7 @@
 """What an exchange is made of, whatever versions of HTTP its two sides speak.
 
 A `Call` is a request as its agent makes it, an `Asked` is the same request as its target gets it. `proxy.fast.http1`
-and `proxy.fast.http2` have one of each.
+has one of each, for HTTP/2 `proxy.fast.http2agents` and `proxy.fast.http2targets`.
 """
 
 from collections.abc import Callable

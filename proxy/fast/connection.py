@@ -20,7 +20,7 @@ from proxy.fast.calls import Call, Gone
 from proxy.fast.exchanging import Serving
 from proxy.fast.heads import NotHttp
 from proxy.fast.http1 import HeadTooLong, Http1Agent, Http1Call
-from proxy.fast.http2 import Http2Agent, Http2Call
+from proxy.fast.http2agents import Http2Agent, Http2Call
 from proxy.fast.streams import Secure, Stream, Tcp, nothing
 from proxy.fast.tls import Tls, TlsError
 from proxy.fast.tunnelling import Tunnelling

@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING
 from mappings import Problem
 from proxy.chaining import REFUSED_WORDS
 from proxy.facts import Facts, Inbound
+from proxy.fast import asking
 from proxy.fast.calls import Asked, Broken, Call, Gone
 from proxy.fast.heads import AnswerHead, Fields, NotHttp
 from proxy.fast.relaying import relay
 from proxy.fast.streams import Stream, nothing
-from proxy.fast.targets import Place, Request, binds_identity
+from proxy.fast.targets import binds_identity
 from proxy.refusals import Answer
 from proxy.verdicts import Verdict
 from proxy.wire.crowd import BODY_TIME, Body
 from proxy.wire.exchanges import Exchange
 from proxy.wire.failing import internal_error, upstream_failure
-from proxy.wire.passing import fit_trailers, marked, redirected_here, unforged
+from proxy.wire.passing import covers_upgrade, fit_trailers, marked, redirected_here, unforged
 from proxy.wire.signs import MOST, SignsOfLife, passes_over
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BODY_TOO_SLOW = Problem(BODY_TIME, "the body that a rule depends on did not come in time")
-_OURS = frozenset({b"expect", b"connection", b"transfer-encoding", b"upgrade"})
-"""Fields that are written anew for the target's connection."""
-_EXTENSIONS = b"sec-websocket-extensions"
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110, 9.2.2: what may be sent again when a connection was closed before it was answered (RFC 9112, 9.3.1)."""
 _CLIENT_GONE = "client disconnected"
@@ -73,8 +71,6 @@ class Serving:
         """Passes the body on while the answer is waited for."""
         self.hung_up = False
         """Whether the rest of the request is not waited for."""
-        self._asks_parent = False
-        """Whether it goes to the proxy beyond as a request to that."""
         self.exchange: Exchange = exchange or self._head(malformed or call.malformed)
         if self.exchange.agent:
             connection.requests.under_way[self.key] = self.exchange
@@ -298,12 +294,12 @@ class Serving:
 
     async def _ask(self, verdict: Verdict, facts: Facts) -> AnswerHead:
         """Send the request; the head of its answer. Where nothing can have been done of it, it is sent again, once."""
-        place, request = self._place(verdict, facts), self._request(verdict, facts)
+        place, request = asking.place(verdict, self.call), asking.request(verdict, self.call, self._judged_body)
         for last in (False, True):
             reused = False
             try:
                 reused, self._asked = await self._engine.targets.ask(place, request)
-                return await self._answer(self._asked, verdict, facts)
+                return await self._answer(self._asked, verdict)
             except Broken as error:
                 asked, self._asked = self._asked, None
                 if asked is not None:
@@ -321,7 +317,7 @@ class Serving:
     def _repeatable(self, facts: Facts) -> bool:
         return facts.request.method in _IDEMPOTENT and self.call.complete
 
-    async def _answer(self, asked: Asked, verdict: Verdict, facts: Facts) -> AnswerHead:
+    async def _answer(self, asked: Asked, verdict: Verdict) -> AnswerHead:
         try:
             if self._judged_body:
                 await asked.send(self.exchange.count_request(self._judged_body))
@@ -335,10 +331,10 @@ class Serving:
         while True:
             answer = await asked.answer()
             if answer.status == 101:
-                if self.call.http2 or not _covers(facts, verdict, answer):
+                if self.call.http2 or not covers_upgrade(verdict, answer.fields):
                     raise Broken("unexpected interim response 101")
                 return answer
-            if answer.status == 407 and facts.request.scheme == "http" and self._asks_parent:
+            if answer.status == 407 and asking.by_name(verdict):
                 # The proxy beyond wants something of us; passed on, an agent would answer it with what is ours to see.
                 raise Broken(f"{REFUSED_WORDS} 407: it wants other credentials than the gate has")
             if answer.status >= 200:
@@ -408,45 +404,6 @@ class Serving:
         target.close()  # what was written is still sent; where this is broken off, nothing is
         self.finish("sent", status=101)
 
-    # --- the canonical request -----------------------------------------------------------------------
-
-    def _place(self, verdict: Verdict, facts: Facts) -> Place:
-        route = verdict.route
-        if route is None:
-            raise RuntimeError("no verdict lets this be forwarded")
-        parent = route.parent
-        if parent is not None and _by_name(facts, verdict):
-            self._asks_parent = True
-            return Place(parent.tls, parent.route, ())
-        offered = ("h2", "http/1.1") if self.call.http2 and not facts.upgrade else ("http/1.1",)
-        return Place(facts.request.scheme == "https", route, offered)
-
-    def _request(self, verdict: Verdict, facts: Facts) -> Request:
-        """The canonical form and no other, framed for the target's connection."""
-        fields = [field for field in facts.wire_fields if field[0].lower() not in _OURS]
-        if verdict.messages:
-            # Compression is not taken up where each message is read: a small one could unpack to any size
-            # (RFC 7692, 9).
-            fields = [field for field in fields if field[0].lower() != _EXTENSIONS]
-        if facts.upgrade:
-            fields += [(b"Connection", b"Upgrade"), (b"Upgrade", facts.upgrade.encode("ascii"))]
-        target = facts.wire_target
-        parent = verdict.route.parent if verdict.route is not None else None
-        if parent is not None and _by_name(facts, verdict):
-            target = f"http://{facts.wire_authority}{target}"  # RFC 9112, 3.2.2
-            if parent.authorization:
-                fields.append((b"Proxy-Authorization", parent.authorization.encode("ascii")))
-        chunked = bool(self.call.head.all(b"transfer-encoding"))
-        if not chunked and not any(name.lower() == b"content-length" for name, _ in fields):
-            # By HTTP/2 frames say how long a body is (RFC 9113, 8.1); without this a target of HTTP/1 takes an allowed
-            # body for the next request, which nobody has judged (RFC 9112, 6.3).
-            if not self.call.complete:
-                chunked = True
-            elif self._judged_body:
-                fields.append((b"Content-Length", b"%d" % len(self._judged_body)))
-        whole = self.call.complete and not self._judged_body and not chunked
-        return Request(facts, target, tuple(fields), whole=whole, chunked=chunked)
-
     # --- ends ----------------------------------------------------------------------------------------
 
     def leave(self) -> None:
@@ -474,17 +431,3 @@ class Serving:
     def _end(self) -> None:
         """It is under way no more; said twice, it has ended once."""
         self.connection.requests.end(self.key)
-
-
-def _by_name(facts: Facts, verdict: Verdict) -> bool:
-    """Whether the proxy beyond is sent the request itself, in its own words, and no CONNECT."""
-    parent = verdict.route.parent if verdict.route is not None else None
-    return parent is not None and facts.request.scheme == "http" and parent.by_name and not facts.upgrade
-
-
-def _covers(facts: Facts, verdict: Verdict, answer: AnswerHead) -> bool:
-    """Whether the verdict was on just this upgrade; another protocol would be a relay that nobody decided on."""
-    if not facts.upgrade or b"".join(answer.all(b"upgrade")).lower() != facts.upgrade.encode("ascii"):
-        return False
-    asked = any(name.lower() == _EXTENSIONS for name, _ in facts.wire_fields) and not verdict.messages
-    return asked or not answer.all(_EXTENSIONS)

@@ -18,7 +18,7 @@ from proxy.fast import heads
 from proxy.fast.calls import Asked, Broken
 from proxy.fast.heads import END, Fields, NotHttp
 from proxy.fast.http1 import Http1Asked
-from proxy.fast.http2 import Http2Target
+from proxy.fast.http2targets import Http2Target
 from proxy.fast.streams import Secure, Stream, Tcp, dial
 from proxy.fast.tls import TlsError, target_side
 

@@ -60,9 +60,9 @@ from proxy.mitm.flows import asks_parent
 from proxy.mitm.leaving import take_stream_apart
 from proxy.mitm.trailers import PassesTrailers, ReadsTrailers, fit_to_pass, last_chunk
 from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
-from proxy.upgrades import WEBSOCKET
 from proxy.wire.crowd import BODY_TIME
 from proxy.wire.frames import FrameMeter
+from proxy.wire.passing import covers_upgrade
 
 type Commands[T] = Generator[commands.Command, Any, T]
 
@@ -420,17 +420,10 @@ class GateStream(HttpStream):
         yield from super().state_wait_for_response_headers(event)
 
     def _covers_upgrade(self, response: http.Response) -> bool:
-        """Whether the verdict was on just this upgrade; another protocol would be a relay that nobody decided on."""
         verdict = self.flow.metadata.get(PERMIT)
-        if verdict is None or not verdict.facts.upgrade or self.flow.request.is_http2:
+        if verdict is None or self.flow.request.is_http2:
             return False  # RFC 9113, 8.6: HTTP/2 has no upgrade
-        if response.headers.get("upgrade", "").lower() != verdict.facts.upgrade:
-            return False
-        request = self.flow.request.headers
-        if "sec-websocket-extensions" in response.headers and "sec-websocket-extensions" not in request:
-            return False  # RFC 6455, 4.1: of what was not offered nothing is taken up
-        version = request.get("sec-websocket-version")
-        return verdict.facts.upgrade != WEBSOCKET or version == "13"  # RFC 6455, 4.1
+        return covers_upgrade(verdict, response.headers.fields)
 
     def handle_connect_regular(self) -> Commands[None]:
         carried: Opaque | None = self.flow.metadata.get(OPAQUE)
