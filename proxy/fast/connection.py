@@ -29,6 +29,7 @@ from proxy.verdicts import Head, Verdict
 from proxy.wire.arrivals import Arrival, Tunnel
 from proxy.wire.crowd import HEAD_TIME, Body, Seat
 from proxy.wire.exchanges import Exchange
+from proxy.wire.failing import late_head
 from proxy.wire.passing import serialise
 from proxy.wire.sweeping import Refusing
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_SLOW = b"HTTP/1.1 408 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n"  # RFC 9110, 15.5.9
 _BAD = b"HTTP/1.1 400 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -124,7 +124,7 @@ class AgentConnection:
         except NotHttp as error:
             code = "wire.head-too-long" if isinstance(error, HeadTooLong) else "wire.malformed"
             reason = str(error) if isinstance(error, HeadTooLong) else "the request head is not valid HTTP/1"
-            agent.stream.write(await self._refuse_head(Problem(code, reason)))
+            agent.stream.write(await self._refuse_head(Problem(code, reason), agent.glimpse))
             return None
 
     async def _goes_on(self, call: Http1Call) -> bool:
@@ -260,7 +260,7 @@ class AgentConnection:
         arrival = self.arrival
         return self.gate.who(presented, arrival.certificate, arrival.identities(self.client))
 
-    async def _refuse_head(self, problem: Problem) -> bytes:
+    async def _refuse_head(self, problem: Problem, glimpse: bytes) -> bytes:
         """The answer to a head that is no HTTP, recorded."""
         tunnel = self.tunnel
         who: Credential | Unproven = tunnel.credential if tunnel else NOBODY
@@ -268,7 +268,17 @@ class AgentConnection:
             who = self.who(())  # what it presents cannot be read; what its listener proves is known
         if isinstance(who, Unproven):
             who = NOBODY
-        inbound = Inbound(
+        inbound = self._unread_head(glimpse)
+        if who is NOBODY:
+            # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
+            problem = Unproven(problem.code, f"wire -- {problem.message}")
+        verdict = await self.gate.judge(self.gate.malformed_head(inbound, who, problem), None)
+        return serialise(verdict.answer) if verdict.answer is not None else _BAD
+
+    def _unread_head(self, glimpse: bytes) -> Inbound:
+        """What is known of a request whose head could not be read, or has not come."""
+        tunnel = self.tunnel
+        return Inbound(
             method="",
             scheme="http",
             target="",
@@ -277,12 +287,8 @@ class AgentConnection:
             tunnel=(tunnel.host, tunnel.port) if tunnel else None,
             uri_authority=f"{tunnel.host}:{tunnel.port}" if tunnel else "",
             listener=self.arrival.name,
+            glimpse=glimpse,
         )
-        if who is NOBODY:
-            # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
-            problem = Unproven(problem.code, f"wire -- {problem.message}")
-        verdict = await self.gate.judge(self.gate.malformed_head(inbound, who, problem), None)
-        return serialise(verdict.answer) if verdict.answer is not None else _BAD
 
     def unread_bytes(self) -> int:
         """How much is kept that the agent has sent and that was not read yet."""
@@ -316,8 +322,9 @@ class AgentConnection:
 
     def end(self, code: str) -> None:
         """Close the connection, for a limit; where a head did not come in time, with an answer."""
-        if code == HEAD_TIME and self._http2 is None and self._http1 is not None and self._http1.beginning:
-            self._http1.stream.write(_SLOW)
+        http1 = self._http1
+        if code == HEAD_TIME and self._http2 is None and http1 is not None and http1.beginning:
+            http1.stream.write(serialise(late_head(self.gate, self._unread_head(http1.glimpse))))
         self._stream.close()
         if self._task is not None:
             self._task.cancel("a limit")

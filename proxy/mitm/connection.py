@@ -43,7 +43,7 @@ from proxy.upgrades import WEBSOCKET
 from proxy.verdicts import Ending, Head, Verdict
 from proxy.wire.arrivals import Arrival, Tunnel, named_tunnel
 from proxy.wire.crowd import HEAD_TIME, Body, Seat
-from proxy.wire.failing import internal_error, upstream_failure
+from proxy.wire.failing import internal_error, late_head, upstream_failure
 from proxy.wire.passing import serialise
 from proxy.wire.signs import SignsOfLife, passes_over
 from proxy.wire.sweeping import Refusing
@@ -200,7 +200,7 @@ class AgentConnection(server.LiveConnectionHandler):
     def end(self, code: str) -> None:
         """Close the connection, for a limit; where a head did not come in time, with an answer."""
         if code == HEAD_TIME:
-            self._tell(layers.SlowHead(), then=self._close_client)
+            self._tell(layers.SlowHead(self._late_head), then=self._close_client)
         else:
             self._close_client()
 
@@ -773,15 +773,11 @@ class AgentConnection(server.LiveConnectionHandler):
 
     # --- heads that are no HTTP ----------------------------------------------------------------------
 
-    async def _on_malformed_head(self, head: layers.UnreadableHead) -> None:
+    def _unread_head(self, glimpse: bytes) -> Inbound:
+        """What is known of a request whose head could not be read, or has not come."""
         tunnel = self._tunnel
-        who: Credential | Unproven = tunnel.credential if tunnel else NOBODY
-        if who is NOBODY:
-            who = self._who(())  # what it presents cannot be read; what its listener proves is known
-        if isinstance(who, Unproven):
-            who = NOBODY
         host, port = (tunnel.host, tunnel.port) if tunnel else self._arrival.redirected or ("", 0)
-        inbound = Inbound(
+        return Inbound(
             method="",
             scheme="http",
             target="",
@@ -790,7 +786,20 @@ class AgentConnection(server.LiveConnectionHandler):
             tunnel=(tunnel.host, tunnel.port) if tunnel else None,
             uri_authority=f"{host}:{port}" if host else "",
             listener=self._arrival.name,
+            glimpse=glimpse,
         )
+
+    def _late_head(self, glimpse: bytes) -> bytes:
+        return serialise(late_head(self._gate, self._unread_head(glimpse)))
+
+    async def _on_malformed_head(self, head: layers.UnreadableHead) -> None:
+        tunnel = self._tunnel
+        who: Credential | Unproven = tunnel.credential if tunnel else NOBODY
+        if who is NOBODY:
+            who = self._who(())  # what it presents cannot be read; what its listener proves is known
+        if isinstance(who, Unproven):
+            who = NOBODY
+        inbound = self._unread_head(head.glimpse)
         problem = Problem(head.code, head.reason)
         if who is NOBODY:
             # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
