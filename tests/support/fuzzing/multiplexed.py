@@ -24,7 +24,8 @@ from hyperframe.frame import (
 from proxy.facts import FactsError, Inbound, read_facts
 from proxy.fast.calls import Gone
 from proxy.fast.heads import NotHttp
-from proxy.fast.http2 import Http2Agent, Http2Call, Http2Target
+from proxy.fast.http2agents import Http2Agent, Http2Call
+from proxy.fast.http2targets import Http2Target
 from proxy.limits import Limits
 from support.dialogues import Pieces, Told, bytewise
 from support.fuzzing.harness import Harness
