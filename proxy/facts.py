@@ -16,7 +16,7 @@ This module knows no engine and no policy.
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import chain, compress
 from operator import itemgetter
@@ -91,6 +91,8 @@ class Inbound:
     """The port that the agent's packets were for, where a redirect brought them and no TLS hello named the host."""
     delegated: bool = False
     """Another proxy asks about this request and forwards it; nothing but its head is seen here."""
+    glimpse: bytes = field(default=b"", repr=False)
+    """What came of a head that could not be read: to answer its caller in its own words, and for nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,10 @@ def read_facts(inbound: Inbound, body: bytes | None, limits: Limits = DEFAULTS) 
 def likely_request(inbound: Inbound) -> Request | None:
     """What a request that has no one reading looks like, to answer its caller in its own words and for nothing else.
 
-    None for what is no request to a target: a CONNECT, or a head that could not be parsed.
+    None for what is no request to a target: a CONNECT, or a head that could not be parsed outside of a tunnel.
     """
+    if not inbound.method and inbound.tunnel and inbound.glimpse:
+        return _glimpsed(inbound, inbound.tunnel)
     if inbound.method in ("", "CONNECT"):
         return None
     host, port = inbound.tunnel or ("", 0)
@@ -164,6 +168,24 @@ def likely_request(inbound: Inbound) -> Request | None:
         path=inbound.target.partition("?")[0],
         query=(),
         headers=tuple((name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in inbound.fields),
+        body=None,
+    )
+
+
+def _glimpsed(inbound: Inbound, tunnel: tuple[str, int]) -> Request:
+    """What a head looks like that is none: words and lines as they stand, whatever is wrong with them."""
+    first, *lines = inbound.glimpse.decode("latin-1").split("\r\n")
+    method, _, rest = first.partition(" ")
+    found = (line.partition(":") for line in lines)
+    host, port = tunnel
+    return Request(
+        method=method,
+        scheme="https" if inbound.scheme == "https" else "http",
+        host=host,
+        port=port,
+        path=rest.partition(" ")[0].partition("?")[0],
+        query=(),
+        headers=tuple((name.strip().lower(), value.strip()) for name, colon, value in found if colon),
         body=None,
     )
 

@@ -14,7 +14,7 @@ The layers are sans-IO: they yield commands and get events, as mitmproxy's do.
 """
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,9 +61,10 @@ from proxy.mitm.leaving import take_stream_apart
 from proxy.mitm.relaying import HalfEnd, KeepsFirstBytes, RelayLayer
 from proxy.mitm.trailers import PassesTrailers, ReadsTrailers, fit_to_pass, last_chunk
 from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
-from proxy.upgrades import ENDS_BY_HALVES, WEBSOCKET
+from proxy.upgrades import ENDS_BY_HALVES
 from proxy.wire.crowd import BODY_TIME
 from proxy.wire.frames import FrameMeter
+from proxy.wire.passing import covers_upgrade
 
 type Commands[T] = Generator[commands.Command, Any, T]
 
@@ -119,7 +120,9 @@ class UnreadableHead:
     """A request head that is no HTTP; the hook fills in the answer, complete with framing."""
 
     reason: str
-    code: str = "wire.malformed"
+    code: str
+    glimpse: bytes
+    """What came of it."""
     answer: bytes = field(default=b"")
 
 
@@ -148,6 +151,9 @@ class SignOfLife(events.Event):
 @dataclass
 class SlowHead(events.Event):
     """A head has not come in time; a client of HTTP/1.1 is told so."""
+
+    answer: Callable[[bytes], bytes]
+    """Makes of what has come of it what the client is told."""
 
 
 @dataclass
@@ -414,21 +420,14 @@ class GateStream(HttpStream):
         yield from super().state_wait_for_response_headers(event)
 
     def _covers_upgrade(self, response: http.Response) -> bool:
-        """Whether the verdict was on just this upgrade; another protocol would be a relay that nobody decided on."""
         verdict = self.flow.metadata.get(PERMIT)
-        if verdict is None or not verdict.facts.upgrade or self.flow.request.is_http2:
+        if verdict is None or self.flow.request.is_http2:
             return False  # RFC 9113, 8.6: HTTP/2 has no upgrade
         if self.client_state != self.state_done:
             # Before the request is whole it is no answer to it (RFC 9110, 7.8), and what is left of the body would be
             # taken for what follows.
             return False
-        if response.headers.get("upgrade", "").lower() != verdict.facts.upgrade:
-            return False
-        request = self.flow.request.headers
-        if "sec-websocket-extensions" in response.headers and "sec-websocket-extensions" not in request:
-            return False  # RFC 6455, 4.1: of what was not offered nothing is taken up
-        version = request.get("sec-websocket-version")
-        return verdict.facts.upgrade != WEBSOCKET or version == "13"  # RFC 6455, 4.1
+        return covers_upgrade(verdict, response.headers.fields)
 
     def handle_connect_regular(self) -> Commands[None]:
         carried: Opaque | None = self.flow.metadata.get(OPAQUE)
@@ -612,7 +611,7 @@ class GateHttp1Server(KeepsFirstBytes, ReadsTrailers, Http1Server):
     def _handle_event(self, event: events.Event) -> Commands[None]:
         if isinstance(event, SlowHead):
             if self.beginning:
-                yield commands.SendData(self.conn, bare_answer(408))  # RFC 9110, 15.5.9
+                yield commands.SendData(self.conn, event.answer(bytes(self.buf)[: self._head_bytes]))
             return
         if isinstance(event, SignOfLife):
             # A task that came too late must not speak into the next request.
@@ -642,14 +641,15 @@ class GateHttp1Server(KeepsFirstBytes, ReadsTrailers, Http1Server):
         yield commands.CloseConnection(self.conn)
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands[None]:
-        if isinstance(event, events.DataReceived) and bytes(self.buf)[:1] in (b"\r", b"\n"):
+        come = bytes(self.buf)
+        if isinstance(event, events.DataReceived) and come[:1] in (b"\r", b"\n"):
             # RFC 9112, 2.2: one empty line before a request line is passed over, as some clients send one behind a
             # body. The engine would take it for a head, and what follows it would wait for more until the client
             # gives up; so more of them are no HTTP/1.
-            if bytes(self.buf) == b"\r":
+            if come == b"\r":
                 return
-            if self._passed_over or bytes(self.buf)[:2] != b"\r\n":
-                yield from self._refuse_head("the request head is not valid HTTP/1")
+            if self._passed_over or come[:2] != b"\r\n":
+                yield from self._refuse_head("the request head is not valid HTTP/1", come)
                 return
             self._passed_over = True
             self.buf.maybe_extract_at_most(2)
@@ -659,22 +659,22 @@ class GateHttp1Server(KeepsFirstBytes, ReadsTrailers, Http1Server):
                 yield from self.read_headers(event)
                 return
         most = self._head_bytes
-        too_long = len(self.buf) > most and b"\r\n\r\n" not in bytes(self.buf)[:most]
+        too_long = len(come) > most and b"\r\n\r\n" not in come[:most]
         if isinstance(event, events.DataReceived) and too_long:
-            yield from self._refuse_head("the request head is too long", "wire.head-too-long")
+            yield from self._refuse_head("the request head is too long", come, "wire.head-too-long")
             return
         for command in super().read_headers(event):
             self._passed_over = False
             if isinstance(command, commands.SendData):
                 # The only bytes the engine sends from here are its own error page. What it would do next
                 # (hand the broken request on, to be shown) must not happen: a streamed one would leave.
-                yield from self._refuse_head("the request head is not valid HTTP/1")
+                yield from self._refuse_head("the request head is not valid HTTP/1", come)
                 return
             yield command
 
-    def _refuse_head(self, reason: str, code: str = "wire.malformed") -> Commands[None]:
+    def _refuse_head(self, reason: str, come: bytes, code: str = "wire.malformed") -> Commands[None]:
         self.state = self.done
-        head = UnreadableHead(reason, code)
+        head = UnreadableHead(reason, code, come[: self._head_bytes])
         yield MalformedHeadHook(head)
         yield commands.SendData(self.conn, head.answer or bare_answer(400))
         yield commands.CloseConnection(self.conn)

@@ -134,6 +134,7 @@ _SHOWING: dict[str, Stream] = {
     "reads-on": _shown("GET /a HTTP/1.1", "X-A: a", " b"),
     "long-size": _shown("POST /a HTTP/1.1", _CHUNKED, body=b"00000000000000000001\r\na\r\n0\r\n\r\n"),
     "trailers": _shown("POST /a HTTP/1.1", _CHUNKED, body=b"1\r\na\r\n0\r\nContent-Length: a\r\n\r\n"),
+    "bare-feed": _shown("POST /a HTTP/1.1", _CHUNKED, body=b"1\r\na\r\n0\r\n\n"),
     "closes": _shown("GET /a HTTP/1.1", "Proxy-Connection: close"),
     "unread-body": _shown("POST /a HTTP/1.1", _FORM, _CHUNKED, body=b"+1\r\na\r\n0\r\n\r\n"),
     "unanswered": _shown("DELETE /guarded/a HTTP/1.1", _CHUNKED, body=b"x", host=PLAIN_HOST),
