@@ -325,6 +325,9 @@ def _canonical_fields(fields: Fields, authority: str) -> tuple[Fields, tuple[tup
     else:
         kept.insert(0, (b"Host", authority.encode("ascii")))
         texts.insert(0, "host")
+    if b"transfer-encoding" in names.seen:
+        at = texts.index("transfer-encoding")
+        kept[at] = (kept[at][0], b"chunked")  # however it was spelled: who compares to the letter reads no other body
     if b"te" in names.seen and any(name == b"te" and b"trailers" in value.lower() for name, value in framing):
         kept.append((b"TE", b"trailers"))  # gRPC needs it; no other TE is ours to promise
         texts.append("te")

@@ -116,7 +116,12 @@ def large(site: Site, proxies: Sequence[Proxy], rounds: int) -> None:
         before_mb = proxy.rss_mb()
         cells = ""
         for what in ("download", "upload"):
-            seconds = [load(what, proxy, site.port, LARGE_BYTES)["seconds"] for _ in range(rounds)]
+            try:
+                seconds = [load(what, proxy, site.port, LARGE_BYTES)["seconds"] for _ in range(rounds)]
+            except subprocess.CalledProcessError as error:
+                print(f"  {proxy.name}, {what}: {error.stderr.strip().splitlines()[-1]}")
+                cells += f"{'failed':>11}{'':>11}"
+                continue
             rate = LARGE_BYTES / 1e6 / statistics.median(seconds)
             cells += f"{rate:>11.0f}{rate / direct.setdefault(what, rate):>11.2f}"
         print(f"  {proxy.name:<14}{cells}{proxy.rss_mb():>9.0f}{proxy.rss_mb() - before_mb:>10.0f}")

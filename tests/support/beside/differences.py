@@ -58,10 +58,14 @@ def _version(one: Exchange, other: Exchange) -> tuple[Exchange, Exchange]:
         return one, other
     line = came.line.removesuffix("1.0") + "1.1"
     rows = tuple(
-        {**row, **{name: value for name, value in it.items() if name in _ANSWERED}}
+        {**{name: value for name, value in row.items() if name not in _ANSWERED}, **_answered(it)}
         for row, it in zip(one.rows, other.rows, strict=True)
     )
     return Exchange(rows, other.said, replace(came, line=line, fault="", body=other.arrived.body)), other
+
+
+def _answered(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name in _ANSWERED}
 
 
 _ANSWERED = ("then.status", "then.response_bytes", "then.result", "then.error")
