@@ -38,6 +38,7 @@ OF_DECISIONS = {
     "host": "the host that was called",
     "port": "its port",
     "path": "the path, without secrets and query values",
+    "other_methods": "methods that some server could take it to have instead",
     "query_keys": "the names in the query",
     "request_digest": "SHA-256 of the request",
     "request_bytes": "size of its body",

@@ -8,11 +8,13 @@ server might find, so it takes every separator and every spelling. Neither decid
     A=1;B=2             conflict: a raw ";" separates fields for some servers
     A=1&A=2             conflict: a field stands twice
     A=%ff               unreadable: not UTF-8
+    A=%cc<BA>           unreadable: is UTF-8 to who decodes the escape first, and is not to who reads text first
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from urllib.parse import unquote_to_bytes
 
 from mappings.request import Request
@@ -37,16 +39,21 @@ def read_form(body: bytes) -> dict[str, str] | Problem:
     pieces = body.split(b"&", MAX_FIELDS)
     if len(pieces) > MAX_FIELDS:
         return Problem(UNREADABLE, f"the form has more than {MAX_FIELDS} fields")
+    try:
+        body.decode("utf-8")
+        return _fields(filter(None, pieces))
+    except UnicodeDecodeError:
+        return Problem(UNREADABLE, "the form is not UTF-8")
+
+
+def _fields(pieces: Iterable[bytes]) -> dict[str, str] | Problem:
     fields: dict[str, str] = {}
-    for piece in filter(None, pieces):
+    for piece in pieces:
         name, _, value = piece.partition(b"=")
-        try:
-            key = _decoded(name).decode("utf-8")
-            if key in fields:
-                return Problem(CONFLICT, "a form field stands twice")
-            fields[key] = _decoded(value).decode("utf-8")
-        except UnicodeDecodeError:
-            return Problem(UNREADABLE, "the form is not UTF-8")
+        key = _decoded(name).decode("utf-8")
+        if key in fields:
+            return Problem(CONFLICT, "a form field stands twice")
+        fields[key] = _decoded(value).decode("utf-8")
     return fields
 
 

@@ -28,7 +28,17 @@ from mappings.places import Document
 from mappings.reading import Alternative, Reading, alternatives, form_may_override, ordinary
 from mappings.recognition import Call, Pack, Recognition
 from mappings.request import Request
-from mappings.resolution import CONFLICT, FAILED, UNMAPPED, UNREADABLE, Operation, Problem, Resolution, RuleRef
+from mappings.resolution import (
+    ATTRIBUTES,
+    CONFLICT,
+    FAILED,
+    UNMAPPED,
+    UNREADABLE,
+    Operation,
+    Problem,
+    Resolution,
+    RuleRef,
+)
 from mappings.routes import Candidate, choose, method_rank
 from mappings.tunnels import resolve_tunnel
 
@@ -118,11 +128,13 @@ class Mappings:
             if ordinary(request):
                 return first
             keeps = self._binding(request.host).keeps_slashes
+            methods: set[str] = set()
             for other in alternatives(request):
+                methods.add(other.request.method)
                 if not _agree(first, self._resolve(other.request), other, keeps):
                     why = f"two readings of this request differ: {other.why}"
                     return Resolution((), Problem(CONFLICT, why), first.family, first.packs)
-            return first
+            return replace(first, methods=tuple(sorted(methods - {request.method})))
         except Exception:  # noqa: BLE001 - total: what fails here must refuse, not pass
             return Resolution((), Problem(FAILED, "the request could not be resolved"), "")
 
@@ -342,9 +354,14 @@ def _agree(first: Resolution, other: Resolution, how: Alternative, keeps_slashes
 
 def _essence(resolution: Resolution, lenient: bool) -> set[tuple[str, ...]]:
     return {
-        (operation.action, operation.environment, "" if lenient else operation.target)
+        # Policies ask for what is known of an operation, too: a reading as a deletion is not the same as one as a read.
+        (operation.action, operation.environment, "" if lenient else operation.target, *_known(operation))
         for operation in resolution.operations
     }
+
+
+def _known(operation: Operation) -> Iterable[str]:
+    return (f"{name}={operation.attributes.get(name, '')}" for name in sorted(ATTRIBUTES))
 
 
 def _considered(

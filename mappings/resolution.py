@@ -78,6 +78,8 @@ class Resolution:
     it is bound to none."""
     packs: tuple[str, ...] = ()
     """What the host is bound to, in the order that its operator wrote; empty when it is bound to none."""
+    methods: tuple[str, ...] = ()
+    """The other methods that some server could take the request to have, by all of which it means the same."""
 
     @property
     def pack(self) -> str:

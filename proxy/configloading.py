@@ -111,7 +111,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
     state = folder / (environ.get("CLAIIM_STATE") or file.state)
     chron = environ.get("CLAIIM_CHRON") or file.chron
     log = source_of(chron, folder) if chron else state / "chron.db"
-    return Config(
+    config = Config(
         path=path,
         proxy=ProxyConfig(
             listen=_address(environ, "CLAIIM_PROXY_LISTEN", file.proxy.listen),
@@ -120,6 +120,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             drain_timeout_s=file.proxy.drain_timeout_s,
             segment_s=file.proxy.segment_s,
             engine=_engine(environ, file.proxy.engine),
+            workers=_cores() if file.proxy.workers == "cores" else file.proxy.workers,
             tls=_tls(file.proxy.tls, folder),
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
@@ -165,6 +166,25 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         checkpoints=compile_checkpoints(file.checkpoints, folder, state),
         retention=compile_retention(file.retention, folder, state if isinstance(log, str) else log.parent),
     )
+    if fault := _workers_fault(config):
+        raise ConfigError.plain(f"{source}: {fault}")
+    return config
+
+
+def _workers_fault(config: Config) -> str:
+    """Why there cannot be so many workers; "" when there can."""
+    if config.proxy.workers == 1:
+        return ""
+    if config.proxy.engine != "fast":
+        return '"proxy.workers" is for "proxy.engine: fast"; set that, or leave "workers" out'
+    if config.chron_writer is not None:
+        return '"proxy.workers" have a writer of their own; leave "chron_writer" or "workers" out'
+    return ""
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tls(section: configfile.TlsSection | None, folder: Path) -> TlsConfig | None:

@@ -10,11 +10,11 @@ the next operation and the next request see it; whoever gets a `Decided` takes i
 of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from typing import Protocol
 
-from mappings import Operation, Problem
+from mappings import Problem, Resolution
 from policies import Credential, Decision, Question
 from proxy.breakglass import ExceptionDesk
 from proxy.facts import Facts
@@ -66,7 +66,7 @@ class Judging:
             return Decided(resolution, [Judgement(refused)])
         charges: list[Charge] = []
         try:
-            judgements = self._decide_each(head, facts, resolution.operations, approvers, charges)
+            judgements = self._decide_each(head, facts, resolution, approvers, charges)
         except BaseException:
             self.uses.release(charges)
             raise
@@ -91,7 +91,7 @@ class Judging:
         self,
         head: Head,
         facts: Facts,
-        operations: Sequence[Operation],
+        resolution: Resolution,
         approvers: tuple[str, ...],
         charges: list[Charge],
     ) -> list[Judgement]:
@@ -99,11 +99,20 @@ class Judging:
         policies, who, at = head.book.policies, head.credential, head.at
         exceptions = self._exceptions.active(policies, who.agent, at)
         judged: list[Judgement] = []
-        for operation in operations:
+        for operation in resolution.operations:
             limits = policies.limits(who.agent, operation.action)
             uses = self.uses.counts(limits, at) if limits else {}
             question = wire_question(
-                who, operation, facts, at, head.inbound.client, policies, uses, approvers, exceptions
+                who,
+                operation,
+                facts,
+                at,
+                head.inbound.client,
+                policies,
+                uses,
+                resolution.methods,
+                approvers,
+                exceptions,
             )
             decision = policies.decide(question)
             if decision.forwards:

@@ -44,7 +44,7 @@ class Paper:
             return "mapping.unmapped", "mapping -- no rule names this request"
         facts, who = replace(facts, request=request), question.credential
         asked = [
-            wire_question(who, operation, facts, question.at, question.client, policies, {})
+            wire_question(who, operation, facts, question.at, question.client, policies, {}, resolution.methods)
             for operation in resolution.operations
         ]
         return [replace(each, approvers=question.approvers, exceptions=question.exceptions) for each in asked]

@@ -103,7 +103,13 @@ class Look:
 
 MOST_ANSWERS = 65_536
 _FACTS = ("access", "executes", "mints", "known")
-_FIELDS_OF = {"header": ("headers",), "access": _FACTS, "executes": _FACTS, "mints": _FACTS}
+_FIELDS_OF = {
+    "header": ("headers",),
+    "method": ("method", "other_methods"),
+    "access": _FACTS,
+    "executes": _FACTS,
+    "mints": _FACTS,
+}
 """What a condition looks at -> the fields of a record that tell it, where they are named otherwise."""
 
 

@@ -5,16 +5,29 @@ comes, so that is for operations that *are* what follows:
 
     kubernetes:execute:pods/exec,         SPDY/3.1    covered: "run whatever you like in there" is what was decided on
     kubernetes:execute:pods/portforward
+    docker:ExecStart,                     tcp         covered, for the same reason
+    docker:ContainerAttach
     kubernetes:get:pods                   SPDY/3.1    refused, wire.upgrade
     data:read on any other host           SPDY/3.1    refused, wire.upgrade: it would be a tunnel under a mild name
 """
+
+import re
 
 from mappings import Problem, Resolution
 from proxy.messages import judging
 
 WEBSOCKET = "websocket"
-_RELAYED = {"spdy/3.1": "kubernetes:execute:"}
-"""By protocol, how the operations begin that cover it (kubernetes.io, "Streaming protocols of kubectl exec")."""
+TCP = "tcp"
+_RELAYED = {
+    "spdy/3.1": re.compile("kubernetes:execute:.*"),
+    TCP: re.compile("docker:(?:ExecStart|ContainerAttach)"),
+}
+"""By protocol, the operations that cover it (kubernetes.io, "Streaming protocols of kubectl exec";
+docs.docker.com/reference/api/engine, "Attach to a container", "Hijacking")."""
+
+ENDS_BY_HALVES = frozenset({TCP})
+"""Protocols whose agent says all it has to say, ends its half, and is still answered: `docker exec -i`, where the
+end of its input is what the program waits for."""
 
 _NOT_SEEN = Problem("wire.upgrade", "each message is to be decided on, and another proxy would carry them")
 _NOT_COVERED = Problem("wire.upgrade", "this upgrade is not one the gate can decide on")
@@ -27,6 +40,6 @@ def uncovered(upgrade: str, resolution: Resolution, *, delegated: bool) -> Probl
     if upgrade in ("", WEBSOCKET):
         return None
     operations, covering = resolution.operations, _RELAYED.get(upgrade)
-    if covering and operations and all(operation.name.startswith(covering) for operation in operations):
+    if covering and operations and all(covering.fullmatch(operation.name) for operation in operations):
         return None
     return _NOT_COVERED

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from proxy.attack import doing, framing, identity, ways, where
+from proxy.attack import doing, framing, identity, unread, ways, where
 from proxy.attack.attacks import H2_HOST, HOST, Attack
 
-_SECTIONS = (where, ways, framing, doing, identity)
+_SECTIONS = (where, ways, unread, framing, doing, identity)
 
 
 def _with_http2_beyond(rows: Iterable[Attack]) -> Iterator[Attack]:

@@ -14,6 +14,7 @@ from proxy.wire.arrivals import Arrival
 from proxy.wire.crowd import Seat
 from proxy.wire.entering import Entrance
 from proxy.wire.listener import SecuredStream
+from proxy.wire.sockets import Where, options
 
 NAME = "fast"
 MODES = frozenset({"proxy", "reverse"})
@@ -27,18 +28,18 @@ class Engine(engine.Engine):
         self.contexts = tls.AgentContexts(self.authority)
         self.targets = Targets(self.roots, self.connect_timeout_s)
 
-    async def open(self, listener: ListenerConfig, address: Address) -> Address:
+    async def open(self, listener: ListenerConfig, address: Where) -> Address:
         """Open a further way in, once the first is open; returns where it is. Raises OSError when it cannot."""
         if listener.mode not in MODES:
             raise OSError(errno.EOPNOTSUPP, f"{listener.mode} listeners are served by the mitmproxy engine")
         return await super().open(listener, address)
 
-    async def _bind(self, address: Address, accepted: engine.Accepted) -> asyncio.Server:
+    async def _bind(self, address: Where, accepted: engine.Accepted) -> asyncio.Server:
         def made(socket: Tcp) -> None:
             accepted(cast(asyncio.StreamReader, socket), cast(asyncio.StreamWriter, socket), socket.abort)
 
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: Tcp(made), address.host, address.port, backlog=1024)
+        return await loop.create_server(lambda: Tcp(made), **options(address), backlog=1024)
 
     def _connection(self, entrance: Entrance, arrival: Arrival, seat: Seat) -> AgentConnection:
         socket, secured = cast(Tcp, entrance.socket), entrance.reader

@@ -232,7 +232,8 @@ class Serving:
             self._overdue = exchange.reading = None
         self.connection.requests.body_read(exchange, given_up)
         self._judged_body = body
-        return await self._judge(body, complete=complete)
+        # Of a longer one exactly so much: what is judged and recorded does not hang on the pieces in which it came.
+        return await self._judge(body if complete else body[: self._engine.max_body_bytes], complete=complete)
 
     async def _read_body(self) -> tuple[bytes, bool, Problem | None]:
         """What was read of the body, whether that is all of it, and why no more was read, but for its length."""
@@ -331,7 +332,9 @@ class Serving:
         while True:
             answer = await asked.answer()
             if answer.status == 101:
-                if self.call.http2 or not covers_upgrade(verdict, answer.fields):
+                # Before the request is whole it is no answer to it (RFC 9110, 7.8), and what is left of the body would
+                # be taken for what follows.
+                if self.call.http2 or not self.call.complete or not covers_upgrade(verdict, answer.fields):
                     raise Broken("unexpected interim response 101")
                 return answer
             if answer.status == 407 and asking.by_name(verdict):

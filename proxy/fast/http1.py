@@ -369,4 +369,4 @@ def _stays(head: AnswerHead) -> bool:
     if b"close" in options or (head.version == b"HTTP/1.0" and b"keep-alive" not in options):
         return False
     # Whoever announces a body where there is none may send it, and it would be read as the next answer.
-    return head.status != 204 or head.all(b"content-length") in ([], [b"0"])
+    return head.status != 204 or head.all(b"content-length") in ((), (b"0",))

@@ -1,4 +1,8 @@
-"""What follows an upgrade: bytes both ways, counted; or messages, judged one by one."""
+"""What follows an upgrade: bytes both ways, counted; or messages, judged one by one.
+
+One side's end is the end of both, but for what an agent ends by halves (`proxy.upgrades`): there the target hears that
+no more comes and may go on speaking.
+"""
 
 import asyncio
 import contextlib
@@ -6,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from proxy.fast.streams import Stream
+from proxy.upgrades import ENDS_BY_HALVES
 
 if TYPE_CHECKING:
     from proxy.fast.exchanging import Serving
@@ -20,14 +25,21 @@ async def relay(serving: "Serving", agent: Stream, target: Stream) -> None:
         await relay_messages(serving, agent, target, verdict.messages)
         return
     exchange = serving.exchange
-    await both(_pump(agent, target, exchange.count_request), _pump(target, agent, exchange.count_response))
+    facts = exchange.head.facts
+    halves = facts is not None and facts.upgrade in ENDS_BY_HALVES
+    up = _pump(agent, target, exchange.count_request, half=halves)
+    await both(up, _pump(target, agent, exchange.count_response))
 
 
-async def _pump(source: Stream, sink: Stream, passed: Callable[[bytes], bytes]) -> None:
+async def _pump(source: Stream, sink: Stream, passed: Callable[[bytes], bytes], *, half: bool = False) -> None:
+    """Pass on what comes until no more does; with `half` the end is passed on too, and is not the end of all."""
     with contextlib.suppress(OSError):
         while data := await source.read():
             sink.write(passed(data))
             await sink.drain()
+        if half:
+            sink.write_eof()
+            await asyncio.Event().wait()
 
 
 async def both(*directions: Awaitable[None]) -> None:

@@ -82,7 +82,10 @@ class Tls:
         try:
             while piece := self._tls.read(_MOST_BYTES):
                 pieces.append(piece)
-            self.ended = True
+                if not self._incoming.pending and not self._tls.pending():
+                    break  # asked again it would only raise that it wants more
+            else:
+                self.ended = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:

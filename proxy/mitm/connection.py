@@ -419,7 +419,8 @@ class AgentConnection(server.LiveConnectionHandler):
         self._requests.body_read(exchange, flow.metadata.get(layers.GIVEN_UP))
         prefix: bytes | None = flow.metadata.get(layers.BODY_PREFIX)
         if prefix is not None:
-            await self._judge(exchange, prefix, complete=False)
+            # Exactly so much: what is judged and recorded does not hang on the pieces in which it came.
+            await self._judge(exchange, prefix[: self._engine.max_body_bytes], complete=False)
         else:
             body = flows.body(flow)
             exchange.request_bytes = len(body)

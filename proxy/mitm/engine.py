@@ -15,6 +15,7 @@ from proxy.wire.arrivals import Arrival
 from proxy.wire.crowd import Seat
 from proxy.wire.entering import Entrance
 from proxy.wire.redirected import SUPPORTED
+from proxy.wire.sockets import Where, options
 
 NAME = "mitmproxy"
 VERSION = version.VERSION
@@ -48,24 +49,24 @@ class Engine(engine.Engine):
             self.options.add_option(name, kind, value, "")
         self.options.update(rawtcp=False, http2=True, websocket=True, tcp_timeout=_NEVER_S)
 
-    async def start(self, listen: Address) -> Address:
+    async def start(self, listen: Where) -> Address:
         """Open the listening socket; returns where it is. Raises OSError when it cannot."""
         # The engine runs each hook as a task; started eagerly, one that has nothing to wait for costs no
         # turn of the loop.
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         return await super().start(listen)
 
-    async def open(self, listener: ListenerConfig, address: Address) -> Address:
+    async def open(self, listener: ListenerConfig, address: Where) -> Address:
         """Open a further way in, once the first is open; returns where it is. Raises OSError when it cannot."""
         if listener.mode == "transparent" and not SUPPORTED:
             raise OSError(errno.EOPNOTSUPP, "transparent listeners are for Linux")
         return await super().open(listener, address)
 
-    async def _bind(self, address: Address, accepted: engine.Accepted) -> asyncio.Server:
+    async def _bind(self, address: Where, accepted: engine.Accepted) -> asyncio.Server:
         def made(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             accepted(reader, writer, writer.transport.abort)
 
-        return await asyncio.start_server(made, address.host, address.port, backlog=1024)
+        return await asyncio.start_server(made, **options(address), backlog=1024)
 
     def _connection(self, entrance: Entrance, arrival: Arrival, seat: Seat) -> AgentConnection:
         return AgentConnection(self, entrance.reader, entrance.writer, arrival, seat)

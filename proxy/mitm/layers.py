@@ -58,8 +58,10 @@ from mappings import Problem
 from proxy.limits import Limits
 from proxy.mitm.flows import asks_parent
 from proxy.mitm.leaving import take_stream_apart
+from proxy.mitm.relaying import HalfEnd, KeepsFirstBytes, RelayLayer
 from proxy.mitm.trailers import PassesTrailers, ReadsTrailers, fit_to_pass, last_chunk
 from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
+from proxy.upgrades import ENDS_BY_HALVES
 from proxy.wire.crowd import BODY_TIME
 from proxy.wire.frames import FrameMeter
 from proxy.wire.passing import covers_upgrade
@@ -135,13 +137,6 @@ class StreamGoneHook(commands.StartHook):
 
     flow: http.HTTPFlow
     blocking = False
-
-
-@dataclass
-class RelayEndHook(commands.StartHook):
-    """A relay has ended."""
-
-    flow: http.HTTPFlow
 
 
 @dataclass
@@ -423,6 +418,10 @@ class GateStream(HttpStream):
         verdict = self.flow.metadata.get(PERMIT)
         if verdict is None or self.flow.request.is_http2:
             return False  # RFC 9113, 8.6: HTTP/2 has no upgrade
+        if self.client_state != self.state_done:
+            # Before the request is whole it is no answer to it (RFC 9110, 7.8), and what is left of the body would be
+            # taken for what follows.
+            return False
         return covers_upgrade(verdict, response.headers.fields)
 
     def handle_connect_regular(self) -> Commands[None]:
@@ -478,8 +477,12 @@ class GateStream(HttpStream):
             yield from super().flow_done()
             return
         # No other 101 comes this far: `state_wait_for_response_headers` has looked at it.
-        follows = GateWebsocketLayer if self.flow.websocket else RelayLayer
-        self.child_layer = follows(self.context, self.flow)
+        if self.flow.websocket:
+            self.child_layer = GateWebsocketLayer(self.context, self.flow)
+        else:
+            halves = self.flow.metadata[PERMIT].facts.upgrade in ENDS_BY_HALVES
+            half_end = SendHttp(HalfEnd(self.stream_id), self.context.server) if halves else None
+            self.child_layer = RelayLayer(self.context, self.flow, half_end)
         self._handle_event = self.passthrough  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
         yield SendHttp(ResponseEndOfMessage(self.stream_id), self.context.client)
@@ -583,35 +586,7 @@ class GateWebsocketLayer(WebsocketLayer):
         yield WebsocketEndHook(self.flow)
 
 
-class RelayLayer(layer.Layer):
-    """What follows an upgrade that the decision covered: bytes both ways, counted and not looked at."""
-
-    def __init__(self, context: Context, carried: http.HTTPFlow) -> None:
-        super().__init__(context)
-        self._flow = carried
-
-    def _handle_event(self, event: events.Event) -> Commands[None]:
-        match event:
-            case events.DataReceived(connection=sender, data=data) if sender is self.context.client:
-                yield commands.SendData(self.context.server, _counted(self._flow.request, data))
-            case events.DataReceived(data=data):
-                assert self._flow.response is not None
-                yield commands.SendData(self.context.client, _counted(self._flow.response, data))
-            case events.ConnectionClosed() if self._flow.live:
-                self._flow.live = False
-                yield RelayEndHook(self._flow)
-                yield commands.CloseConnection(self.context.server)
-                yield commands.CloseConnection(self.context.client)
-
-
-def _counted(message: http.Message, data: bytes) -> bytes:
-    """What the stream callback of a message makes of a chunk; without one nothing passes."""
-    passed = message.stream(data) if callable(message.stream) else b""
-    assert isinstance(passed, bytes)
-    return passed
-
-
-class GateHttp1Server(ReadsTrailers, Http1Server):
+class GateHttp1Server(KeepsFirstBytes, ReadsTrailers, Http1Server):
     """The HTTP/1 side towards agents: bounded heads, trailers, our own errors."""
 
     _trailers: http.Headers | None = None
@@ -699,8 +674,14 @@ class GateHttp1Server(ReadsTrailers, Http1Server):
         yield commands.CloseConnection(self.conn)
 
 
-class GateHttp1Client(PassesTrailers):
+class GateHttp1Client(KeepsFirstBytes, PassesTrailers):
     """The HTTP/1 side towards targets: a head that does not end is not kept."""
+
+    def send(self, event: HttpEvent) -> Commands[None]:
+        if isinstance(event, HalfEnd):
+            yield commands.CloseTcpConnection(self.conn, half_close=True)
+        else:
+            yield from super().send(event)
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands[None]:
         yield from super().read_headers(event)

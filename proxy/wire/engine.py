@@ -26,6 +26,7 @@ from proxy.wire.crowd import HANDSHAKE_TIME, Crowd, Seat
 from proxy.wire.entering import Entrance
 from proxy.wire.exchanges import Exchange, Exchanges
 from proxy.wire.listener import NoTls
+from proxy.wire.sockets import Where
 from proxy.wire.socks import NoSocks
 
 _log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Engine(ABC):
         """Make what it needs of its own, once."""
 
     @abstractmethod
-    async def _bind(self, address: Address, accepted: Accepted) -> asyncio.Server:
+    async def _bind(self, address: Where, accepted: Accepted) -> asyncio.Server:
         """Listen at an address. Raises OSError when that cannot be."""
 
     @abstractmethod
@@ -112,17 +113,17 @@ class Engine(ABC):
 
     # --- listening -----------------------------------------------------------------------------------
 
-    async def start(self, listen: Address) -> Address:
+    async def start(self, listen: Where) -> Address:
         """Open the listening socket; returns where it is. Raises OSError when it cannot."""
         bound = await self._listen(None, listen)
         self._sweeper.sweep()
         return bound
 
-    async def open(self, listener: ListenerConfig, address: Address) -> Address:
+    async def open(self, listener: ListenerConfig, address: Where) -> Address:
         """Open a further way in, once the first is open; returns where it is. Raises OSError when it cannot."""
         return await self._listen(listener, address)
 
-    async def _listen(self, listener: ListenerConfig | None, address: Address) -> Address:
+    async def _listen(self, listener: ListenerConfig | None, address: Where) -> Address:
         server = await self._bind(address, partial(self._accepted, listener))
         self._servers.append(server)
         host, port = server.sockets[0].getsockname()[:2]

@@ -111,7 +111,8 @@ TOOLS: tuple[Tool, ...] = (
     ),
     Tool(
         "docker, to a daemon by tcp://", Works.UNATTENDED, "28.2, the command alone", ("*_PROXY", "DOCKER_CERT_PATH"), ("docker",),
-        note="A daemon by its socket is not gated, and what the daemon pulls goes by the daemon's own settings.",
+        note="A daemon by its socket is not gated, and what the daemon pulls goes by the daemon's own settings. `exec` and "
+        "`attach` dial by themselves, past every proxy: give them a reverse listener as their `-H`.",
     ),
     Tool("aws", Works.UNATTENDED, "1.45", ("*_PROXY", "AWS_CA_BUNDLE"), ("aws",)),
     Tool(

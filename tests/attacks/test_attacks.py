@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from proxy.attack import ATTACKS, SOURCES, UNSEEN
-from proxy.attack.attacks import H2_HOST, PROVIDERS
+from proxy.attack.attacks import DESTROY, H2_HOST, PROVIDERS, TUNNEL, Attack, Way
 from proxy.attack.judging import compare
+from proxy.attack.unread import passing
 
 CATALOGUE = {f"B{number:02}" for number in {*range(1, 62)} - {20, 22, 26, 52}}
 """Four numbers were never given."""
@@ -26,6 +27,21 @@ def test_http2_goes_on_as_http2_where_the_target_speaks_it(attacked: Any) -> Non
     (row,) = [attack for attack in ATTACKS if attack.title == "B60 h2, record ids, to h2"]
     assert [each.http2 for each in attacked.attacker.shoot(row).arrived] == [True]
     assert sum(attack.plain.host == H2_HOST for attack in ATTACKS) > 15
+
+
+def test_what_passes_unread_arrives_with_the_right_name(attacked: Any) -> None:
+    """Else the rows for a wrong one would prove nothing about it; and what is refused is on record, with its reason."""
+    way = Way(connect=f"{TUNNEL}:443", sni=None, tls=False)
+    control = Attack("control", "", DESTROY, passing(), way, follows=False)
+    assert [each.fault for each in attacked.attacker.shoot(control).arrived] == ["no request line"]
+    before = attacked.records().keys()
+    (row,) = [attack for attack in ATTACKS if attack.title == "B04 ECH beside our name, in a tunnel that passes unread"]
+    assert attacked.attacker.shoot(row).arrived == ()
+    (refused,) = [
+        record for name, record in attacked.records().items() if name not in before and record["outcome"] == "DENY"
+    ]
+    assert (refused["code"], refused["host"]) == ("wire.tunnel", TUNNEL)
+    assert "ECH" in refused["reason"]
 
 
 def test_plain_forms_are_decided_as_the_rules_say(attacked: Any) -> None:

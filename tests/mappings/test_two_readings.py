@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from mappings import NOT_RECOGNISED, Call, Mappings, Recognition, Request, canonical_target
+from mappings import NOT_RECOGNISED, Call, Mappings, Recognition, Request, canonical_target, compile_mappings
 from mappings.compile import compile_documents
 from mappings.documents import read_document
 from mappings.reading import alternatives
@@ -501,3 +501,32 @@ def test_a_header_for_the_path_and_one_for_the_method_are_read_together(request_
     found = alternatives(request_of("GET https://a.test/open", None, headers))
     read = {(each.request.method, each.request.path) for each in found}
     assert read == {("GET", "/guarded"), ("DELETE", "/open"), ("DELETE", "/guarded")}
+
+
+def test_the_other_methods_are_told_where_all_mean_the_same(request_of: RequestOf) -> None:
+    """No rule hangs on the method, but a policy may, and which one a server takes is not known."""
+    rules = 'version: 1\nrules: [{id: any, match: {host: a.test, path: "/any/{x}"}, action: "any:do"}]'
+    mapped = compile_mappings([read_document(rules, "site.yaml")])
+    headers = (("x-http-method-override", "DELETE"), ("x-method-override", "get"))
+    assert mapped.resolve(request_of("GET https://a.test/any/1")).methods == ()
+    assert mapped.resolve(request_of("GET https://a.test/any/1", None, headers)).methods == ("DELETE",)
+    assert mapped.resolve(request_of("POST https://a.test/any/1?_method=put", None, headers)).methods == (
+        "DELETE",
+        "GET",
+        "PUT",
+    )
+
+
+def test_what_is_known_of_an_operation_is_part_of_what_it_means(request_of: RequestOf) -> None:
+    """Policies ask for it: a read that some server takes for a deletion has two readings, whatever a rule calls it."""
+    rules = (
+        "version: 1\nbind: [{host: d.test, pack: docker}]\n"
+        'rules: [{id: c, match: {host: d.test, path: "/containers/{name}/{what+}"}, action: "c:do", target: "${name}"}]'
+    )
+    mapped = compile_mappings([read_document(rules, "site.yaml")])
+    asked = request_of("GET https://d.test/containers/web/json")
+    assert [each.action for each in mapped.resolve(asked).operations] == ["c:do"]
+    overridden = request_of("GET https://d.test/containers/web/json", None, (("x-http-method-override", "DELETE"),))
+    problem = mapped.resolve(overridden).problem
+    assert problem is not None
+    assert problem.code == "mapping.conflict"

@@ -13,10 +13,12 @@ import pytest
 import trustme
 
 from proxy.config import Address, ConfigError
+from proxy.destinations import DestinationUnknown
 from support.clients import client_of
 from support.gate import SKILLS, LiveGate, running
 from support.raw import authorization, dial, read_head, status
 from support.rules import ORIGIN_MAPPINGS
+from support.squid import Squid
 from support.targets import Origin
 from support.targets.stub_proxy import StubProxy
 
@@ -59,9 +61,16 @@ class Mitmdump:
         self._process.wait(timeout=30)
 
 
-@pytest.fixture(scope="module")
-def parent(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mitmdump]:
-    started = Mitmdump(tmp_path_factory.mktemp("mitmdump"))
+type Parent = Mitmdump | Squid
+
+
+@pytest.fixture(scope="module", params=["mitmdump", "squid"])
+def parent(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Parent]:
+    """Somebody else's proxies; squid where it is installed."""
+    if request.param == "squid":
+        started: Parent = Squid(CREDENTIALS, "origin.test", "plain.test")
+    else:
+        started = Mitmdump(tmp_path_factory.mktemp("mitmdump"))
     yield started
     started.stop()
 
@@ -89,7 +98,7 @@ def gate_of(folder: Path, *targets: Origin, ca: Path, ports: tuple[int, ...] = (
     return live
 
 
-def at(parent: Mitmdump, scheme: str = "http", **more: Any) -> dict[str, Any]:
+def at(parent: Parent, scheme: str = "http", **more: Any) -> dict[str, Any]:
     """The configuration of it."""
     return {"url": f"{scheme}://proxy.test:{parent.port}", "credentials_file": "secret", **more}
 
@@ -99,10 +108,15 @@ def at(parent: Mitmdump, scheme: str = "http", **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_requests_go_through_it_and_it_sees_no_agent(
-    tmp_path: Path, parent: Mitmdump, origin: Origin, plain_origin: Origin, target_ca_pem: Path, scheme: str
+    tmp_path: Path, parent: Parent, origin: Origin, plain_origin: Origin, target_ca_pem: Path, scheme: str
 ) -> None:
     """TLS, plain HTTP, the second request of a connection: what is denied does not arrive."""
-    proxy = at(parent, scheme, **({"ca": str(parent.ca)} if scheme == "https" else {}))
+    if isinstance(parent, Mitmdump):
+        proxy = at(parent, scheme, **({"ca": str(parent.ca)} if scheme == "https" else {}))
+    elif scheme == "https":
+        pytest.skip("Debian's squid has no certificate to show; mitmdump has one")
+    else:
+        proxy = at(parent)
     live = gate_of(tmp_path / "gate", origin, plain_origin, ca=target_ca_pem, proxy=proxy)
     with running(live):
         with client_of(live) as client:
@@ -123,7 +137,7 @@ def test_requests_go_through_it_and_it_sees_no_agent(
     assert {live.outcome_of(each)["result"] for each in allowed} == {"sent"}
 
 
-def test_a_tunnel_goes_through_it(tmp_path: Path, parent: Mitmdump, target_ca: trustme.CA, target_ca_pem: Path) -> None:
+def test_a_tunnel_goes_through_it(tmp_path: Path, parent: Parent, target_ca: trustme.CA, target_ca_pem: Path) -> None:
     """What passes unread does so by the same address and the same proxy."""
     with Origin(target_ca, "tunnel.test") as target:
         live = gate_of(tmp_path / "gate", target, ca=target_ca_pem, proxy=at(parent))
@@ -137,7 +151,7 @@ def test_a_tunnel_goes_through_it(tmp_path: Path, parent: Mitmdump, target_ca: t
 
 @pytest.mark.parametrize("way", ["https", "http", "tunnel"])
 def test_wrong_credentials_are_our_502_and_not_the_agents_407(
-    tmp_path: Path, parent: Mitmdump, origin: Origin, plain_origin: Origin, target_ca_pem: Path, way: str
+    tmp_path: Path, parent: Parent, origin: Origin, plain_origin: Origin, target_ca_pem: Path, way: str
 ) -> None:
     """An agent that was told 407 would send its own secret again; the record says who wants what."""
     proxy = {"url": f"http://proxy.test:{parent.port}"}
@@ -162,7 +176,7 @@ def test_wrong_credentials_are_our_502_and_not_the_agents_407(
     assert origin.seen == plain_origin.seen == []
 
 
-def test_what_the_proxy_cannot_reach_is_a_502(tmp_path: Path, parent: Mitmdump, target_ca_pem: Path) -> None:
+def test_what_the_proxy_cannot_reach_is_a_502(tmp_path: Path, parent: Parent, target_ca_pem: Path) -> None:
     """A refusal of its own, and a proxy that is not there."""
     for port in (parent.port, 1):
         proxy = {**at(parent), "url": f"http://proxy.test:{port}"}
@@ -175,7 +189,7 @@ def test_what_the_proxy_cannot_reach_is_a_502(tmp_path: Path, parent: Mitmdump, 
 
 
 def test_a_target_that_never_answers_is_a_504_there_too(
-    tmp_path: Path, parent: Mitmdump, origin: Origin, target_ca_pem: Path
+    tmp_path: Path, parent: Parent, origin: Origin, target_ca_pem: Path
 ) -> None:
     """What is ended is the connection beneath, which is the proxy's."""
     live = gate_of(tmp_path / "gate", origin, ca=target_ca_pem, proxy=at(parent), response_timeout_s=1)
@@ -188,7 +202,7 @@ def test_a_target_that_never_answers_is_a_504_there_too(
 
 
 def test_the_secret_stands_in_no_record_and_no_message(
-    tmp_path: Path, parent: Mitmdump, origin: Origin, target_ca_pem: Path
+    tmp_path: Path, parent: Parent, origin: Origin, target_ca_pem: Path
 ) -> None:
     """Neither as it is nor as it is sent."""
     live = gate_of(tmp_path / "gate", origin, ca=target_ca_pem, proxy=at(parent))
@@ -206,7 +220,7 @@ def test_the_secret_stands_in_no_record_and_no_message(
 # --- the destination guard -------------------------------------------------------------------------------
 
 
-def test_the_guard_is_not_the_proxys_to_loosen(tmp_path: Path, parent: Mitmdump, target_ca_pem: Path) -> None:
+def test_the_guard_is_not_the_proxys_to_loosen(tmp_path: Path, parent: Parent, target_ca_pem: Path) -> None:
     """Every address is checked here first: what may not be reached directly may not be reached through it."""
     mappings = {"version": 1, "tunnels": [{"id": "meta", "host": "metadata.test"}]}
     live = gate_of(tmp_path / "gate", ca=target_ca_pem, proxy=at(parent))
@@ -272,6 +286,39 @@ def test_a_proxy_that_resolves_is_asked_for_names(
     ]
     assert len(origin.seen) == 1
     assert [seen.header("host") for seen in plain_origin.seen] == ["plain.test"] * 2
+
+
+def test_squid_that_resolves_is_asked_for_names(
+    tmp_path: Path, origin: Origin, plain_origin: Origin, target_ca_pem: Path
+) -> None:
+    """The same with the real one, by names that the gate cannot look up: what it is proven with goes no further."""
+    squid = Squid(CREDENTIALS, "origin.test", "plain.test")
+    try:
+        live = gate_of(tmp_path / "gate", origin, plain_origin, ca=target_ca_pem, proxy=at(squid, resolves="proxy"))
+        live.service_options = {"lookup": knows_the_proxy_alone}
+        with running(live):
+            with client_of(live) as client:
+                for target in (origin, plain_origin):
+                    url = f"{target.scheme}://{target.name}:{target.port}/echo"
+                    assert client.get(url).status_code == 200
+                    assert client.post(url, content=b"hello").status_code == 200
+                    assert client.delete(url).status_code == 403
+                assert client.get("https://nowhere.test/echo").status_code == 403
+            allowed = live.records(outcome="ALLOW")
+            assert [each["via"] for each in allowed] == [f"proxy.test {squid.port}"] * 4
+            assert {live.outcome_of(each)["result"] for each in allowed} == {"sent"}
+    finally:
+        squid.stop()
+    for target in (origin, plain_origin):
+        assert [seen.method for seen in target.seen] == ["GET", "POST"]
+        assert [seen.header("proxy-authorization") for seen in target.seen] == [None, None]
+
+
+async def knows_the_proxy_alone(host: str) -> tuple[str, ...]:
+    """DNS of a company that tells its machines nothing but the way to its proxy."""
+    if host != "proxy.test":
+        raise DestinationUnknown(f'"{host}" cannot be resolved')
+    return ("127.0.0.1",)
 
 
 def test_its_407_to_a_plain_request_does_not_reach_the_agent(

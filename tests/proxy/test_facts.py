@@ -89,6 +89,20 @@ REFUSALS = {
         replace(PLAIN, fields=fields((b"X-HTTP-Method-Override", b"GET"), (b"x-http-method-override", b"DELETE"))),
         "wire.field-repeated",
     ),
+    "WebSocket with a body": (
+        replace(
+            PLAIN,
+            fields=fields((b"Upgrade", b"websocket"), (b"Connection", b"upgrade"), (b"Content-Length", b"01")),
+        ),
+        "wire.upgrade",
+    ),
+    "SPDY with a body": (
+        replace(
+            PLAIN,
+            fields=fields((b"Upgrade", b"SPDY/3.1"), (b"Connection", b"upgrade"), (b"Transfer-Encoding", b"chunked")),
+        ),
+        "wire.upgrade",
+    ),
     "an upgrade of its own": (
         replace(PLAIN, fields=fields((b"Connection", b"upgrade"), (b"Upgrade", b"own/1"))),
         "wire.upgrade",
@@ -123,6 +137,14 @@ FORWARDED = {
         fields(),
     ),
     "an upgrade that Connection does not name is none": (fields((b"Upgrade", b"SPDY/3.1")), fields()),
+    "Docker's goes on": (
+        fields((b"Upgrade", b"tcp"), (b"Connection", b"Upgrade")),
+        fields((b"Connection", b"Upgrade"), (b"Upgrade", b"tcp")),
+    ),
+    "no body is none": (
+        fields((b"Upgrade", b"SPDY/3.1"), (b"Connection", b"Upgrade"), (b"Content-Length", b"0")),
+        fields((b"Content-Length", b"0"), (b"Connection", b"Upgrade"), (b"Upgrade", b"spdy/3.1")),
+    ),
     "WebSocket goes on": (
         fields((b"Upgrade", b"WebSocket"), (b"Connection", b"keep-alive, Upgrade")),
         fields((b"Connection", b"Upgrade"), (b"Upgrade", b"websocket")),

@@ -155,6 +155,14 @@ class Serving:
         return [fields for fields in found if all(fields.get(name) == value for name, value in wanted.items())]
 
 
+def assert_sound(folder: Path) -> None:
+    """The Chron verifies and every wire decision in it has its outcome."""
+    path = folder / "state" / "chron.db"
+    assert chron.verify(path).ok
+    decisions = [record.id for record in chron.find(path, kind="decision") if record.text("channel") == "wire"]
+    assert sorted(decisions) == sorted(record.text("ref") for record in chron.find(path, kind="outcome"))
+
+
 @contextlib.contextmanager
 def in_thread(work: Any) -> Any:
     """Run `work` beside the test; what it returned or raised is in the yielded list when it has ended."""

@@ -5,6 +5,7 @@ import h11
 from proxy.facts import FactsError, Inbound, is_field, read_facts
 from proxy.fast import bodies, heads
 from proxy.fast.http1 import Http1Agent, Http1Call
+from proxy.upgrades import TCP
 from proxy.wire.passing import fit_trailers
 from support.dialogues import Pieces, Told, answers, bytewise, read_answers, read_requests, requests, run
 from support.fuzzing.harness import Harness
@@ -73,6 +74,8 @@ def forwarded(told: Told) -> bytes | None:
         facts = read_facts(inbound, body)
     except FactsError:
         return None
+    if facts.upgrade == TCP:
+        return None  # to Docker's daemons alone, of whatever these readers would make of its body
     head = heads.write_request(facts.request.method, facts.wire_target, facts.wire_fields)
     chunked = any(name.lower() == b"transfer-encoding" for name, _ in facts.wire_fields)
     return head + (bodies.chunk(body) + bodies.last_chunk(()) if chunked else body)
