@@ -22,7 +22,7 @@ test: setup ## run all tests, on every core
 	.venv/bin/python -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder
 
 engines: setup ## the tests of the wire, the attack suite and the clients, all with the fast engine (minutes)
-	CLAIIM_ENGINE=fast .venv/bin/python -m pytest -n $(workers) --dist loadfile tests/proxy tests/attacks tests/clients tests/sdk
+	CLAIIM_PROXY_ENGINE=fast .venv/bin/python -m pytest -n $(workers) --dist loadfile tests/proxy tests/attacks tests/clients tests/sdk
 
 clients: setup ## fetch the vendors' libraries that some tests run for real (needs the package registries; half a minute)
 	@tools/clients.sh
@@ -32,7 +32,7 @@ drives: setup ## drive every tool of docs/wiring.md through a gate, in both ways
 	CLAIIM_DRIVES=1 .venv/bin/python -m pytest tests/clients/wiring
 
 torture: setup ## the tests that break the disk, the power and the process, in their long numbers (an hour and more)
-	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/policies/test_monotone.py tests/fuzz/test_garden.py tests/clients/test_no_proxy.py tests/clients/test_large_bodies.py tests/clients/test_registry.py
+	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/policies/test_monotone.py tests/fuzz/test_garden.py tests/proxy/test_two_engines.py tests/clients/test_no_proxy.py tests/clients/test_large_bodies.py tests/clients/test_registry.py
 
 mutants: setup ## change what decides, one place at a time, and see that a test notices (hours)
 	.venv/bin/python tools/mutants.py
@@ -75,9 +75,10 @@ layers: setup ## check which room imports which
 docs: setup ## check links and code blocks of the documentation
 	.venv/bin/python tools/check_docs.py
 
-bench: setup ## measure throughput and latency beside plain mitmproxy, decisions beside other policy engines
+ONLY ?=
+bench: setup ## measure the gate beside mitmdump and squid, decisions beside other policy engines (ONLY="wire" or other parts)
 	@tools/fetch-group.sh bench .bench
-	.venv/bin/python tools/bench.py
+	@PYTHONPATH=tools .venv/bin/python -m bench $(ONLY)
 
 wheel: setup ## build the wheels of the gate and of the SDK into dist/
 	.venv/bin/python -m build --wheel --no-isolation --outdir dist .

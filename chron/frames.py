@@ -44,7 +44,7 @@ def packed(frame: Frame) -> bytes:
     return _LENGTH.pack(len(data)) + data
 
 
-def length(header: bytes) -> int:
+def length(header: bytes | bytearray) -> int:
     """How many bytes follow; raises ChronError when that is too much."""
     (size,) = _LENGTH.unpack(header)
     if size > MAX_FRAME_BYTES:
@@ -52,7 +52,7 @@ def length(header: bytes) -> int:
     return int(size)
 
 
-def unpacked(data: bytes) -> Frame:
+def unpacked(data: bytes | bytearray) -> Frame:
     """The object of a frame; raises ChronError when it is none."""
     try:
         frame = json.loads(data)

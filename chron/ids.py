@@ -18,8 +18,10 @@ _DRAWN_BYTES = 64 * _RANDOM_BITS // 8
 """Randomness is asked of the kernel for that many milliseconds at once: a call costs as much as ten ids."""
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base32, in small letters
 _PAIRS = [high + low for high in _DIGITS for low in _DIGITS]
-_SHIFTS = range(120, -1, -10)
-"""Thirteen pairs of digits of five bits, the highest first."""
+_TIME_SHIFTS = range(40, -1, -10)
+"""Five pairs of digits of five bits, the highest first; 48 bits fill them."""
+_LOW_BITS = _RANDOM_BITS // 2
+_LOW = 2**_LOW_BITS - 1
 
 
 class Ids:
@@ -28,6 +30,8 @@ class Ids:
     def __init__(self) -> None:
         self._last = 0
         self._random = b""
+        self._began_ms, self._begin = -1, ""
+        """How ids of a millisecond begin."""
 
     def next(self, at_ns: int) -> str:
         """The next id, later than all before it."""
@@ -36,8 +40,16 @@ class Ids:
             self._last = at_ms << _RANDOM_BITS | self._drawn()
         else:
             self._last += 1
-        value = self._last
-        return PREFIX + "".join([_PAIRS[value >> shift & 0x3FF] for shift in _SHIFTS])
+        value, pairs = self._last, _PAIRS
+        # In halves that are no large integers, which take several times as long.
+        high, low = value >> _LOW_BITS & _LOW, value & _LOW
+        if (ms := value >> _RANDOM_BITS) != self._began_ms:
+            self._began_ms, self._begin = ms, PREFIX + "".join([pairs[ms >> shift & 0x3FF] for shift in _TIME_SHIFTS])
+        return (
+            f"{self._begin}{pairs[high >> 30]}{pairs[high >> 20 & 0x3FF]}{pairs[high >> 10 & 0x3FF]}"
+            f"{pairs[high & 0x3FF]}{pairs[low >> 30]}{pairs[low >> 20 & 0x3FF]}{pairs[low >> 10 & 0x3FF]}"
+            f"{pairs[low & 0x3FF]}"
+        )
 
     def _drawn(self) -> int:
         if not self._random:

@@ -16,6 +16,8 @@ import os
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import cache
+from itertools import chain
 from pathlib import Path
 
 from chron import schema
@@ -47,7 +49,9 @@ PRAGMAS = (
     "PRAGMA cache_size = -16000",
 )
 
-_INSERT = "INSERT INTO chron(seq, id, body, leaf, hash) VALUES (?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO chron(seq, id, body, leaf, hash) VALUES "
+MOST_AT_ONCE = 32
+"""Rows in one statement. Each number of them is a statement of its own, and the connection keeps 128 prepared."""
 _INSERT_TEXT = "INSERT INTO artefact(seq, kind, id, version, digest, text) VALUES (?, ?, ?, ?, ?, ?)"
 
 _INSERT_PERSON = "INSERT INTO person(id, name) VALUES (?, ?)"
@@ -147,12 +151,20 @@ class Ledger:
     def commit(self, rows: Sequence[NewRow], texts: Iterable[NewText] = ()) -> None:
         """Append the rows durably, all or none; blocks for an fsync. After an error: `abandon`."""
         connection = self.connection
-        connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(_INSERT, rows)
-        if texts:
+        if len(rows) <= MOST_AT_ONCE and not texts:
+            # A transaction of its own. Row by row in a longer one, the thread would have to get Python's lock back
+            # after each row and before the commit, from a loop that is busy with other requests.
+            self._insert(rows)
+        else:
+            connection.execute("BEGIN IMMEDIATE")
+            for first in range(0, len(rows), MOST_AT_ONCE):
+                self._insert(rows[first : first + MOST_AT_ONCE])
             connection.executemany(_INSERT_TEXT, texts)
-        connection.execute("COMMIT")
+            connection.execute("COMMIT")
         self.seq, self.hash = rows[-1][0], rows[-1][4]
+
+    def _insert(self, rows: Sequence[NewRow]) -> None:
+        self.connection.execute(_inserting(len(rows)), list(chain.from_iterable(rows)))
 
     def beside(self) -> Mapping[str, str | int]:
         """Nothing: a file has no log beside it."""
@@ -191,6 +203,11 @@ class Ledger:
                 self.connection.execute("ROLLBACK")
         with suppress(sqlite3.Error):
             self.connection.close()
+
+
+@cache
+def _inserting(rows: int) -> str:
+    return _INSERT + ", ".join(["(?, ?, ?, ?, ?)"] * rows)
 
 
 def _create_file(path: Path) -> None:

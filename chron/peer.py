@@ -60,7 +60,7 @@ class Peer:
 
     async def run(self) -> None:
         """Take what the gate sends until it goes; raises what ends it."""
-        self.pid = _own_users_pid(self._writer.get_extra_info("socket"))
+        self.pid = own_users_pid(self._writer.get_extra_info("socket"))
         hello = await self._receive()
         if hello.get("hello") != PROTOCOL:
             raise ChronError(f"this writer speaks version {PROTOCOL}; use one claiim for both")
@@ -188,7 +188,7 @@ class Absent:
             self._process = -1
 
 
-def _own_users_pid(connection: socket.socket) -> int:
+def own_users_pid(connection: socket.socket) -> int:
     """The other side's process, 0 when it cannot be seen from here; raises ChronError for another user than root.
 
     Linux, unix(7): SO_PEERCRED.

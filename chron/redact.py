@@ -63,6 +63,10 @@ _HINTS = (
     *("ya29.", "npm_", "pypi-", "hf_", "dop_v1_", "hvs.", "hvb.", "hvr.", "atlasv1", "sg.", "://", "bot", "/services/"),
     *("/webhooks/", "private key", "basic", "bearer", "passw", "secret", "token", "key", "credential", "signature"),
 )
+_MARKS = "_-./:"
+_WITHOUT_MARK = tuple(hint for hint in _HINTS if not any(mark in hint for mark in _MARKS))
+_BY_MARK = tuple((mark, tuple(hint for hint in _HINTS if mark in hint)) for mark in _MARKS)
+"""The hints by a character in them: most texts lack most of these characters, and with them most of the hints."""
 _SHORTEST = 8
 _SORTS = str.maketrans(ascii_lowercase + ascii_uppercase + digits + "_+=", "a" * 26 + "A" * 26 + "0" * 10 + "---")
 _SAME_SORT = re.compile(r"a+|A+|0+|-+")
@@ -72,13 +76,20 @@ def redacted_text(text: str) -> str:
     """Free text with what looks like a credential replaced by the mark."""
     if len(text) < _SHORTEST:
         return text
-    if any(map(text.lower().__contains__, _HINTS)):
+    if _hinted(text.lower()):
         text = _PRIVATE_KEY.sub(MARK, text)
         text = _USERINFO.sub(lambda match: f"{match['kept']}{MARK}@", text)
         text = _HOOK.sub(lambda match: f"{match['kept'] or match['hook']}{MARK}", text)
         text = _TOKEN.sub(MARK, text)
         text = _NAMED.sub(lambda match: f"{match['kept'] or match['name']}{MARK}", text)
     return _WORD.sub(_masked_word, text) if len(text) > 32 else text
+
+
+def _hinted(text: str) -> bool:
+    stands = text.__contains__
+    if any(map(stands, _WITHOUT_MARK)):
+        return True
+    return any(mark in text and any(map(stands, hints)) for mark, hints in _BY_MARK)
 
 
 def redacted_path(path: str) -> str:

@@ -15,7 +15,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Self
@@ -33,6 +33,8 @@ MOST_OWED = 20_000
 """Records nobody waits for that may be kept while the writer is away; beyond it they would only grow memory."""
 MOST_WAITING = 10_000
 _PAUSES_S = (0.05, 0.1, 0.25, 0.5, 1.0)
+_REMEDY = 'start "claiim chron serve"'
+_AT_ONCE_BYTES = 65_536
 _TIMEOUT_S = 5.0
 """How long a gate waits for its writer at the start: both may be started together."""
 
@@ -40,8 +42,15 @@ _TIMEOUT_S = 5.0
 class RemoteWriter:
     """Hands entries to the writer's process; `offer` and `stop` may be called from any thread."""
 
-    def __init__(self, place: Path, session: str, clock_ns: Callable[[], int] = time.time_ns) -> None:
-        self._place, self._session = place, session
+    def __init__(
+        self,
+        place: Path,
+        session: str,
+        clock_ns: Callable[[], int] = time.time_ns,
+        *,
+        remedy: str = _REMEDY,
+    ) -> None:
+        self._place, self._session, self._remedy = place, session, remedy
         self._gate = threading.Lock()
         self._drafting, self._numbers = Drafting(clock_ns), itertools.count(1)
         self._pending: dict[int, Entry] = {}
@@ -190,32 +199,44 @@ class RemoteWriter:
             return b""
 
     def _read(self, connection: socket.socket) -> None:
+        received = bytearray()
         try:
-            while True:
-                self._take(_receive(connection))
+            while more := connection.recv(_AT_ONCE_BYTES):
+                received += more
+                self._take_all(received)
         except (OSError, ChronError, ValueError, KeyError, TypeError, AttributeError):
-            self._out.put(None)
+            pass
+        self._out.put(None)
 
-    def _take(self, frame: Frame) -> None:
+    def _take_all(self, received: bytearray) -> None:
+        answered: list[tuple[Entry, Result]] = []
+        try:
+            for frame in _whole(received):
+                if (one := self._take(frame)) is not None:
+                    answered.append(one)
+        finally:
+            # Those of one batch come together: told together, they wake the loop that waits once.
+            tell(answered)
+
+    def _take(self, frame: Frame) -> tuple[Entry, Result] | None:
         if "fault" in frame:
             with self._gate:
                 self._fault, self._warning, self._head = str(frame["fault"]), str(frame["warning"]), int(frame["head"])
                 self.beside = {str(name): str(fault) for name, fault in frame["beside"].items()}
-            return
+            return None
         with self._changed:
             entry = self._pending.pop(int(frame["n"]), None)
-            self._changed.notify_all()
+            if not self._pending:
+                self._changed.notify_all()
         if entry is None:
-            return
-        result: Result
+            return None
         if "error" in frame:
-            result = ChronError(str(frame["error"]))
-        elif "count" in frame:
-            result = int(frame["count"])
-        else:
-            result = tuple(Receipt(int(seq), str(id_), bytes.fromhex(hash_)) for seq, id_, hash_ in frame["receipts"])
-            self._head = max(self._head, *(receipt.seq for receipt in result), 0)
-        tell([(entry, result)])
+            return entry, ChronError(str(frame["error"]))
+        if "count" in frame:
+            return entry, int(frame["count"])
+        receipts = tuple(Receipt(int(seq), str(id_), bytes.fromhex(hash_)) for seq, id_, hash_ in frame["receipts"])
+        self._head = max(self._head, *(receipt.seq for receipt in receipts), 0)
+        return entry, receipts
 
     def _lost(self, why: str) -> None:
         """Fail whoever waits; what nobody waits for stays to be sent again."""
@@ -229,16 +250,18 @@ class RemoteWriter:
         tell((entry, ChronError(self._fault)) for _, entry in failed)
 
     def _away(self, why: str) -> str:
-        return f'the writer of this Chron does not answer at "{self._place}" ({why}); start "claiim chron serve"'
+        return f'the writer of this Chron does not answer at "{self._place}" ({why}); {self._remedy}'
 
 
 class RemoteChron(Chron):
     """A Chron that is written by another process."""
 
     @classmethod
-    def join(cls, place: Path, path: Source, *, session: str, timeout_s: float = _TIMEOUT_S) -> Self:
+    def join(
+        cls, place: Path, path: Source, *, session: str, timeout_s: float = _TIMEOUT_S, remedy: str = _REMEDY
+    ) -> Self:
         """Join the gates that share a Chron; blocks until its writer answers, or raises ChronError."""
-        writer = RemoteWriter(place, session)
+        writer = RemoteWriter(place, session, remedy=remedy)
         try:
             writer.wait_connected(timeout_s)
             chron = cls(resolved(path), writer, None, _kept(path))
@@ -280,6 +303,17 @@ class RemoteChron(Chron):
         with suppress(ChronError):
             self.write("lifecycle", {"event": "leave", "session": self.session or None})
         super().close(timeout_s)
+
+
+def _whole(received: bytearray) -> Iterator[Frame]:
+    """The frames that are there whole; they are taken out of what was received."""
+    while len(received) >= HEADER_BYTES:
+        end = HEADER_BYTES + length(received[:HEADER_BYTES])
+        if len(received) < end:
+            return
+        frame = unpacked(received[HEADER_BYTES:end])
+        del received[:end]
+        yield frame
 
 
 def _receive(connection: socket.socket) -> Frame:

@@ -13,7 +13,7 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,6 +37,10 @@ _OWN_EVENTS = frozenset({"join", "leave"})
 """What a gate may say of its life; the others are the writer's, and recovery stands on them."""
 
 
+async def _everybody(_: str) -> None:
+    """Gates that know by themselves what is in force are let in as they come."""
+
+
 class WriterServer:
     """Serves one writer on one socket; lives in an event loop."""
 
@@ -47,10 +51,13 @@ class WriterServer:
         writer: Writing,
         *,
         beside: Callable[[], Mapping[str, str]] = dict,
+        admit: Callable[[str], Awaitable[None]] = _everybody,
         grace_s: float = GRACE_S,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._place, self._path, self._writer = place, path, writer
+        self._admit = admit
+        """Awaited with the session of whoever wants to be let in; raises ChronError for a no."""
         self._beside, self._grace_s, self._clock_ns = beside, grace_s, clock_ns
         self._server: asyncio.Server | None = None
         self._log: Connection | None = None
@@ -109,6 +116,7 @@ class WriterServer:
 
     async def welcome(self, peer: Peer, lost: Sequence[str]) -> int:
         """Take a gate in, perhaps again, and return where the log ends; `lost` it was never told were safe."""
+        await self._admit(peer.session)
         await asyncio.gather(*(each.end() for each in self._peers if each.session == peer.session and each is not peer))
         if (absent := self._absent.pop(peer.session, None)) is not None:
             absent.cancel()
@@ -166,6 +174,17 @@ class WriterServer:
     def _flush(self) -> None:
         self._flushing = False
         self._writer.flush()
+
+    def owe(self, session: str, pid: int, decisions: Sequence[str]) -> None:
+        """Expect the outcomes of decisions, which this process has recorded for a gate, of that gate."""
+        self.open.update(dict.fromkeys(decisions, session))
+        if session not in self._absent and not any(peer.session == session for peer in self._peers):
+            # Not here yet, or gone meanwhile: its process tells.
+            self._absent[session] = Absent(pid, self._grace_s, lambda: self._give_up(session))
+
+    async def part(self, session: str) -> None:
+        """Take nothing more of a gate on the connections that it has; it may come back."""
+        await asyncio.gather(*(peer.end() for peer in list(self._peers) if peer.session == session))
 
     def state(self) -> Frame:
         """What every gate is told once a second."""

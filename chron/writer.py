@@ -1,6 +1,6 @@
 """The writer: one thread that makes what waits durable in batches.
 
-    entries -> bounded queue -> build and hash -> BEGIN IMMEDIATE, INSERT, COMMIT (fsync) -> futures
+    entries -> bounded queue -> build and hash -> INSERT in one transaction (fsync) -> futures
 
 There is no linger: while one batch is being synced the next gathers by itself, so a lone record waits for one
 fsync and sixty-four share one (measured: a 2 ms linger gains nothing). Only records that nobody waits for do:

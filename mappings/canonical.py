@@ -281,8 +281,12 @@ def _pairs(text: str) -> tuple[tuple[str, str], ...]:
         return ()
     if text.count("&") >= MAX_QUERY_PARAMETERS:
         raise CanonicalError("query.too-many", f"the query has more than {MAX_QUERY_PARAMETERS} parameters")
-    pairs = (pair.partition("=") for pair in text.split("&") if pair)
-    return tuple((_decoded(name), _decoded(value)) for name, _, value in pairs)
+    pairs = [pair.partition("=") for pair in text.split("&") if pair]
+    if "%" in text:
+        return tuple([(_decoded(name), _decoded(value)) for name, _, value in pairs])
+    if "+" in text:
+        return tuple([(name.replace("+", " "), value.replace("+", " ")) for name, _, value in pairs])
+    return tuple([(name, value) for name, _, value in pairs])
 
 
 def _decoded(text: str) -> str:

@@ -119,6 +119,8 @@ _Captured = tuple[str | tuple[int, int], ...]
 
 
 def _named(template: Template, captured: _Captured, segments: tuple[str, ...]) -> dict[str, str]:
+    if not captured and not template.names:
+        return dict(template.chosen)
     texts = [text if isinstance(text, str) else "/".join(segments[text[0] : text[1]]) for text in captured]
     captures = dict(zip(template.names, texts, strict=True))
     captures.update(template.chosen)

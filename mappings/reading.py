@@ -109,11 +109,11 @@ def ordinary(request: Request) -> bool:
     path = request.path
     if "%2F" in path or path.endswith(_SUFFIXES):
         return False
+    body = request.body
     for name, value in request.headers:
-        if _folded(name) in _ODD_HEADERS:
+        if name in _ODD_HEADERS or ("_" in name and _folded(name) in _ODD_HEADERS):
             return False
-        in_a_form = name == "content-type" and request.body and "form" in value.lower()
-        if in_a_form and may_hold(request.body or b"", _OVERRIDE_PARAMETERS):
+        if body and name == "content-type" and "form" in value.lower() and may_hold(body, _OVERRIDE_PARAMETERS):
             return False
     return not any(name.lower() in _OVERRIDE_PARAMETERS for name, _ in request.query)
 

@@ -84,6 +84,8 @@ class Policies:
         # thousands of agents none of them is in the processor's cache.
         self._room = max(REMEMBERED, 4 * len(self.standings))
         self._decisions: dict[tuple[Standing, Finding, str], Decision] = {}
+        self._identified: tuple[Credential | None, datetime | None, Decision | None] = (None, None, None)
+        """The last credential, when it was looked at, and the answer: a request asks three times at the same time."""
 
     @property
     def organisations(self) -> Mapping[str, Organisation]:
@@ -195,6 +197,14 @@ class Policies:
         return Policies(standings, self.humans, self.boundaries, self.texts, self.digest, self.in_force)
 
     def _identify(self, credential: Credential, standing: Standing | None, at: datetime) -> Decision | None:
+        last, last_at, answer = self._identified
+        if last is credential and last_at is at:  # the very same values, not equal ones
+            return answer
+        answer = self._identified_anew(credential, standing, at)
+        self._identified = (credential, at, answer)
+        return answer
+
+    def _identified_anew(self, credential: Credential, standing: Standing | None, at: datetime) -> Decision | None:
         known, right = self._tokens.presented(credential.agent, credential.token_sha256, at)
         if standing is None:
             return unknown(credential)

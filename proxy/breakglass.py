@@ -11,7 +11,7 @@ one of them. A grant counts while both may still speak. It lifts only what `poli
 
 import enum
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -158,6 +158,10 @@ def grants(records: Iterable[Mapping[str, str | int | bool]]) -> dict[str, Break
 _GRANTED = ("exception", "agent", "action", "target", "requested_by", "approved_by", "reason")
 
 
+async def _counts_already() -> None:
+    """Where one process decides, it knows."""
+
+
 class ExceptionDesk:
     """The exceptions of one gate: asked for, granted and ended here, each by record; lives in its event loop."""
 
@@ -169,6 +173,8 @@ class ExceptionDesk:
         self._all: dict[str, AgentException] = {}
         self._told: set[str] = set()
         """Those whose end by time is on record."""
+        self.changed: Callable[[], Awaitable[None]] = _counts_already
+        """Awaited when a grant begins or ends: what is said counts everywhere when whoever said it is answered."""
 
     def __iter__(self) -> Iterator[AgentException]:
         self.sweep()
@@ -210,6 +216,7 @@ class ExceptionDesk:
         self._must_be_same(one)  # refused while it was being written
         self._all[exception_id] = granted
         self._watch(granted)
+        await self.changed()
         return granted
 
     async def end(self, exception_id: str, human: Human, policies: Policies) -> AgentException:
@@ -224,8 +231,13 @@ class ExceptionDesk:
             case stand:
                 raise ApprovalError(f"exception.{stand.value}", f"{exception_id} is {stand.value}")
         self._all[exception_id] = over
+        await self.changed()
         await self._chron.append("exception", self._said(event, over, human))
         return over
+
+    def adopt(self, ones: Iterable[AgentException]) -> None:
+        """Know these and no others: in a process where nobody asks for one, as the one where they do has them."""
+        self._all = {one.id: one for one in ones}
 
     def restore(self, records: Iterable[Mapping[str, str | int | bool]]) -> None:
         """Take over what the log says, at the start."""

@@ -28,13 +28,12 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
     """The answer of the first denied operation, or permission to forward; `ids` are the records."""
     head, facts, resolution = case.head, case.facts, case.decided.resolution
     operations: Sequence[Operation | None] = resolution.operations or (None,)
-    decisions = [each.decision for each in case.decided.judgements]
-    listed = list(zip(operations, decisions, ids, strict=True))
-    if refused := [each for each in listed if not each[1].forwards]:
+    listed = list(zip(operations, case.decided.judgements, ids, strict=True))
+    if refused := [each for each in listed if not each[1].decision.forwards]:
         # What is denied goes before what only needs approval: no approval would help.
-        operation, decision, chron_id = min(refused, key=lambda each: each[1].outcome is not Outcome.DENY)
-        return _answered(case, refusal_of(operation, decision, chron_id, resolution.unnamed), ids)
-    permitted = refusal_of(operations[0], decisions[0], ids[0])
+        operation, judgement, chron_id = min(refused, key=lambda each: each[1].decision.outcome is not Outcome.DENY)
+        return _answered(case, refusal_of(operation, judgement.decision, chron_id, resolution.unnamed), ids)
+    permitted = refusal_of(operations[0], listed[0][1].decision, ids[0])
     family = _family(head, facts, resolution.family)
     if head.inbound.delegated:
         return Verdict(None, facts, None, ids[0], ids, permitted, head.started_ns, channel=FORWARD)

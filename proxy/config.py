@@ -124,6 +124,8 @@ class ProxyConfig:
     """Given: the listener speaks TLS, and nothing else."""
     engine: EngineName = "mitmproxy"
     """What serves the listener, and every other one that names none."""
+    workers: int = 1
+    """How many processes serve the listeners; with more than one, another one writes the log and has the API."""
 
     @property
     def scheme(self) -> str:

@@ -180,6 +180,7 @@ class ProxySection(_Section):
     drain_timeout_s: Annotated[int, Field(ge=0, le=600)] = 25
     segment_s: Annotated[int, Field(ge=1, le=86_400)] = 300
     engine: EngineName = "mitmproxy"
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["cores"] = 1
 
 
 class ApiSection(_Section):

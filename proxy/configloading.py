@@ -2,7 +2,7 @@
 
 Where the file comes from, first hit wins: `--config`, `CLAIIM_CONFIG`, `./claiim.yaml`,
 `$XDG_CONFIG_HOME/claiim/claiim.yaml`, `/etc/claiim/claiim.yaml`. Single settings come from
-`CLAIIM_PROXY_LISTEN`, `CLAIIM_API_LISTEN`, `CLAIIM_STATE` and `CLAIIM_CHRON` before the file.
+`CLAIIM_PROXY_LISTEN`, `CLAIIM_PROXY_ENGINE`, `CLAIIM_API_LISTEN`, `CLAIIM_STATE` and `CLAIIM_CHRON` before the file.
 A variable that is set but empty counts as not set. Relative paths are relative to the file's folder.
 Nothing here opens a socket or creates a file.
 
@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import cast, get_args
 
 from chron.sources import source_of
 from mappings import parse, read_document
@@ -34,6 +35,7 @@ from proxy.config import (
     BundlesConfig,
     Config,
     ConfigError,
+    EngineName,
     JwtIssuer,
     PdpConfig,
     ProxyConfig,
@@ -49,6 +51,8 @@ from proxy.listenerconfig import compile_listeners
 from proxy.retention import compile_retention
 
 FILE_NAME = "claiim.yaml"
+ENGINE = "CLAIIM_PROXY_ENGINE"
+"""The variable of `proxy.engine`."""
 
 
 def find_config(flag: Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -107,7 +111,7 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
     state = folder / (environ.get("CLAIIM_STATE") or file.state)
     chron = environ.get("CLAIIM_CHRON") or file.chron
     log = source_of(chron, folder) if chron else state / "chron.db"
-    return Config(
+    config = Config(
         path=path,
         proxy=ProxyConfig(
             listen=_address(environ, "CLAIIM_PROXY_LISTEN", file.proxy.listen),
@@ -115,7 +119,8 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
             max_body_bytes=file.proxy.max_body_bytes,
             drain_timeout_s=file.proxy.drain_timeout_s,
             segment_s=file.proxy.segment_s,
-            engine=file.proxy.engine,
+            engine=_engine(environ, file.proxy.engine),
+            workers=_cores() if file.proxy.workers == "cores" else file.proxy.workers,
             tls=_tls(file.proxy.tls, folder),
         ),
         api=ApiConfig(listen=_address(environ, "CLAIIM_API_LISTEN", file.api.listen)),
@@ -161,6 +166,25 @@ def compile_config(text: str, source: str, folder: Path, path: Path | None, envi
         checkpoints=compile_checkpoints(file.checkpoints, folder, state),
         retention=compile_retention(file.retention, folder, state if isinstance(log, str) else log.parent),
     )
+    if fault := _workers_fault(config):
+        raise ConfigError.plain(f"{source}: {fault}")
+    return config
+
+
+def _workers_fault(config: Config) -> str:
+    """Why there cannot be so many workers; "" when there can."""
+    if config.proxy.workers == 1:
+        return ""
+    if config.proxy.engine != "fast":
+        return '"proxy.workers" is for "proxy.engine: fast"; set that, or leave "workers" out'
+    if config.chron_writer is not None:
+        return '"proxy.workers" have a writer of their own; leave "chron_writer" or "workers" out'
+    return ""
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _tls(section: configfile.TlsSection | None, folder: Path) -> TlsConfig | None:
@@ -204,6 +228,14 @@ def _approvals(section: configfile.ApprovalsSection, folder: Path) -> ApprovalsC
     hook = section.webhook
     webhook = WebhookConfig(hook.url, folder / hook.secret_file, tuple(hook.vouches_for)) if hook else None
     return ApprovalsConfig(**{**section.model_dump(), "webhook": webhook})
+
+
+def _engine(environ: Mapping[str, str], name: EngineName) -> EngineName:
+    named = environ.get(ENGINE) or name
+    found = next((each for each in get_args(EngineName.__value__) if each == named), None)
+    if found is None:
+        raise ConfigError.plain(f'{ENGINE}: "{named}" is not an engine; write "fast" or "mitmproxy"')
+    return cast(EngineName, found)
 
 
 def _address(environ: Mapping[str, str], name: str, text: str) -> Address:

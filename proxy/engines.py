@@ -7,11 +7,12 @@ fast        the ways in "proxy" and "reverse", at several times the speed
 import asyncio
 from collections.abc import Callable
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 from OpenSSL import SSL
 
 from proxy.config import Address, EngineName, ListenerConfig
+from proxy.wire.sockets import Where
 
 _OF_FAST = ("proxy", "reverse")
 
@@ -37,6 +38,28 @@ def version_of(name: EngineName) -> tuple[str, str]:
     return (name, version("httptools" if name == "fast" else "mitmproxy"))
 
 
+class Front(Protocol):
+    """What agents reach, in this process or in others."""
+
+    async def start(self, listen: Where) -> Address:
+        """Open the proxy's own listener; returns where it is. Raises OSError when it cannot."""
+
+    async def open(self, listener: ListenerConfig, address: Where) -> Address:
+        """Open a further way in; returns where it is. Raises OSError when it cannot."""
+
+    async def stop(self, drain_timeout_s: float) -> None:
+        """Take nothing more, let what is open end up to a limit, then end it."""
+
+    def reload(self, listener: SSL.Context | None = None) -> None:
+        """Let changed rules count in this process."""
+
+    def sweep(self) -> None:
+        """End what is open of agents that were stopped."""
+
+    async def spread(self) -> None:
+        """Return once what has changed counts in every process that decides."""
+
+
 class Engines:
     """All of a gate's; the main one serves the proxy's own listener."""
 
@@ -51,12 +74,12 @@ class Engines:
             self._all[name] = self._make(name)
         return self._all[name]
 
-    async def start(self, listen: Address) -> Address:
+    async def start(self, listen: Where) -> Address:
         """Open the proxy's own listener; returns where it is. Raises OSError when it cannot."""
         bound: Address = await self.main.start(listen)
         return bound
 
-    async def open(self, listener: ListenerConfig, address: Address) -> Address:
+    async def open(self, listener: ListenerConfig, address: Where) -> Address:
         """Open a further way in; returns where it is. Raises OSError when it cannot."""
         bound: Address = await self._engine(serving(listener, self._main)).open(listener, address)
         return bound
@@ -74,3 +97,6 @@ class Engines:
         """End what is open of agents that were stopped."""
         for engine in self._all.values():
             engine.sweep()
+
+    async def spread(self) -> None:
+        """This process alone decides, so it counts already."""

@@ -17,6 +17,7 @@ This module knows no engine and no policy.
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from mappings import CanonicalError, Request, canonical_host, canonical_target, split_authority
 from proxy.limits import DEFAULTS, Limits
@@ -45,6 +46,8 @@ _HOP_BY_HOP = frozenset({b"keep-alive", b"te", b"http2-settings", b"connection",
 forwarded either (`proxy.wire.passing`)."""
 _KEPT_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
 _NEVER_OPTIONS = (_FRAMING | _SINGLE) - _KEPT_CONNECTION_OPTIONS
+_NO_OPTIONS: frozenset[bytes] = frozenset()
+_MOST_NAME_BYTES = 64
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
@@ -130,7 +133,7 @@ def read_facts(inbound: Inbound, body: bytes | None, limits: Limits = DEFAULTS) 
     if len(target.query) > limits.parameters:
         raise FactsError("wire.query.too-many", f"the query has more than {limits.parameters} parameters")
     authority = _authority(host, port, inbound.scheme)
-    fields, upgrade = _canonical_fields(inbound.fields, authority)
+    fields, headers, upgrade = _canonical_fields(inbound.fields, authority)
     request = Request(
         method=method,
         scheme="https" if inbound.scheme == "https" else "http",
@@ -138,7 +141,7 @@ def read_facts(inbound: Inbound, body: bytes | None, limits: Limits = DEFAULTS) 
         port=port,
         path=target.path,
         query=target.query,
-        headers=tuple((name.lower().decode("ascii"), value.decode("latin-1")) for name, value in fields),
+        headers=headers,
         body=body,
     )
     return Facts(request, target.wire, fields, authority, upgrade)
@@ -220,10 +223,10 @@ def _check_size(inbound: Inbound, limits: Limits) -> None:
         raise FactsError("wire.target-too-long", f"the target has more than {limits.target_bytes} bytes")
     if len(fields) > limits.head_fields:
         raise FactsError("wire.fields-too-many", f"the request has more than {limits.head_fields} header fields")
-    sizes = [len(name) + len(value) for name, value in fields]
-    if max(sizes, default=0) > limits.field_bytes:
+    size = sum([len(name) + len(value) for name, value in fields])
+    if size > limits.field_bytes and max(len(name) + len(value) for name, value in fields) > limits.field_bytes:
         raise FactsError("wire.field-too-long", f"a header field has more than {limits.field_bytes} bytes")
-    if target_bytes + sum(sizes) > limits.head_bytes:
+    if target_bytes + size > limits.head_bytes:
         raise FactsError("wire.head-too-long", f"the request head has more than {limits.head_bytes} bytes")
 
 
@@ -238,11 +241,14 @@ def _method(text: str) -> str:
 def _destination(inbound: Inbound) -> tuple[str, int]:
     """The host and port that every part of the request agrees on."""
     default_port = _DEFAULT_PORT[inbound.scheme]
+    tunnel = inbound.tunnel
     named = [value.decode("latin-1") for name, value in inbound.fields if name.lower() == b"host"]
     if len(named) > 1:
         raise FactsError("wire.host-repeated", "more than one Host field")
     if inbound.fixed and inbound.tunnel:
         return _fixed(inbound.tunnel, inbound.uri_authority)
+    if tunnel and named == [_authority(*tunnel, inbound.scheme)] and _says_no_other(inbound, tunnel):
+        return tunnel  # what nearly every request says: the same in the same words
     if inbound.uri_authority:
         named.append(inbound.uri_authority)
     _refuse_userinfo(*named)
@@ -263,6 +269,11 @@ def _destination(inbound: Inbound) -> tuple[str, int]:
         listed = ", ".join(sorted(f"{host}:{port}" for host, port in places))
         raise FactsError("wire.authority-mismatch", f"the request names several destinations: {listed}")
     return places.pop()
+
+
+def _says_no_other(inbound: Inbound, tunnel: tuple[str, int]) -> bool:
+    """Whether nothing beside the Host field names a destination in words of its own."""
+    return not inbound.uri_authority and inbound.sni in ("", None, tunnel[0]) and inbound.port is None
 
 
 def _fixed(target: tuple[str, int], uri_authority: str) -> tuple[str, int]:
@@ -287,65 +298,83 @@ def _authority(host: str, port: int, scheme: str) -> str:
     return shown if port == _DEFAULT_PORT[scheme] else f"{shown}:{port}"
 
 
-def _canonical_fields(fields: Fields, authority: str) -> tuple[Fields, str]:
-    """The fields that go upstream, and the upgrade that is asked for."""
-    lowered, names = _check_fields(fields)
-    options = _connection_options(lowered) if b"connection" in names else set[bytes]()
-    _check_framing(lowered, options)
-    upgrade = _upgrade(lowered, options) if b"upgrade" in names else ""
+def _canonical_fields(fields: Fields, authority: str) -> tuple[Fields, tuple[tuple[str, str], ...], str]:
+    """The fields that go upstream, the same as texts for rules, and the upgrade that is asked for."""
+    names, seen, framing = _check_fields(fields)
+    options = _connection_options(framing) if b"connection" in seen else _NO_OPTIONS
+    _check_framing(framing, options)
+    upgrade = _upgrade(framing, options) if b"upgrade" in seen else ""
     # A field named in Connection is for this hop only: it is dropped before anything is matched on it,
     # else an agent could show us a field that the target never sees.
     dropped = _HOP_BY_HOP | (options - _KEPT_CONNECTION_OPTIONS)
     kept: list[tuple[bytes, bytes]] = []
-    for (name, value), (lower, _) in zip(fields, lowered, strict=True):
+    headers: list[tuple[str, str]] = []
+    for (name, value), (lower, text) in zip(fields, names, strict=True):
         if lower == b"host":
             kept.append((name, authority.encode("ascii")))
+            headers.append((text, authority))
         elif lower not in dropped and not lower.startswith(b"proxy-"):
             kept.append((name, value))
-    if b"host" not in names:
+            headers.append((text, value.decode("latin-1")))
+    if b"host" not in seen:
         kept.insert(0, (b"Host", authority.encode("ascii")))
-    if b"te" in names and any(name == b"te" and b"trailers" in value.lower() for name, value in lowered):
-        kept.append((b"TE", b"trailers"))  # gRPC needs it; no other TE is ours to promise
+        headers.insert(0, ("host", authority))
+    ours: list[tuple[bytes, bytes]] = []
+    if b"te" in seen and any(name == b"te" and b"trailers" in value.lower() for name, value in framing):
+        ours.append((b"TE", b"trailers"))  # gRPC needs it; no other TE is ours to promise
     if upgrade:
-        kept += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.encode("ascii"))]
+        ours += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.encode("ascii"))]
     elif b"close" in options:
-        kept.append((b"Connection", b"close"))
-    return tuple(kept), upgrade
+        ours.append((b"Connection", b"close"))
+    headers += [(name.lower().decode("ascii"), value.decode("ascii")) for name, value in ours]
+    return (*kept, *ours), tuple(headers), upgrade
 
 
-def _connection_options(lowered: Fields) -> set[bytes]:
+def _connection_options(framing: Fields) -> frozenset[bytes]:
     """What the Connection fields name (RFC 9110, 7.6.1), in lower case."""
-    values = [value for name, value in lowered if name == b"connection"]
-    return {option.strip().lower() for value in values for option in value.split(b",") if option.strip()}
+    values = [value for name, value in framing if name == b"connection"]
+    return frozenset([option.strip().lower() for value in values for option in value.split(b",") if option.strip()])
 
 
-def _check_fields(fields: Fields) -> tuple[Fields, set[bytes]]:
-    """The fields with their names in lower case and their values stripped, and all of the names."""
+def _check_fields(fields: Fields) -> tuple[list[tuple[bytes, str]], set[bytes], Fields]:
+    """The name of each field in lower case, all of the names, and the fields that frame, their values stripped."""
     seen: set[bytes] = set()
-    lowered = []
+    names, framing = [], []
     for name, value in fields:
-        lower = name.lower()
-        if not _FIELD_NAME.fullmatch(name):
-            raise FactsError("wire.field-name", "a header field name is not a token")
-        if _BAD_VALUE.search(value):
-            raise FactsError("wire.field-value", "a header field value holds a control byte")
-        if b"_" in lower and lower.replace(b"_", b"-") in _FRAMING:
-            # Many application servers fold "_" into "-" and would see a second framing field.
-            raise FactsError("wire.field-name", "a header field name imitates a framing field")
+        # A long name is nobody's field: it is read anew each time, so that names cannot fill the memory.
+        lower, text = read = _known_name(name) if len(name) <= _MOST_NAME_BYTES else _read_name(name)
         if lower in _SINGLE and lower in seen:
-            raise FactsError("wire.field-repeated", f"more than one {lower.decode('ascii')} field")
+            raise FactsError("wire.field-repeated", f"more than one {text} field")
+        if lower in _FRAMING:
+            framing.append((lower, value.strip(b" \t")))
         seen.add(lower)
-        lowered.append((lower, value.strip(b" \t")))
-    return tuple(lowered), seen
+        names.append(read)
+    if _BAD_VALUE.search(b"".join([value for _, value in fields])):
+        raise FactsError("wire.field-value", "a header field value holds a control byte")
+    return names, seen, tuple(framing)
 
 
-def _check_framing(lowered: Fields, options: set[bytes]) -> None:
+def _read_name(name: bytes) -> tuple[bytes, str]:
+    """The name of a field in lower case, as bytes and as text; raises FactsError for what is none."""
+    lower = name.lower()
+    if not _FIELD_NAME.fullmatch(name):
+        raise FactsError("wire.field-name", "a header field name is not a token")
+    if b"_" in lower and lower.replace(b"_", b"-") in _FRAMING:
+        # Many application servers fold "_" into "-" and would see a second framing field.
+        raise FactsError("wire.field-name", "a header field name imitates a framing field")
+    return lower, lower.decode("ascii")
+
+
+_known_name = lru_cache(1024)(_read_name)
+
+
+def _check_framing(framing: Fields, options: frozenset[bytes]) -> None:
     """Refuse what would move the end of the body for somebody behind the gate."""
     if options & _NEVER_OPTIONS:
         # RFC 9110, 7.6.1: never for a field that concerns everybody. Dropped as asked, Content-Length would take
         # the frame from a body, and the target would read the body as the next request, judged by nobody.
         raise FactsError("wire.connection", "Connection names a field that is not for this connection alone")
-    for name, value in lowered:
+    for name, value in framing:
         if name == b"transfer-encoding" and value.lower() != b"chunked":
             # RFC 9112, 6.1: other codings are for servers that said they take them, and few agree on a list.
             raise FactsError("wire.transfer-encoding", "a transfer coding other than chunked is not forwarded")
@@ -353,19 +382,19 @@ def _check_framing(lowered: Fields, options: set[bytes]) -> None:
             raise FactsError("wire.content-length", "the content length is not a number of at most 18 digits")
 
 
-def _announces_body(lowered: Fields) -> bool:
+def _announces_body(framing: Fields) -> bool:
     return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")) for name, value in lowered
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")) for name, value in framing
     )
 
 
-def _upgrade(lowered: Fields, options: set[bytes]) -> str:
+def _upgrade(framing: Fields, options: frozenset[bytes]) -> str:
     """The protocol asked for: "", "websocket", "spdy/3.1" or "tcp"; h2c is dropped, anything else refused."""
-    asked = [value.lower() for name, value in lowered if name == b"upgrade"]
+    asked = [value.lower() for name, value in framing if name == b"upgrade"]
     if not asked or b"upgrade" not in options:
         return ""
     match asked[0]:
-        case b"websocket" | b"spdy/3.1" if _announces_body(lowered):
+        case b"websocket" | b"spdy/3.1" if _announces_body(framing):
             # What these begin with has none (RFC 6455, 4.1: a GET). Servers on llhttp that do not take the upgrade up
             # have been told by it to read no body: they take the body for the next request, which nobody has judged.
             raise FactsError("wire.upgrade", "this upgrade comes with a body, which some servers take for what follows")

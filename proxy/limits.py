@@ -86,6 +86,10 @@ class Limits(_Section):
         """What an agent may have: what is said for it, else for each."""
         return self._of.get(agent, self.each_agent)
 
+    def divided(self, processes: int) -> "Limits":
+        """What each of so many processes holds to, so that they write no more into one log than one would."""
+        return self.model_copy(update={"unproven_records_per_min": -(-self.unproven_records_per_min // processes)})
+
     @cached_property
     def _of(self) -> dict[str, AgentLimits]:
         return {

@@ -13,7 +13,12 @@ from proxy.engines import serving
 
 def run[T](main: Coroutine[Any, Any, T], config: Config) -> T:
     """Run a gate to its end."""
-    if not _fast(config):
+    return run_on(main, uv=_fast(config))
+
+
+def run_on[T](main: Coroutine[Any, Any, T], *, uv: bool) -> T:
+    """Run something to its end, on uvloop or on asyncio's own loop."""
+    if not uv:
         return asyncio.run(main)
     import uvloop  # it takes a moment, and no other command needs it
 

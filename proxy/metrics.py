@@ -19,37 +19,37 @@ class Metrics:
     """One registry per gate, so that two gates in one process do not add up."""
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        self.registry = CollectorRegistry()
         self._decisions = Counter(
-            "claiim_decisions", "Decisions made.", ("outcome", "mode", "code"), registry=self._registry
+            "claiim_decisions", "Decisions made.", ("outcome", "mode", "code"), registry=self.registry
         )
         self._decided: dict[tuple[str, str, str], Counter] = {}
         self._seconds = Histogram(
             "claiim_decision_seconds",
             "From request head to durable record.",
             buckets=_BUCKETS_S,
-            registry=self._registry,
+            registry=self.registry,
         )
         self._outcomes = Counter(
-            "claiim_outcomes", "What became of judged requests.", ("result",), registry=self._registry
+            "claiim_outcomes", "What became of judged requests.", ("result",), registry=self.registry
         )
         self._finished: dict[str, Counter] = {}
-        forwarded = Counter("claiim_forwarded_bytes", "Body bytes forwarded.", ("direction",), registry=self._registry)
+        forwarded = Counter("claiim_forwarded_bytes", "Body bytes forwarded.", ("direction",), registry=self.registry)
         self._bytes_up, self._bytes_down = forwarded.labels("up"), forwarded.labels("down")
-        self._reloads = Counter("claiim_reloads", "Reloads of rules and agents.", ("result",), registry=self._registry)
+        self._reloads = Counter("claiim_reloads", "Reloads of rules and agents.", ("result",), registry=self.registry)
         self._approvals = Counter(
             "claiim_approvals",
             "Approvals: requested, approved, refused, expired, used; flood where none was asked for.",
             ("result",),
-            registry=self._registry,
+            registry=self.registry,
         )
-        self._pending = Gauge("claiim_approvals_pending", "Approvals that are open.", registry=self._registry)
+        self._pending = Gauge("claiim_approvals_pending", "Approvals that are open.", registry=self.registry)
         self._refused = Counter(
-            "claiim_refused", "What limits refused, ended or turned away, by code.", ("code",), registry=self._registry
+            "claiim_refused", "What limits refused, ended or turned away, by code.", ("code",), registry=self.registry
         )
-        self.connections = Gauge("claiim_connections", "Connections of clients.", registry=self._registry)
+        self.connections = Gauge("claiim_connections", "Connections of clients.", registry=self.registry)
         self.open_exchanges = Gauge(
-            "claiim_open_exchanges", "Requests forwarded and not finished.", registry=self._registry
+            "claiim_open_exchanges", "Requests forwarded and not finished.", registry=self.registry
         )
 
     def decided(self, decision: Decision, duration_ns: int) -> None:
@@ -91,4 +91,4 @@ class Metrics:
 
     def text(self) -> bytes:
         """The metrics in Prometheus text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
 from chron import Chron, ChronError
 from mappings import Problem
@@ -42,7 +43,7 @@ from proxy.limits import DEFAULTS, Limits
 from proxy.metrics import Metrics
 from proxy.pdp import Pdp
 from proxy.questions import FieldValues
-from proxy.quotas import Quotas
+from proxy.quotas import Others, Quotas
 from proxy.recording import Record, Recorder, Trail
 from proxy.records import Origin, outcome_fields, stopped_fields
 from proxy.seconding import seconded
@@ -56,6 +57,16 @@ _ANSWERED = {Outcome.DENY: "blocked", Outcome.HOLD: "held", Outcome.ALLOW: "fail
 """What became of a request that was answered by us, by what was decided."""
 _AFTER_RECORDING = "the gate failed after recording"
 _INTERNAL_ERROR = Problem("gate.error", "internal error")
+
+
+class Elsewhere(Protocol):
+    """The process that judges what the processes of a gate have in common (`proxy.workers`)."""
+
+    def require(self) -> None:
+        """Raise ChronError where this process does not know what is in force now."""
+
+    async def judge(self, case: Case, gone: asyncio.Future[None] | None) -> Verdict:
+        """The verdict on a request, recorded; raises ChronError when there is none."""
 
 
 class Gate:
@@ -76,16 +87,19 @@ class Gate:
         limits: Limits = DEFAULTS,
         clock: Callable[[], float] = time.monotonic,
         later: Later = loop_later,
+        elsewhere: Elsewhere | None = None,
+        others: Others | None = None,
     ) -> None:
         self.book = book
         self.limits = limits
-        self.quotas = Quotas(limits, clock)
+        self.quotas = Quotas(limits, clock, others)
         self.destinations = destinations
         self.metrics = metrics
         self.now = now
         self.holding = holding or Holding(chron, metrics, ApprovalsConfig(), session=origin.session, now=now)
         self.exceptions = exceptions or ExceptionDesk(chron, session=origin.session, now=now)
         self.pdp = pdp
+        self._elsewhere = elsewhere
         self._recorder = Recorder(chron, origin, metrics)
         self._floods = Floods(self._tell_refusals, limits.unproven_records_per_min, clock=clock, later=later)
         self._judging = Judging(self.exceptions)
@@ -186,14 +200,15 @@ class Gate:
             policies, at = self.book.policies, self.now()
             proven = who is not NOBODY and (policies.identify(who, at) is None or policies.proves(who, at))
             if proven and not self._judging.stopping:
-                return place if self.book.mappings.tunnel(*place) is None else self._opaque_head(inbound, who, place)
+                return place if self.book.mappings.tunnel(*place) is None else self.opaque_head(inbound, who, place)
         except (FactsError, DestinationRefused) as error:
             problem = Problem(error.code, error.message)
         except Exception:  # noqa: BLE001 -- every unknown is a deny
             _log.exception("reading a CONNECT failed; it is refused")
         return await self.judge(self.malformed_head(inbound, who, problem), None)
 
-    def _opaque_head(self, inbound: Inbound, who: Credential, place: tuple[str, int]) -> Head:
+    def opaque_head(self, inbound: Inbound, who: Credential, place: tuple[str, int]) -> Head:
+        """The head of a CONNECT whose connection is to pass unread."""
         book, may_hold = self.book, self.book.policies.ever_holds(who.agent)
         facts = tunnel_facts(*place)
         return Head(inbound, who, facts, None, False, book, time.perf_counter_ns(), self.now(), may_hold)
@@ -234,7 +249,7 @@ class Gate:
             self._under_way -= 1
             if not self._under_way:
                 self._settled.set()
-        if verdict.answer is not None and verdict.refusal is not None:
+        if verdict.answer is not None and verdict.refusal is not None and not verdict.ended:
             result = _ANSWERED[Outcome(verdict.refusal.outcome)]
             self.finish(verdict, Ending(result, verdict.answer.status, error=verdict.error))
         return verdict
@@ -256,6 +271,8 @@ class Gate:
     async def _judge(
         self, trail: Trail, head: Head, body: bytes | None, complete: bool, gone: asyncio.Future[None] | None
     ) -> Verdict:
+        if self._elsewhere is not None:
+            self._elsewhere.require()
         if head.needs_body and self.refusal(head.credential) is not None:
             head = replace(head, book=self.book, at=self.now())  # stopped while the body was on its way
         if head.flood and (turned := self._turned_away(head)) is not None:
@@ -264,12 +281,28 @@ class Gate:
         if facts is not None and body is not None:
             facts = replace(facts, request=replace(facts.request, body=body, body_complete=complete))
         case = Case(head, facts, self._judging.decide(head, facts))
+        if self._elsewhere is not None and case.decided.shared:
+            return await self._judged_elsewhere(trail, case, gone, self._elsewhere)
         if case.decided.held:
             waited = await self._waiting.wait(trail, case, gone)
             if isinstance(waited, Verdict):
                 return waited
             case = waited
         return await self._conclude(trail, case)
+
+    async def _judged_elsewhere(
+        self, trail: Trail, case: Case, gone: asyncio.Future[None] | None, elsewhere: Elsewhere
+    ) -> Verdict:
+        """The verdict of the process that counts and waits, unless the agent is stopped before this one knows it."""
+        self.uses.release(case.decided.charges)
+        verdict = await elsewhere.judge(case, gone)
+        stopped = self.refusal(case.head.credential) if verdict.answer is None else None
+        if stopped is None:
+            return verdict
+        # Stopped while the verdict was on its way here, where no sweep sees it; nothing has left yet.
+        self.finish(verdict, Ending("blocked", error=stopped.reason))
+        head = replace(case.head, book=self.book, at=self.now())
+        return await self._conclude(trail, Case(head, case.facts, self._judging.decide(head, case.facts)))
 
     def _turned_away(self, head: Head) -> Verdict | None:
         """The refusal of a request that is one of too many to have a record; None where it is to be recorded."""

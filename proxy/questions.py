@@ -22,6 +22,8 @@ REDACTED = KEPT_OUT
 WIRE, FORWARD = "wire", "forward"
 """The channels of requests: those that this gate forwards, and those that another proxy forwards when it is told to."""
 OF_REQUESTS = frozenset({WIRE, FORWARD})
+_HEADER = "header."
+"""How the names of attributes begin that are headers of the request."""
 _RECORDED_ATTRIBUTES = ("method", "scheme", "host", "access")
 _OTHER_METHODS = "other_methods"
 """The methods that a request could be taken to have instead of the one that was sent; then none is known of it."""
@@ -68,20 +70,26 @@ def _attributes(
     operation: Operation, facts: Facts, headers: Iterable[str], other_methods: tuple[str, ...]
 ) -> dict[str, str]:
     request = facts.request
-    attributes = {"method": request.method, "scheme": request.scheme, "host": request.host}
+    attributes = {
+        "method": request.method,
+        "scheme": request.scheme,
+        "host": request.host,
+        **_known(operation.attributes),
+    }
     if other_methods:
         # Else a condition on the method that was sent would let through what some server takes for another one.
         del attributes["method"]
         attributes[_OTHER_METHODS] = " ".join(other_methods)
-    attributes |= _known(operation.attributes)
     for name in headers:
         values = [value for key, value in request.headers if key == name]
-        attributes[f"header.{name}"] = recorded(redacted_text(", ".join(values)))
+        attributes[f"{_HEADER}{name}"] = recorded(redacted_text(", ".join(values)))
     return attributes
 
 
-def _known(known: Mapping[str, str]) -> dict[str, str]:
+def _known(known: Mapping[str, str]) -> Mapping[str, str]:
     """Return what is known of the operation itself; of one that no table holds, nothing is."""
+    if not known:
+        return known
     if "access" not in known or "known" in known:
         return {name: "true" for name in ("executes", "mints") if name in known}
     told = {name: "true" if name in known else "false" for name in ("executes", "mints")}
@@ -90,17 +98,19 @@ def _known(known: Mapping[str, str]) -> dict[str, str]:
 
 def asked_fields(question: Question) -> FieldValues:
     """Return what the decision depends on and no other field of its record says."""
-    headers = {
-        name.removeprefix("header."): value for name, value in question.attributes.items() if name.startswith("header.")
-    }
-    return {
-        "at": question.at.isoformat(timespec="microseconds"),
-        "headers": json.dumps(headers, sort_keys=True, ensure_ascii=False) if headers else None,
-        _OTHER_METHODS: question.attributes.get(_OTHER_METHODS),
-        "uses": json.dumps(dict(question.uses), sort_keys=True) if question.uses else None,
-        "approvers": " ".join(question.approvers) or None,
-        "exceptions": " ".join(grant.id for grant in question.exceptions) or None,
-    }
+    fields: FieldValues = {"at": question.at.isoformat(timespec="microseconds")}
+    headers = {name[len(_HEADER) :]: value for name, value in question.attributes.items() if name.startswith(_HEADER)}
+    if headers:
+        fields["headers"] = json.dumps(headers, sort_keys=True, ensure_ascii=False)
+    if _OTHER_METHODS in question.attributes:
+        fields[_OTHER_METHODS] = question.attributes[_OTHER_METHODS]
+    if question.uses:
+        fields["uses"] = json.dumps(dict(question.uses), sort_keys=True)
+    if question.approvers:
+        fields["approvers"] = " ".join(question.approvers)
+    if question.exceptions:
+        fields["exceptions"] = " ".join(grant.id for grant in question.exceptions)
+    return fields
 
 
 def asked_again(fields: Mapping[str, str | int | bool], exceptions: Mapping[str, BreakGlass]) -> Question | None:
@@ -127,7 +137,7 @@ def asked_again(fields: Mapping[str, str | int | bool], exceptions: Mapping[str,
         attributes.pop("method", None)
         attributes[_OTHER_METHODS] = text(_OTHER_METHODS)
     if "headers" in fields:
-        attributes |= {f"header.{name}": value for name, value in json.loads(text("headers")).items()}
+        attributes |= {f"{_HEADER}{name}": value for name, value in json.loads(text("headers")).items()}
     return Question(
         credential=Credential(text("agent"), ""),
         action=text("action"),

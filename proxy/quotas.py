@@ -6,10 +6,12 @@
     limit.held-bytes       the bodies of its requests that are being read take as much memory as they may
 
 It knows agents that have proven who they are; nobody else can use up what is theirs. Lives in the gate's event loop.
+Where several processes serve, what they have under way counts together (`Others`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from mappings import Problem
 from proxy.limits import UNLIMITED, AgentLimits, Limits
@@ -21,6 +23,24 @@ CONNECTIONS = Problem("limit.connections", "the agent has as many connections as
 REQUESTS = Problem("limit.requests", "the agent has as many requests under way as it may")
 TOO_FAST = Problem("limit.requests-per-s", "the agent's requests come faster than they may")
 HELD = Problem("limit.held-bytes", "the bodies that are read for this agent take as much memory as they may")
+
+
+type UseOf = tuple[int, int, int]
+"""An agent's connections, requests and held bytes."""
+_CONNECTIONS, _REQUESTS, _HELD_BYTES = range(3)
+
+
+class Others(Protocol):
+    """What other processes of the same gate have under way (`proxy.workers.tally`)."""
+
+    def tell(self, agent: str, use: UseOf) -> None:
+        """Let them know what is under way here."""
+
+    def total(self, agent: str, kind: int) -> int | None:
+        """What is under way in all, as it was told; None of an agent that they do not count."""
+
+    def take(self, agent: str, per_s: float, burst: float, at: float) -> bool | None:
+        """Take one of its rate, False when there is none; None of an agent that they do not count."""
 
 
 class Bucket:
@@ -56,13 +76,18 @@ class _InUse:
     requests: int = 0
     held_bytes: int = 0
 
+    @property
+    def use(self) -> UseOf:
+        return self.connections, self.requests, self.held_bytes
+
 
 class Quotas:
     """Counts what agents have under way."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float], others: Others | None = None) -> None:
         self._limits = limits
         self._clock = clock
+        self._others = others
         self._in_use: dict[str, _InUse] = {}
 
     def __len__(self) -> int:
@@ -85,40 +110,70 @@ class Quotas:
         for name in idle:
             del self._in_use[name]
 
+    def uses(self) -> Iterator[tuple[str, UseOf]]:
+        """What each agent has under way here."""
+        return ((agent, each.use) for agent, each in self._in_use.items())
+
     def connect(self, agent: str) -> Problem | None:
         """Count a connection that is the agent's; a problem, and nothing counted, if it is one too many."""
         in_use = self._of(agent)
-        if in_use.connections >= in_use.most.connections:
-            return CONNECTIONS
         in_use.connections += 1
+        if self._too_many(agent, in_use, _CONNECTIONS, in_use.most.connections):
+            self.disconnect(agent)
+            return CONNECTIONS
         return None
 
     def disconnect(self, agent: str) -> None:
         """A connection that was counted is gone."""
         self._in_use[agent].connections -= 1
+        self._tell(agent)
 
     def begin(self, agent: str) -> Problem | None:
         """Count a request; a problem, and nothing counted, if it is too much."""
         in_use = self._of(agent)
-        if in_use.requests >= in_use.most.requests:
-            return REQUESTS
-        if in_use.bucket is not None and not in_use.bucket.take(self._clock()):
-            return TOO_FAST
         in_use.requests += 1
+        if self._too_many(agent, in_use, _REQUESTS, in_use.most.requests):
+            self.end(agent)
+            return REQUESTS
+        if in_use.bucket is not None and not self._take(agent, in_use.most.requests_per_s, in_use.bucket):
+            self.end(agent)
+            return TOO_FAST
         return None
 
     def end(self, agent: str) -> None:
         """A request that was counted has ended."""
         self._in_use[agent].requests -= 1
+        self._tell(agent)
 
     def hold(self, agent: str, count: int) -> bool:
         """Count bytes of a body that is being read; False, and nothing counted, if they are too many."""
         in_use = self._in_use[agent]
-        if in_use.held_bytes + count > in_use.most.held_bytes:
-            return False
         in_use.held_bytes += count
+        if self._too_many(agent, in_use, _HELD_BYTES, in_use.most.held_bytes):
+            self.let_go(agent, count)
+            return False
         return True
 
     def let_go(self, agent: str, count: int) -> None:
         """Bytes that were counted are held no more."""
         self._in_use[agent].held_bytes -= count
+        self._tell(agent)
+
+    def _too_many(self, agent: str, in_use: _InUse, kind: int, most: int) -> bool:
+        """Whether what has just been counted is more than there may be, in all processes."""
+        mine = in_use.use
+        if self._others is None:
+            return mine[kind] > most
+        # Told before it is asked for: of two that take the last place at once, neither may miss the other.
+        self._others.tell(agent, mine)
+        total = self._others.total(agent, kind)
+        return (mine[kind] if total is None else total) > most
+
+    def _take(self, agent: str, per_s: float, bucket: Bucket) -> bool:
+        at = self._clock()
+        taken = None if self._others is None else self._others.take(agent, per_s, max(per_s, 1), at)
+        return bucket.take(at) if taken is None else taken
+
+    def _tell(self, agent: str) -> None:
+        if self._others is not None:
+            self._others.tell(agent, self._in_use[agent].use)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from chron import Chron, ChronError, Receipt
 from mappings import Operation
+from proxy.deadlines import Deadlines
 from proxy.destinations import Route
 from proxy.metrics import Metrics
 from proxy.questions import FieldValues
@@ -38,6 +39,7 @@ class Recorder:
         self._metrics = metrics
         self._requests = 0
         self.patience_s = PATIENCE_S
+        self._waiting = Deadlines()
 
     def trail(self, head: Head) -> "Trail":
         """Begin the records of a request."""
@@ -51,6 +53,24 @@ class Recorder:
     def append(self, records: Sequence[Record]) -> asyncio.Future[tuple[Receipt, ...]]:
         """Hand in records that are adjacent, all or none; raises ChronError, or its future does."""
         return self._chron.append_many(records)
+
+    async def answered(self, writing: asyncio.Future[tuple[Receipt, ...]]) -> bool:
+        """Wait until it is known whether records are durable; False when that takes too long. Leaves `writing` alone.
+
+        As `asyncio.timeout` and `asyncio.shield` together would, without a timer for each request.
+        """
+        waiting: asyncio.Future[bool] = writing.get_loop().create_future()
+
+        def answer(durable: bool) -> None:
+            if not waiting.done():
+                waiting.set_result(durable)
+
+        writing.add_done_callback(lambda _: answer(True))
+        self._waiting.set(waiting, self.patience_s, lambda: answer(False))
+        try:
+            return await waiting
+        finally:
+            self._waiting.clear(waiting)
 
     def decided(self, judgements: Sequence[Judgement], started_ns: int) -> None:
         """Count what has been decided and is on record."""
@@ -87,11 +107,10 @@ class Trail:
         others = [(kind, {**fields, **session}) for kind, fields in more]
         writing = self._recorder.append([*decisions, *others])
         try:
-            async with asyncio.timeout(self._recorder.patience_s):
-                receipts = await asyncio.shield(writing)
-        except TimeoutError:
-            self._end_late(writing, len(decisions))
-            raise ChronError("the log has not answered in time") from None
+            if not await self._recorder.answered(writing):
+                self._end_late(writing, len(decisions))
+                raise ChronError("the log has not answered in time")
+            receipts = writing.result()
         except asyncio.CancelledError:
             self.open += _ids(await self._written(writing, len(decisions)), len(decisions))
             raise
@@ -116,7 +135,9 @@ class Trail:
                     {
                         **shared,
                         "pdp": each.pdp or None,
-                        **operation_fields(operation, resolution.unnamed),
+                        **operation_fields(
+                            operation, resolution.unnamed, each.question.target if each.question else None
+                        ),
                         **decision_fields(each.decision, each.question),
                     },
                     kept_out,

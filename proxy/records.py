@@ -6,7 +6,7 @@ the names of its keys, of the path what looks like no credential.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -38,6 +38,9 @@ _MOST_NAMES = 4096
 
 _redacted = lru_cache(1024)(redacted_text)
 """For texts that come again and again: agents and reasons."""
+_MOST_KEPT = 4096
+_kept: dict[int, tuple[Decision, FieldValues]] = {}
+"""What decisions say, by which object each is: a set of rules gives the same one for the same question."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,45 +87,54 @@ def wire_fields(
             fields["host"], fields["port"] = inbound.tunnel
         else:
             named = inbound.uri_authority.rpartition("@")[2]  # no user:password
-            host, _, port = named.rpartition(":")
-            if host and port.isdecimal() and len(port) <= 5:
+            host, colon, port = named.rpartition(":")
+            if colon and not host:
+                named = ""  # a port alone names nothing: mitmproxy's ":0" of a request that names no host
+            elif host and port.isdecimal() and len(port) <= 5:
                 named, fields["port"] = host.removeprefix("[").removesuffix("]"), int(port)
             fields["host"] = recorded(_printable(redacted_text(named)))
         return fields
     request = facts.request
-    fields |= {
-        "method": request.method,
-        "scheme": request.scheme,
-        "host": request.host,
-        "port": request.port,
-        "path": recorded(redacted_path(request.path)),
-        "query_keys": recorded(_printable(redacted_text(" ".join(dict.fromkeys(key for key, _ in request.query))))),
-        "request_digest": request_digest(facts),
-        "request_bytes": None if request.body is None or not request.body_complete else len(request.body),
-        "upgrade": facts.upgrade or None,
-        "opaque": True if facts.opaque else None,
-        "traceparent": _traceparent(request.header("traceparent")),
-    }
+    fields["method"] = request.method
+    fields["scheme"] = request.scheme
+    fields["host"] = request.host
+    fields["port"] = request.port
+    fields["path"] = recorded(redacted_path(request.path))
+    fields["query_keys"] = _query_keys(request.query) if request.query else ""
+    fields["request_digest"] = request_digest(facts)
+    if request.body is not None and request.body_complete:
+        fields["request_bytes"] = len(request.body)
+    if facts.upgrade:
+        fields["upgrade"] = facts.upgrade
+    if facts.opaque:
+        fields["opaque"] = True
+    fields["traceparent"] = _traceparent(request.header("traceparent"))
     if route is not None:
         fields["address"] = f"{route.address[0]} {route.address[1]}"
-        fields["via"] = route.parent.shown if route.parent else None
+        if route.parent:
+            fields["via"] = route.parent.shown
         fields["upstream_verified"] = route.verify if request.scheme == "https" else None
     return fields
 
 
+def _query_keys(query: Iterable[tuple[str, str]]) -> str:
+    return recorded(_printable(redacted_text(" ".join(dict.fromkeys([key for key, _ in query])))))
+
+
 def proof_fields(who: Credential) -> FieldValues:
     """What was proven of the caller beside a token: the certificate or workload identity that it acted with."""
-    return {"identities": recorded(_redacted(" ".join(who.identities))) or None}
+    return {"identities": recorded(_redacted(" ".join(who.identities)))} if who.identities else {}
 
 
 NOTHING_NAMED = "unmapped"
 """The action of a record where nothing was to be named: the request was refused before, or is none."""
 
 
-def operation_fields(operation: Operation | None, unnamed: str = "") -> FieldValues:
+def operation_fields(operation: Operation | None, unnamed: str = "", target: str | None = None) -> FieldValues:
     """What names the operation, what is known of it, and which mapping text named it.
 
-    `unnamed` is what stands in the place of the name where there is none: ``github:unrecognised``.
+    `unnamed` is what stands in the place of the name where there is none: ``github:unrecognised``; `target` the
+    target as it was judged, where it was.
     """
     if operation is None:
         return {"action": unnamed or NOTHING_NAMED, "target": ""}
@@ -130,13 +142,14 @@ def operation_fields(operation: Operation | None, unnamed: str = "") -> FieldVal
     fields: FieldValues = {
         "operation": recorded(operation.name),
         "action": recorded(operation.action),
-        "target": recorded_target(operation.target),
+        "target": recorded_target(operation.target) if target is None else target,
         "environment": operation.environment or None,
-        "access": known.get("access") or None,
-        "executes": True if "executes" in known else None,
-        "mints": True if "mints" in known else None,
-        "known": False if "known" in known else None,
     }
+    if known:
+        fields["access"] = known.get("access") or None
+        fields["executes"] = True if "executes" in known else None
+        fields["mints"] = True if "mints" in known else None
+        fields["known"] = False if "known" in known else None
     if rule := operation.rule:
         fields |= {
             "mapping_rule": rule.id,
@@ -149,8 +162,18 @@ def operation_fields(operation: Operation | None, unnamed: str = "") -> FieldVal
 
 def decision_fields(decision: Decision, question: Question | None = None) -> FieldValues:
     """Who was decided about, how, why, by which texts, and on what it hung."""
+    asked = asked_fields(question) if question else {}
+    kept = _kept.get(id(decision))
+    # The object is compared as well: another one may have been made where one stood that is gone.
+    if kept is None or kept[0] is not decision:
+        if len(_kept) >= _MOST_KEPT:
+            _kept.clear()
+        kept = _kept[id(decision)] = (decision, _of_decision(decision))
+    return {**asked, **kept[1]}
+
+
+def _of_decision(decision: Decision) -> FieldValues:
     return {
-        **(asked_fields(question) if question else {}),
         **limit_fields(decision.limits),
         "agent": recorded(_redacted(decision.agent)),
         "anchor": decision.anchor,
@@ -205,8 +228,10 @@ def recorded_reason(decision: Decision) -> str:
     return recorded(_redacted(decision.reason))
 
 
-def without(fields: FieldValues, redact: Iterable[str]) -> FieldValues:
+def without(fields: FieldValues, redact: Collection[str]) -> FieldValues:
     """Return a record without what a policy keeps out of it, and with a note of what that was."""
+    if not redact:
+        return fields
     kept_out = [name for name in sorted(set(redact)) if fields.get(name)]
     if not kept_out:
         return fields

@@ -7,6 +7,7 @@ target's count and the Chron's verification are as expected.
 """
 
 import asyncio
+import os
 import shutil
 import ssl
 import sys
@@ -20,7 +21,7 @@ from aiohttp import web
 import chron
 import policies
 from proxy.ca import create_authority, load_authority
-from proxy.configloading import load_config
+from proxy.configloading import ENGINE, load_config
 from proxy.serve import Service
 from proxy.wiring import UNSET, environment, write_files
 
@@ -85,8 +86,9 @@ async def rehearse(folder: Path, now: datetime) -> Rehearsed:
     runner, port = await _start_target(reached, _target_tls(*authority_paths, now))
     try:
         _write_configuration(folder, port)
-        # No variable counts: CLAIIM_STATE and CLAIIM_CHRON would lead to the operator's real log.
-        config = load_config(folder / "claiim.yaml", environ={})
+        # No other variable counts: CLAIIM_STATE and CLAIIM_CHRON would lead to the operator's real log.
+        engine = {ENGINE: asked} if (asked := os.environ.get(ENGINE)) else {}
+        config = load_config(folder / "claiim.yaml", environ=engine)
         async with Service(config, private=True) as service:
             scenes = await _scenes(service, folder)
     finally:
@@ -158,8 +160,6 @@ async def _call(environ: Mapping[str, str], place: str) -> Scene:
     """Deploy with a client that knows nothing of the gate but its environment."""
     url = f"https://{HOST}/environments/{place}/deployments"
     command = _client(url)
-    import os
-
     kept = {name: value for name, value in os.environ.items() if name not in UNSET}
     process = await asyncio.create_subprocess_exec(
         *command,

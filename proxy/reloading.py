@@ -17,7 +17,7 @@ from chron import Chron, ChronError
 from mappings import DocumentError
 from policies.narrowing import NarrowedError
 from policies.versions import History
-from proxy.engines import Engines
+from proxy.engines import Front
 from proxy.pipeline import Gate
 from proxy.questions import FieldValues
 from proxy.records import refused_fields
@@ -38,7 +38,7 @@ class Reloading:
         book: Book,
         chron: Chron,
         gate: Gate,
-        engine: Engines,
+        engine: Front,
         *,
         session: str,
         served: Callable[[Book], Book],
@@ -82,6 +82,7 @@ class Reloading:
             self._book = book
             self._gate.book = self._served(book)
             self._engine.sweep()
+            await self._engine.spread()
         return bool(found)
 
     async def attempt(self, history: History) -> None:
@@ -107,4 +108,5 @@ class Reloading:
         self._book = book
         self._gate.book = self._served(book)
         self._engine.reload(listener)
+        await self._engine.spread()
         self._gate.metrics.reloaded("loaded")

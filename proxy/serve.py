@@ -8,17 +8,15 @@ Stop: no new requests, open exchanges drain up to a limit, last outcomes written
 
 import asyncio
 import contextlib
-import logging
-import os
 import secrets
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from OpenSSL import SSL
 from ulid import ULID
@@ -46,18 +44,25 @@ from proxy.api import (
     RouteGroup,
     Simulations,
 )
+from proxy.assembling import (
+    cannot_listen,
+    destinations_of,
+    drain,
+    engines_of,
+    listener_of,
+    origin_of,
+    pdp_of,
+    utc_now,
+)
 from proxy.breakglass import ExceptionDesk
 from proxy.ca import certificate_faults, own_authority
-from proxy.chaining import chaining
-from proxy.config import Address, Config, ConfigError, EngineName, why
-from proxy.destinations import DestinationRefused, Destinations, Lookup, look_up
-from proxy.engines import Engines, made, serving, version_of
+from proxy.config import Address, Config, ConfigError
+from proxy.destinations import DestinationRefused, Lookup, look_up
+from proxy.engines import Front
 from proxy.holding import Holding
 from proxy.housekeeping import Housekeeping
 from proxy.metrics import Metrics
-from proxy.pdp import Pdp
 from proxy.pipeline import Gate
-from proxy.records import Origin
 from proxy.reloading import Reloading
 from proxy.removing import Removing
 from proxy.restoring import restore, uses_of
@@ -68,18 +73,6 @@ from proxy.timekeeping import Timekeeping
 from proxy.timers import Later, loop_later
 from proxy.verdicts import Book
 from proxy.webhooks import Webhook, read_secret
-from proxy.wire.crowd import Crowd
-from proxy.wire.listener import listener_context
-
-_log = logging.getLogger(__name__)
-
-_LAST_WAIT_S = 5
-"""How long a stop waits for judgements when every connection is closed: for records on their way to the disk."""
-
-
-def utc_now() -> datetime:
-    """The time now, aware, in UTC."""
-    return datetime.now(UTC)
 
 
 class Service:
@@ -140,14 +133,14 @@ class Service:
         book = rulebooks.load()
         self.gate = await self._gate_of(book, stack)
         await rulebooks.record(book)
-        self._engines = Engines(config.proxy.engine, partial(self._engine_of, self.gate, self._crowd_of(self.gate)))
-        self.engine = self._engines.main
+        self._front = self._front_of(self.gate)
+        self.gate.exceptions.changed = self._front.spread
         self._reloading = Reloading(
             rulebooks,
             book,
             self._chron,
             self.gate,
-            self._engines,
+            self._front,
             session=self.session,
             served=self._served,
             listener=self._listener_context,
@@ -156,17 +149,12 @@ class Service:
         callers = Callers(self.gate, operator_token)
         self.api = Api(self._routes(callers, stack))
         stack.push_async_callback(self.api.stop)
-        self.api_address = await _listening(self.api.start, self._listen(config.api.listen))
+        self.api_address = await self._open_api()
         reached = config.approvals.url or f"http://{self.api_address.reachable}"
         self.gate.holding.url = f"{reached.rstrip('/')}/v1/approvals/"
         self._guard_own_ports()
         stack.push_async_callback(self._stop_engine)
-        self.proxy_address = await _listening(self._engines.start, self._listen(config.proxy.listen))
-        self._guard_own_ports()
-        for listener in () if self._private else config.listeners:
-            opened = await _listening(partial(self._engines.open, listener), listener.listen)
-            self.listener_addresses[listener.name] = opened
-            self._guard_own_ports()
+        await self._open_listeners()
         try:
             await self.gate.destinations.refuse_own_parent()
         except DestinationRefused as error:
@@ -209,25 +197,17 @@ class Service:
             self._chron, metrics, config.approvals, session=self.session, now=self._now, later=self._later
         )
         exceptions = ExceptionDesk(self._chron, session=self.session, now=self._now, later=self._later)
-        main = config.proxy.engine
-        others = {each.name: version_of(serving(each, main)) for each in config.listeners}
         await restore(config.chron, holding, exceptions, self._now())
         gate = Gate(
             self._served(book),
             self._chron,
-            Destinations(
-                config.resolve,
-                config.upstream,
-                config.proxy.allowed_ports,
-                lookup=self._lookup,
-                chaining=chaining(config.upstream, os.environ),
-            ),
-            origin=Origin(self.session, *version_of(main), engines=others),
+            destinations_of(config, self._lookup),
+            origin=origin_of(config, self.session),
             now=self._now,
             metrics=metrics,
             holding=holding,
             exceptions=exceptions,
-            pdp=self._pdp(stack),
+            pdp=pdp_of(config, self.session, stack),
             limits=config.limits,
             clock=self._clock,
             later=self._later,
@@ -235,55 +215,42 @@ class Service:
         gate.uses.adopt(await asyncio.to_thread(uses_of, config.chron, book, self._now()))
         return gate
 
-    def _crowd_of(self, gate: Gate) -> Crowd:
-        return Crowd(gate.limits, gate.quotas, gate.turn_away, clock=self._clock, later=self._later)
-
-    def _engine_of(self, gate: Gate, crowd: Crowd, name: EngineName) -> Any:
-        config = self._config
-        return made(name)(
+    def _front_of(self, gate: Gate) -> Front:
+        """What agents reach: the engines, in this process."""
+        config, main = self._config, self._config.proxy.engine
+        engines = engines_of(
+            config,
             gate,
-            crowd,
             self.authority,
             write_roots(config),
+            self._listener_context(),
+            main,
             now=self._now,
-            max_body_bytes=config.proxy.max_body_bytes,
-            connect_timeout_s=config.upstream.connect_timeout_s,
-            response_timeout_s=config.upstream.response_timeout_s,
-            listener=self._listener_context(),
-            keep_alive_s=config.approvals.keep_alive_s,
-            segment_s=config.proxy.segment_s,
+            clock=self._clock,
             later=self._later,
         )
+        self.engine = engines.main
+        return engines
 
-    def _pdp(self, stack: contextlib.AsyncExitStack) -> Pdp | None:
-        """The external PDP that is asked as well."""
-        if self._config.pdp is None:
-            return None
-        pdp = Pdp(self._config.pdp, f"claiim-{self.session}")
-        stack.push_async_callback(pdp.close)
-        return pdp
+    async def _open_api(self) -> Address:
+        return await _listening(self.api.start, self._listen(self._config.api.listen))
+
+    async def _open_listeners(self) -> None:
+        """Open the ways in, one after the other."""
+        config, front = self._config, self._front
+        self.proxy_address = await _listening(front.start, self._listen(config.proxy.listen))
+        self._guard_own_ports()
+        for listener in () if self._private else config.listeners:
+            opened = await _listening(partial(front.open, listener), listener.listen)
+            self.listener_addresses[listener.name] = opened
+            self._guard_own_ports()
 
     def _listen(self, configured: Address) -> Address:
         return Address("127.0.0.1", 0) if self._private else configured
 
     async def _stop_engine(self) -> None:
-        """Refuse what is new, let what is under way end, and go on without what does not."""
         self._stopping = True
-        self.gate.stop()
-        ends = asyncio.get_running_loop().time() + self._config.proxy.drain_timeout_s
-        with contextlib.suppress(TimeoutError):
-            # What waited for humans is being refused: its agents get that answer before connections are closed.
-            async with asyncio.timeout_at(ends):
-                await self.gate.settled()
-        await self._engines.stop(max(0, ends - asyncio.get_running_loop().time()))
-        try:
-            async with asyncio.timeout(_LAST_WAIT_S):
-                await self.gate.settled()
-        except TimeoutError:
-            # Without a limit a judgement that hangs would keep the gate from ever stopping. It forwards nothing: its
-            # connection is closed, and the Chron takes no more of it.
-            _log.warning("a request was still being judged when the gate stopped")
-        self.gate.flush()
+        await drain(self.gate, self._front, self._config.proxy.drain_timeout_s)
 
     # --- the control API -----------------------------------------------------------------------------
 
@@ -294,6 +261,7 @@ class Service:
             callers,
             reload=self.reload,
             faults=self.faults,
+            metrics=self._metrics,
             waiting=activating.waiting,
         )
         return [
@@ -331,11 +299,7 @@ class Service:
     def _listener_context(self) -> SSL.Context | None:
         """What the listener shows to agents; None when it is plain. Raises ConfigError. Blocks."""
         # A private gate is reached by loopback alone, by its own command: it needs no certificate there.
-        if self._private or self._config.proxy.tls is None:
-            return None
-        if faults := certificate_faults(self._config, self._now()):
-            raise ConfigError.plain("\n".join(faults))
-        return listener_context(self._config.proxy.tls)
+        return None if self._private else listener_of(self._config, self._now)
 
     def _served(self, book: Book) -> Book:
         """The rules as this gate obeys them: in a private one each agent has one more token."""
@@ -343,6 +307,10 @@ class Service:
             return book
         tokens = {agent: credential(agent, self.token(agent)).token_sha256 for agent in book.policies.agents}
         return replace(book, policies=book.policies.with_tokens(tokens))
+
+    async def _metrics(self) -> bytes:
+        """What was counted, in Prometheus text format."""
+        return self.gate.metrics.text()
 
     async def reload(self) -> str:
         """Swap in the rules as the files have them now; their digest. Raises DocumentError and keeps the old ones."""
@@ -402,9 +370,4 @@ async def _listening(start: Callable[[Address], Awaitable[Address]], address: Ad
     try:
         return await start(address)
     except OSError as error:
-        # A name that does not resolve brings a number of the resolver's own, and its text.
-        system = isinstance(error.errno, int) and error.errno > 0
-        reason = os.strerror(error.errno or 0).lower() if system else why(error)
-        raise ConfigError.plain(
-            f"cannot listen on {address}: {reason}; stop what is there or configure another address"
-        ) from None
+        raise cannot_listen(address, error) from None

@@ -91,6 +91,11 @@ class Decided:
         return bool(stopped) and not any(each.denies for each in stopped)
 
     @property
+    def shared(self) -> bool:
+        """Say whether it hangs on what all of a gate's processes have in common: words of humans, uses of limits."""
+        return self.held or any(each.question is not None and bool(each.question.uses) for each in self.judgements)
+
+    @property
     def forwards(self) -> bool:
         """Say whether all of it may go on, as far as was decided until now."""
         return bool(self.judgements) and all(each.decision.forwards for each in self.judgements)
@@ -98,7 +103,7 @@ class Decided:
     @property
     def redact(self) -> set[str]:
         """Return the fields that policies keep out of every record of it."""
-        return {name for each in self.judgements for name in each.decision.redact}
+        return {name for each in self.judgements if each.decision.redact for name in each.decision.redact}
 
     @property
     def approvers(self) -> tuple[str, ...]:
@@ -148,6 +153,8 @@ class Verdict:
     """The shape of answers that the caller parses; "" for the plain one."""
     messages: frozenset[str] = frozenset()
     """The packs by which each message is judged that follows a WebSocket's upgrade; empty where none is."""
+    ended: bool = False
+    """Its outcome is on record already, by whoever judged it."""
 
 
 @dataclass(frozen=True, slots=True)

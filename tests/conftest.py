@@ -4,6 +4,7 @@ import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
 
+from proxy.configloading import ENGINE
 from support import forked
 from support.fixtures import *  # noqa: F403
 from support.gate import engines
@@ -32,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """What serves the gates of a test, where it is run with each engine."""
     if (name := getattr(request, "param", None)) is not None:
-        monkeypatch.setenv("CLAIIM_ENGINE", name)
+        monkeypatch.setenv(ENGINE, name)
 
 
 @pytest.hookimpl(tryfirst=True)

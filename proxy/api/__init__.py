@@ -38,6 +38,7 @@ from proxy.api.records import Records
 from proxy.api.removals import Removals
 from proxy.api.simulations import Simulations
 from proxy.config import Address
+from proxy.wire.sockets import Where
 
 __all__ = [
     "Activations",
@@ -78,13 +79,18 @@ class Api:
             app.add_routes(group.routes())
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_STOP_TIMEOUT_S)
 
-    async def start(self, listen: Address) -> Address:
+    async def start(self, *listen: Where) -> Address:
         """Open the listener; returns where it is. Raises OSError when it cannot."""
         await self._runner.setup()
-        site = web.TCPSite(self._runner, listen.host, listen.port)
-        await site.start()
+        for each in listen:
+            await self._site(each).start()
         host, port = self._runner.addresses[0][:2]
         return Address(host, port)
+
+    def _site(self, where: Where) -> web.BaseSite:
+        if isinstance(where, Address):
+            return web.TCPSite(self._runner, where.host, where.port)
+        return web.SockSite(self._runner, where)
 
     async def stop(self) -> None:
         """Close the listener and finish what is under way."""

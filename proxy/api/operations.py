@@ -12,6 +12,7 @@ from proxy.pipeline import Gate
 
 type Reload = Callable[[], Awaitable[str]]
 type Faults = Callable[[], Sequence["Failing"]]
+type Counted = Callable[[], Awaitable[bytes]]
 type Waiting = Callable[[], Sequence[str]]
 
 
@@ -42,12 +43,14 @@ class Operations:
         *,
         reload: Reload,
         faults: Faults,
+        metrics: Counted,
         waiting: Waiting,
     ) -> None:
         self._gate = gate
         self._callers = callers
         self._reload = reload
         self._faults = faults
+        self._counted = metrics
         self._waiting = waiting
 
     def routes(self) -> list[web.RouteDef]:
@@ -80,7 +83,7 @@ class Operations:
     async def _metrics(self, _: web.Request) -> web.Response:
         # https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format
         media = "text/plain; version=0.0.4; charset=utf-8"
-        return web.Response(body=self._gate.metrics.text(), headers={"Content-Type": media})
+        return web.Response(body=await self._counted(), headers={"Content-Type": media})
 
     async def _reload_rules(self, request: web.Request) -> web.Response:
         self._callers.require_operator(request)

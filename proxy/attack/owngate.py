@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from proxy.assembling import utc_now
 from proxy.attack import attacks
 from proxy.attack.target import RecordingTarget
 from proxy.attack.wire import Gate
@@ -22,7 +23,7 @@ from proxy.ca import create_authority, load_authority
 from proxy.config import Config, EngineName
 from proxy.configloading import load_config
 from proxy.destinations import DestinationUnknown
-from proxy.serve import Service, utc_now
+from proxy.serve import Service
 
 AGENT = "attack-probe"
 _BOUND_HOSTS = (

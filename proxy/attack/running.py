@@ -14,13 +14,18 @@ from proxy.attack.reached import Reached
 from proxy.attack.table import ATTACKS
 from proxy.attack.target import RecordingTarget
 from proxy.attack.wire import Answer, Gate, send
-from proxy.config import Config
+from proxy.config import Config, EngineName
 
 
-async def attack_own(folder: Path, rules: Config | None, ids: Sequence[str] = ()) -> list[Shot]:
-    """Attack a gate of our own in an empty `folder`, with the rules of a configuration when it is given."""
+async def attack_own(
+    folder: Path, rules: Config | None, ids: Sequence[str] = (), engine: EngineName | None = None
+) -> list[Shot]:
+    """Attack a gate of our own in an empty `folder`, with the rules of a configuration when it is given.
+
+    Served by `engine`, else by the one that `rules` names.
+    """
     with RecordingTarget(target_tls(folder, now())) as target:
-        async with own_gate(folder, target, rules) as (gate, config):
+        async with own_gate(folder, target, rules, engine) as (gate, config):
             attacker = Attacker(gate, target)
             shots = await asyncio.to_thread(lambda: list(attacker.shoot_all(chosen(ids))))
         return compared(shots, config.chron)

@@ -222,7 +222,8 @@ def _answer(request: Reached) -> bytes:
     more = b""
     if request.line.startswith(f"GET {FORGE}"):
         more = f"X-Chron-Id: {FORGED}\r\nx-chron-id: {FORGED}\r\n".encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n%s" % (len(body), more, body)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n%s\r\n" % (len(body), more)
+    return head if request.line.startswith("HEAD ") else head + body
 
 
 def _shut(connection: socket.socket) -> None:

@@ -134,7 +134,8 @@ def read_answers(received: bytes) -> list[Answer]:
         fields = [(name.lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
         if 100 <= status < 200 and status != 101:
             continue
-        length = int(dict(fields).get("content-length", "0"))
+        # The answer to a HEAD tells a length and has no body (RFC 9110, 9.3.2).
+        length = 0 if received.startswith(b"HTTP/1.") else int(dict(fields).get("content-length", "0"))
         ids = tuple(value for name, value in fields if name == "x-chron-id")
         found.append(Answer(status, ids, received[:length]))
         received = received[length:]

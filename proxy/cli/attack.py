@@ -69,7 +69,7 @@ def _own(config_path: Path | None, ids: Sequence[str]) -> "list[Shot]":
 
     config = load_config(config_path, required=config_path is not None)
     with tempfile.TemporaryDirectory(prefix="claiim-attack-") as folder:
-        return asyncio.run(attack_own(Path(folder), config if config.path else None, ids))
+        return asyncio.run(attack_own(Path(folder), config if config.path else None, ids, config.proxy.engine))
 
 
 def _running(url: str, folder: Path | None, config_path: Path | None, ids: Sequence[str]) -> "list[Shot]":

@@ -30,8 +30,8 @@ def rehearse(keep: Path | None, as_json: bool) -> None:
 
     Exit 0 only if every answer, what reached the target and the Chron are as expected.
     """
+    from proxy.assembling import utc_now
     from proxy.rehearsal import rehearse as run
-    from proxy.serve import utc_now
 
     with _folder(keep) as folder:
         rehearsed = asyncio.run(run(folder, utc_now()))

@@ -21,7 +21,7 @@ from proxy.fast.exchanging import Serving
 from proxy.fast.heads import NotHttp
 from proxy.fast.http1 import HeadTooLong, Http1Agent, Http1Call
 from proxy.fast.http2 import Http2Agent, Http2Call
-from proxy.fast.streams import Secure, Stream, Tcp
+from proxy.fast.streams import Secure, Stream, Tcp, nothing
 from proxy.fast.tls import Tls, TlsError
 from proxy.fast.tunnelling import Tunnelling
 from proxy.identity import NOBODY, Unproven
@@ -84,6 +84,11 @@ class AgentConnection:
             _log.debug("a connection broke off: %s", error)
         finally:
             self._stream.close()
+
+    def release(self) -> None:
+        """It has ended: let go of what refers back to it, which else only Python's collector would find."""
+        self._socket.on_end = nothing
+        self._http1 = self._http2 = self._serving = self._task = self.seat.served = None
 
     def _ended(self) -> None:
         """The agent sends no more: for practical purposes it waits for no answer either."""

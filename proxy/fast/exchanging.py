@@ -19,7 +19,7 @@ from proxy.facts import Facts, Inbound
 from proxy.fast.calls import Asked, Broken, Call, Gone
 from proxy.fast.heads import AnswerHead, Fields, NotHttp
 from proxy.fast.relaying import relay
-from proxy.fast.streams import Stream
+from proxy.fast.streams import Stream, nothing
 from proxy.fast.targets import Place, Request, binds_identity
 from proxy.identity import NOBODY, Unproven
 from proxy.quotas import HELD
@@ -148,6 +148,12 @@ class Serving:
             self.finish("failed", error="the gate failed")  # whatever has ended it without a word
             self.break_off()
             self._end()
+            self._let_go_of_all()
+
+    def _let_go_of_all(self) -> None:
+        """It has ended: what refers back to it would keep the request until Python's collector looks for it."""
+        self.call.leave = nothing
+        self._task = self._sending = self._asked = self._carried = None
 
     async def _run(self) -> None:
         exchange = self.exchange
@@ -252,7 +258,8 @@ class Serving:
         elif given_up is not None:
             exchange.head = self._gate.malformed_head(exchange.head.inbound, who, given_up)
         self._judged_body = body
-        return await self._judge(body, complete=complete)
+        # Of a longer one exactly so much: what is judged and recorded does not hang on the pieces in which it came.
+        return await self._judge(body if complete else body[: self._engine.max_body_bytes], complete=complete)
 
     async def _read_body(self) -> tuple[bytes, bool, Problem | None]:
         """What was read of the body, whether that is all of it, and why no more was read, but for its length."""
@@ -323,7 +330,7 @@ class Serving:
         for last in (False, True):
             reused = False
             try:
-                reused, self._asked = await self._engine.ask(place, request)
+                reused, self._asked = await self._engine.targets.ask(place, request)
                 return await self._answer(self._asked, verdict, facts)
             except Broken as error:
                 asked, self._asked = self._asked, None

@@ -6,11 +6,14 @@ strict), which knows every way that others have been fooled. What only one of th
 
 import contextlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import httptools
 
 type Fields = tuple[tuple[bytes, bytes], ...]
+type Values = Mapping[bytes, tuple[bytes, ...]]
+"""By a field's name in lower case."""
 
 END = b"\r\n\r\n"
 
@@ -29,8 +32,32 @@ class NotHttp(Exception):
     """These bytes are no head of an HTTP/1 message; the text says why."""
 
 
+class _Head:
+    """What has fields; they are asked for by name some ten times."""
+
+    __slots__ = ()
+    fields: Fields
+    _values: Values | None
+
+    def all(self, name: bytes) -> tuple[bytes, ...]:
+        """Every value of a field; the name in lower case."""
+        values = self._values
+        if values is None:
+            values = _by_name(self.fields)
+            object.__setattr__(self, "_values", values)
+        return values.get(name, ())
+
+
+def _by_name(fields: Fields) -> Values:
+    found: dict[bytes, tuple[bytes, ...]] = {}
+    for name, value in fields:
+        lower = name.lower()
+        found[lower] = (*found[lower], value) if lower in found else (value,)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(_Head):
     """A request's head as it stands, nothing of it judged."""
 
     method: bytes
@@ -42,24 +69,18 @@ class RequestHead:
     """Of an absolute URI or of `:scheme`; else b""."""
     authority: bytes = b""
     """Of an absolute URI, of a CONNECT or of `:authority`; else b""."""
-
-    def all(self, name: bytes) -> list[bytes]:
-        """Every value of a field; the name in lower case."""
-        return [value for each, value in self.fields if each.lower() == name]
+    _values: Values | None = field(default=None, init=False, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerHead:
+class AnswerHead(_Head):
     """An answer's head."""
 
     status: int
     phrase: bytes
     fields: Fields
     version: bytes = b"HTTP/1.1"
-
-    def all(self, name: bytes) -> list[bytes]:
-        """Every value of a field; the name in lower case."""
-        return [value for each, value in self.fields if each.lower() == name]
+    _values: Values | None = field(default=None, init=False, repr=False, compare=False)
 
 
 def read_request(head: bytes) -> RequestHead:
@@ -71,17 +92,19 @@ def read_request(head: bytes) -> RequestHead:
     method, target, version = matched.groups()
     if version not in (b"HTTP/1.0", b"HTTP/1.1"):
         raise NotHttp("the version of HTTP is not 1.0 or 1.1")
-    if len([name for name, _ in fields if name.lower() == b"content-length"]) > 1:
-        raise NotHttp("the end of the body is told twice")
     if method == b"CONNECT":
-        return RequestHead(method, b"", version, fields, b"", target)
-    if target[:1] == b"/" or target == b"*":
-        return RequestHead(method, target, version, fields)
-    absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None:
-        raise NotHttp("the target is neither a path nor an absolute URI")
-    scheme, authority, path = absolute.groups()
-    return RequestHead(method, path or b"/", version, fields, scheme.lower(), authority)
+        read = RequestHead(method, b"", version, fields, b"", target)
+    elif target[:1] == b"/" or target == b"*":
+        read = RequestHead(method, target, version, fields)
+    else:
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is None:
+            raise NotHttp("the target is neither a path nor an absolute URI")
+        scheme, authority, path = absolute.groups()
+        read = RequestHead(method, path or b"/", version, fields, scheme.lower(), authority)
+    if len(read.all(b"content-length")) > 1:
+        raise NotHttp("the end of the body is told twice")
+    return read
 
 
 class _Second:
@@ -104,7 +127,7 @@ class _Second:
 
 def disputed(head: bytes, read: RequestHead) -> str | None:
     """Why a head that was read has another reading or none to a strict reader; None when the two agree."""
-    if fault := _framing_fault(read.fields):
+    if fault := _framing_fault(read):
         return fault
     if read.version == b"HTTP/1.0" and read.all(b"transfer-encoding"):
         return "HTTP/1.0 knows no transfer coding"  # RFC 9112, 6.1
@@ -131,10 +154,9 @@ def _second_reading(head: bytes, method: bytes, version: bytes) -> _Second | Non
     return second if same and parser.get_http_version() == version[5:].decode() else None
 
 
-def _framing_fault(fields: Fields) -> str | None:
+def _framing_fault(head: RequestHead | AnswerHead) -> str | None:
     """What makes the end of a message's body a matter of opinion (RFC 9112, 6.1 and 6.3); None when nothing does."""
-    lengths = [value for name, value in fields if name.lower() == b"content-length"]
-    codings = [value for name, value in fields if name.lower() == b"transfer-encoding"]
+    lengths, codings = head.all(b"content-length"), head.all(b"transfer-encoding")
     if lengths and codings:
         return "both a content length and a transfer coding say where the body ends"
     if len(lengths) > 1 or len(codings) > 1:
@@ -153,10 +175,10 @@ def read_answer(head: bytes) -> AnswerHead:
     if matched is None:
         raise NotHttp("the first line is no status line")
     check_names(fields)
-    if fault := _framing_fault(fields):
-        raise NotHttp(fault)
     version, status, phrase = matched.groups()
     read = AnswerHead(int(status), phrase or b"", fields, version)
+    if fault := _framing_fault(read):
+        raise NotHttp(fault)
     if read.all(b"transfer-encoding") and (version == b"HTTP/1.0" or read.status < 200 or read.status == 204):
         raise NotHttp("a transfer coding stands where there is none")  # RFC 9112, 6.1
     return read

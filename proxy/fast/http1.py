@@ -5,7 +5,7 @@ from collections.abc import Callable
 from proxy.fast import bodies, heads
 from proxy.fast.calls import Broken, Gone
 from proxy.fast.heads import END, AnswerHead, Fields, NotHttp, RequestHead
-from proxy.fast.streams import Stream
+from proxy.fast.streams import Stream, nothing
 
 MAX_ANSWER_HEAD_BYTES = 256 * 1024
 """The longest head of an answer; curl takes 300 KB, Go's net/http 10 MB by default."""
@@ -28,7 +28,7 @@ class Http1Call:
         self.malformed = malformed
         self._body = bodies.Nothing() if malformed else bodies.of_request(head)
         self.bodiless = isinstance(self._body, bodies.Nothing) and not malformed
-        self.leave: Callable[[], None] = _nothing
+        self.leave: Callable[[], None] = nothing
         self._began = False
         self._chunked = False
         self._silent = False
@@ -116,10 +116,6 @@ class Http1Call:
             if discarded > MAX_DISCARDED_BYTES:
                 self.persists = False
                 return
-
-
-def _nothing() -> None:
-    pass
 
 
 _HOP_BY_HOP = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"proxy-connection", b"te"})
@@ -371,4 +367,4 @@ def _stays(head: AnswerHead) -> bool:
     if b"close" in options or (head.version == b"HTTP/1.0" and b"keep-alive" not in options):
         return False
     # Whoever announces a body where there is none may send it, and it would be read as the next answer.
-    return head.status != 204 or head.all(b"content-length") in ([], [b"0"])
+    return head.status != 204 or head.all(b"content-length") in ((), (b"0",))

@@ -18,7 +18,7 @@ from proxy.fast.calls import Broken, Gone
 from proxy.fast.heads import AnswerHead, Fields, NotHttp, RequestHead
 from proxy.fast.http1 import MAX_ANSWER_HEAD_BYTES, MAX_DISCARDED_BYTES
 from proxy.fast.multiplexing import Flow, Multiplexed
-from proxy.fast.streams import Stream
+from proxy.fast.streams import Stream, nothing
 from proxy.limits import Limits
 from proxy.wire.frames import FrameMeter
 
@@ -28,11 +28,9 @@ MAX_REQUESTS = 100
 """At a time on one connection to a target, and the most before it has said how many it takes (RFC 9113, 6.5.2)."""
 _MAX_INTERIM = 64
 """Interim responses that nobody has read yet."""
+_QUIET_S = 1.0
+"""How long an answer waits to end while nothing comes of its request's body."""
 _HIGHEST_STREAM = 2**31 - 1  # RFC 9113, 5.1.1
-
-
-def _nothing() -> None:
-    pass
 
 
 # --- agents ----------------------------------------------------------------------------------------------
@@ -50,7 +48,7 @@ class Http2Call:
         self.flow = flow
         self.head = head
         self.malformed = malformed
-        self.leave: Callable[[], None] = _nothing
+        self.leave: Callable[[], None] = nothing
         """Called when the agent has given the request up; `serve` sets it before it waits for anything."""
         self._length = None if malformed else http2heads.length_of(head)
         self._read_bytes = 0
@@ -58,6 +56,8 @@ class Http2Call:
         """The head of the answer, while it is still to be seen whether a body follows."""
         self._begun = False
         self._silent = False
+        self._lingers = False
+        self._discarded_bytes = 0
 
     @property
     def complete(self) -> bool:
@@ -95,7 +95,13 @@ class Http2Call:
             self.flow.put_head(http2heads.write_answer(status, fields))
 
     def last(self) -> None:
-        """Other requests of the connection have streams of their own."""
+        """Let the request's body come before that of the answer, whose head goes at once.
+
+        curl 7.88, and git with it, read nothing more when they have all of an answer: no window for what they still
+        upload, and no end of the connection. An answer without a body ends with its head: who streams and is refused,
+        as by gRPC, may wait for just that.
+        """
+        self._lingers = True
 
     def begin(self, status: int, phrase: bytes, fields: Fields, method: str) -> None:  # noqa: ARG002 -- HTTP/2 has none
         """Send the head of the answer.
@@ -119,6 +125,9 @@ class Http2Call:
         if self._silent or not data:
             return
         self._put_answer()
+        if self._lingers:
+            self._lingers = False
+            await self.discard(self._agent.discard_s, _QUIET_S)
         await self.flow.send(data)
         self._agent.meter.sent(len(data))
 
@@ -144,17 +153,22 @@ class Http2Call:
         """HTTP/2 knows no 101 (RFC 9113, 8.6)."""
         raise RuntimeError("an HTTP/2 connection does not change its protocol")
 
-    async def discard(self, most_s: float) -> None:
-        """Read what is left of the body, so that the agent gets to the answer; not without end."""
-        discarded = 0
+    async def discard(self, most_s: float, quiet_s: float | None = None) -> None:
+        """Read what is left of the body, so that the agent gets to the answer; not without end.
+
+        With `quiet_s` until so long nothing has come.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(most_s):
-                while discarded <= MAX_DISCARDED_BYTES:
-                    piece = await self.flow.read()
+                while self._discarded_bytes <= MAX_DISCARDED_BYTES:
+                    async with asyncio.timeout(quiet_s):
+                        piece = await self.flow.read()
                     if piece is None:
                         return
-                    discarded += len(piece)
-        # RFC 9113, 8.1: the answer counts, and the rest is not wanted.
+                    self._discarded_bytes += len(piece)
+
+    def refuse_the_rest(self) -> None:
+        """RFC 9113, 8.1: the answer counts, and the rest of the request is not wanted."""
         self.flow.reset(ErrorCodes.NO_ERROR, partial(Gone, "the body goes on behind its answer"))
 
 
@@ -176,7 +190,8 @@ class Http2Agent(Multiplexed):
         self._serve = serve
         self._limited = limited
         self._clock = clock
-        self._discard_s = limits.body_s
+        self.discard_s = limits.body_s
+        """How long the rest of a body is read that nobody wants."""
         self.meter = FrameMeter(limits.http2_frames_per_s, limits.head_bytes, clock())
         self.calls: dict[int, Http2Call] = {}
         """The requests that are being served, by their stream."""
@@ -198,7 +213,10 @@ class Http2Agent(Multiplexed):
         finally:
             self.end_all(partial(self.ENDED, why))
             self.stream.close()
-            await self._settled()
+            try:
+                await self._settled()
+            finally:
+                self.let_go()
 
     async def _settled(self) -> None:
         if self._tasks:
@@ -252,7 +270,9 @@ class Http2Agent(Multiplexed):
             flow.may_send()  # what was taken back before it was looked at costs nothing more (CVE-2023-44487)
             await self._serve(call)
             if flow.sent and not flow.ended:
-                await call.discard(self._discard_s)
+                await call.discard(self.discard_s)
+                if not flow.ended:
+                    call.refuse_the_rest()
         except Gone:
             pass
         except Exception:
@@ -379,7 +399,7 @@ class Http2Target(Multiplexed):
     def __init__(self, stream: Stream) -> None:
         """Begins to speak and to read; there must be a running loop."""
         super().__init__(stream, client=True, streams=MAX_REQUESTS, head_bytes=MAX_ANSWER_HEAD_BYTES)
-        self.closed: Callable[[], None] = _nothing
+        self.closed: Callable[[], None] = nothing
         """Called once, when the connection is over."""
         self._asked: dict[int, Http2Asked] = {}
         self._told = False
@@ -426,6 +446,8 @@ class Http2Target(Multiplexed):
             self.end_all(partial(self.ENDED, f"server closed connection: {why}"))
             self.stream.close()
             self.closed()
+            self.closed = nothing
+            self.let_go()
 
     def forget(self, asked: Http2Asked) -> None:
         """A request is over."""

@@ -476,3 +476,8 @@ class Multiplexed(ABC):
         self.over = True
         for flow in list(self.flows.values()):
             flow.fail(error)
+
+    def let_go(self) -> None:
+        """It has ended: nothing is to refer back to it any more."""
+        self._handlers.clear()
+        self._due.clear()

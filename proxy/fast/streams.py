@@ -17,6 +17,10 @@ _MOST_UNSENT_BYTES = 256 * 1024
 """What may be written and not be sent before `drain` waits."""
 
 
+def nothing() -> None:
+    """For whom nobody waits."""
+
+
 class Stream(Protocol):
     """A connection. Its methods are those of `asyncio.StreamReader` and `StreamWriter`, as far as there is need."""
 
@@ -71,8 +75,8 @@ class Tcp(asyncio.Protocol):
         self._room.set()
         self._paused = False
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)
-        self.on_end: Callable[[], None] = _nothing
-        self.on_lost: Callable[[], None] = _nothing
+        self.on_end: Callable[[], None] = nothing
+        self.on_lost: Callable[[], None] = nothing
         """Called when it is closed."""
         self.moved = 0
         """How often anything was received or sent."""
@@ -109,8 +113,10 @@ class Tcp(asyncio.Protocol):
             self._ended = True
         self._wake()
         self._room.set()
-        self.on_end()
-        self.on_lost()
+        on_end, on_lost = self.on_end, self.on_lost
+        self.on_end = self.on_lost = nothing  # what they refer to refers to this connection
+        on_end()
+        on_lost()
 
     def pause_writing(self) -> None:
         """Too much is unsent."""
@@ -208,10 +214,6 @@ class Tcp(asyncio.Protocol):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """What is known of the socket."""
         return self.transport.get_extra_info(name, default)
-
-
-def _nothing() -> None:
-    pass
 
 
 class Secure:

@@ -54,13 +54,7 @@ class Tls:
     ) -> Self:
         """The gate's side towards an agent. `named` is told the name in the hello, and says whose leaf is shown."""
         made = cls(contexts.context(host, now), server=True)
-
-        def choose(name: str | None) -> None:
-            wanted = named(name)
-            if wanted != host:
-                made._tls.context = contexts.context(wanted, now)
-
-        made._tls.claiim_named = choose  # type: ignore[attr-defined]
+        made._tls.claiim_named = lambda name: contexts.context(named(name), now)  # type: ignore[attr-defined]
         return made
 
     @property
@@ -88,7 +82,10 @@ class Tls:
         try:
             while piece := self._tls.read(_MOST_BYTES):
                 pieces.append(piece)
-            self.ended = True
+                if not self._incoming.pending and not self._tls.pending():
+                    break  # asked again it would only raise that it wants more
+            else:
+                self.ended = True
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
@@ -105,7 +102,9 @@ class Tls:
         except ssl.SSLWantReadError:
             return False
         except ssl.SSLError as error:
+            self._tls.claiim_named = None  # type: ignore[attr-defined]
             raise TlsError(_words(error)) from None
+        self._tls.claiim_named = None  # type: ignore[attr-defined]  # it refers to who has this connection
         self.open = True
         return True
 
@@ -167,7 +166,7 @@ def _agent_context(leaf: Leaf) -> ssl.SSLContext:
 
 def _name(connection: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> int | None:
     try:
-        connection.claiim_named(name)  # type: ignore[attr-defined]
+        connection.context = connection.claiim_named(name)  # type: ignore[attr-defined]
     except Exception:
         _log.exception("choosing a certificate failed")
         return ssl.ALERT_DESCRIPTION_INTERNAL_ERROR

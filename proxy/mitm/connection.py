@@ -481,7 +481,8 @@ class AgentConnection(server.LiveConnectionHandler):
             exchange.head = self._gate.malformed_head(exchange.head.inbound, who, given_up)
         prefix: bytes | None = flow.metadata.get(layers.BODY_PREFIX)
         if prefix is not None:
-            await self._judge(exchange, prefix, complete=False)
+            # Exactly so much: what is judged and recorded does not hang on the pieces in which it came.
+            await self._judge(exchange, prefix[: self._engine.max_body_bytes], complete=False)
         else:
             body = flows.body(flow)
             exchange.request_bytes = len(body)
@@ -505,7 +506,7 @@ class AgentConnection(server.LiveConnectionHandler):
         assert verdict.route is not None
         # First of all, so that whatever fails from here on is the outcome of the decision.
         self._open[flow.id] = exchange
-        self._engine.opened(flow.id, exchange, self)
+        self._engine.opened(flow.id, exchange, lambda: self.give_up(exchange))
         flows.forward(flow, verdict)
         self._routes[verdict.route.address] = verdict.route
         if parent := verdict.route.parent:
@@ -646,6 +647,10 @@ class AgentConnection(server.LiveConnectionHandler):
     def ends(self) -> Iterable[datetime | None]:
         """When the proofs end that what is open here was asked with."""
         return (exchange.head.credential.expires for exchange in self._open.values())
+
+    async def serve(self) -> None:
+        """Serve it until it ends."""
+        await self.handle_client()
 
     def release(self) -> None:
         """Close what is still open when the agent is gone.

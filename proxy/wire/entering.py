@@ -38,6 +38,8 @@ class Entrance:
         begin: Callable[[str], Problem | None],
     ) -> None:
         self.reader, self.writer = reader, writer
+        self.socket = writer
+        """The connection's own, below any TLS."""
         self._gate = gate
         self._begin = begin
         """Counts a request of an agent; the problem if it is one too many."""

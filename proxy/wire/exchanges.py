@@ -3,10 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from proxy.deadlines import Deadlines
 from proxy.pipeline import Gate
-from proxy.timers import Handle, Later
+from proxy.timers import Later
 from proxy.verdicts import Ending, Head, Verdict
 from proxy.wire.crowd import Body
 from proxy.wire.segments import Segments
@@ -57,8 +58,6 @@ class _Open:
     """An exchange that needs an ending."""
 
     exchange: Exchange
-    patience: Handle
-    """Ends it when the target does not begin to answer."""
     segments: Segments
 
 
@@ -71,6 +70,8 @@ class Exchanges:
         self._segment_s = segment_s
         self._later = later
         self._open: dict[str, _Open] = {}
+        self._unanswered = Deadlines()
+        """By key, what ends an exchange whose target does not begin to answer."""
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -79,27 +80,26 @@ class Exchanges:
 
     def opened(self, key: str, exchange: Exchange, give_up: Callable[[], None]) -> None:
         """A verdict forwards: from now on this exchange needs an ending. `give_up` ends it, for want of an answer."""
-        timer = self._wait_for_answer(key, exchange, give_up)
+        self._wait_for_answer(key, exchange, give_up)
         segments = Segments(lambda: self._tell_segment(exchange), self._segment_s, self._later)
-        self._open[key] = _Open(exchange, timer, segments)
+        self._open[key] = _Open(exchange, segments)
         self._idle.clear()
         self._gate.metrics.open_exchanges.set(len(self._open))
 
-    def _wait_for_answer(self, key: str, exchange: Exchange, give_up: Callable[[], None]) -> Handle:
+    def _wait_for_answer(self, key: str, exchange: Exchange, give_up: Callable[[], None]) -> None:
         """Give up when a target does not begin to answer; a target that is still being sent to has not been asked."""
         sent_bytes = exchange.request_bytes
 
         def look() -> None:
-            entry = self._open.get(key)
-            if entry is None:
+            if key not in self._open:
                 return
             if exchange.request_bytes == sent_bytes:
                 exchange.timed_out = True
                 give_up()
             else:
-                self._open[key] = replace(entry, patience=self._wait_for_answer(key, exchange, give_up))
+                self._wait_for_answer(key, exchange, give_up)
 
-        return asyncio.get_running_loop().call_later(self._response_timeout_s, look)
+        self._unanswered.set(key, self._response_timeout_s, look)
 
     def _tell_segment(self, exchange: Exchange) -> None:
         if exchange.verdict is not None:
@@ -108,7 +108,7 @@ class Exchanges:
     def answered(self, key: str) -> None:
         """The target has begun to answer; how long that takes is its own affair."""
         if entry := self._open.get(key):
-            entry.patience.cancel()
+            self._unanswered.clear(key)
             entry.exchange.answered = True
 
     def closed(self, key: str) -> Exchange | None:
@@ -118,7 +118,7 @@ class Exchanges:
             self._idle.set()
         if entry is None:
             return None
-        entry.patience.cancel()
+        self._unanswered.clear(key)
         entry.segments.cancel()
         self._gate.metrics.open_exchanges.set(len(self._open))
         return entry.exchange

@@ -2,13 +2,14 @@ import enum
 import json
 import re
 import sqlite3
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chron import ChronError
-from chron.body import MAX_BODY_BYTES, canonical, checked, is_canonical, stamp, stamp_ns
+from chron.body import MAX_BODY_BYTES, _encoder, canonical, checked, is_canonical, stamp, stamp_ns
 
 
 class Word(enum.StrEnum):
@@ -76,6 +77,16 @@ def test_canonical_text_is_what_an_independent_writer_gives(body):
     assert data == plain.encode()
     assert json.loads(data) == body
     assert is_canonical(data)
+
+
+def test_without_the_fast_writer_of_json_the_bytes_are_the_same(monkeypatch):
+    """A process that can import nothing any more writes what any other would, lone surrogates too."""
+    body = {"z": "é\u2028\x7f\b\x1f\\", "a": -7, "m": True, "odd": "\ud800\x00"}
+    as_ever = canonical(body)
+    monkeypatch.setitem(sys.modules, "pydantic_core", None)
+    _encoder.cache_clear()
+    assert canonical(body) == as_ever
+    _encoder.cache_clear()
 
 
 @given(st.text(st.characters(categories=["Cs", "Cc", "Lo", "Po"]), max_size=40))

@@ -91,7 +91,7 @@ async def test_a_file_size_limit_is_an_error_not_a_loss(path):
 
 
 class LyingConnection:
-    """A connection whose COMMIT works and then says it failed, as a failed fsync may."""
+    """A connection whose transaction works and then says it failed, as a failed fsync may."""
 
     def __init__(self, connection):
         self._connection = connection
@@ -101,7 +101,7 @@ class LyingConnection:
 
     def execute(self, statement, *args):
         cursor = self._connection.execute(statement, *args)
-        if statement == "COMMIT":
+        if statement.startswith("INSERT") and not self._connection.in_transaction:
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
             raise error

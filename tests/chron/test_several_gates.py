@@ -192,3 +192,43 @@ async def test_a_writer_that_stops_answers_what_it_took_and_takes_no_more(tmp_pa
         await asyncio.to_thread(chron.close)
     assert set(told) <= {record.id for record in find(daemon.path, kind="decision")}
     assert verify(daemon.path).ok
+
+
+async def test_what_the_writer_recorded_for_a_gate_is_owed_by_that_gate(tmp_path):
+    """Its outcome is the gate's to tell; one whose process has ended, whether it ever came or not, leaves a doubt."""
+    with Daemon(tmp_path, grace_s=NEVER_S) as daemon, joined(daemon, "a") as chron:
+
+        async def recorded(session: str, pid: int) -> str:
+            receipt = await daemon.chron.append("decision", wire())
+            daemon.server.owe(session, pid, [receipt.id])
+            return receipt.id
+
+        def record(session: str, pid: int) -> str:
+            return asyncio.run_coroutine_threadsafe(recorded(session, pid), daemon.loop).result()
+
+        told = await asyncio.to_thread(record, "a", 0)
+        chron.note("outcome", {"ref": told, "result": "sent"})
+        gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+        await gone.wait()
+        never_came = await asyncio.to_thread(record, "b", gone.pid)
+        await asyncio.to_thread(awaited, daemon.path, "lifecycle")
+        await asyncio.to_thread(until, lambda: len(list(find(daemon.path, kind="outcome"))) == 2)
+        assert [each.id for each in doubts(daemon.path)] == [never_came]
+    assert verify(daemon.path).ok
+
+
+async def test_who_is_not_admitted_hands_nothing_in(daemon):
+    """Not even a lifecycle; who is let in later comes by itself."""
+    refused = True
+
+    async def admit(session: str) -> None:
+        if refused:
+            raise ChronError(f"{session} is not in touch")
+
+    daemon.server._admit = admit
+    with pytest.raises(ChronError, match="a is not in touch"):
+        await asyncio.to_thread(RemoteChron.join, daemon.place, daemon.path, session="a", timeout_s=0.5)
+    assert [each.text("event") for each in find(daemon.path, kind="lifecycle")] == ["open"]
+    refused = False
+    with joined(daemon, "a") as chron:
+        assert (await chron.append("access", {"event": "look"})).seq

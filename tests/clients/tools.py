@@ -20,7 +20,7 @@ import pytest
 import chron
 from policies import credential
 from support.forked import launcher, start
-from support.gate import LiveGate, running
+from support.gate import LiveGate, asked_engine, running
 from support.rules import ORIGIN_MAPPINGS
 
 TIMEOUT_S = 120
@@ -196,7 +196,7 @@ class Gated(abc.ABC):
         return [dict(record.fields) for record in chron.find(self.live.config.chron, kind=kind)]
 
     def _home(self) -> dict[str, str]:
-        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"}
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", **asked_engine()}
 
 
 class ByEnvironment(Gated):

@@ -26,7 +26,7 @@ import chron
 from chron import Chron
 from proxy.ca import create_authority
 from proxy.cli.main import main
-from proxy.configloading import load_config
+from proxy.configloading import ENGINE, load_config
 from proxy.serve import Service
 from support.clients import client_of
 from support.gate import AGENTS, SKILLS, TOKEN, LiveGate, running
@@ -67,7 +67,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    for name in [name for name in os.environ if name.startswith("CLAIIM_")]:
+    for name in [name for name in os.environ if name.startswith("CLAIIM_") and name != ENGINE]:
         monkeypatch.delenv(name)
     return Site(tmp_path / "site")
 

@@ -12,7 +12,7 @@ import pytest
 import chron
 from chron import Record
 from support.forked import launcher
-from support.gate import LiveGate
+from support.gate import LiveGate, asked_engine
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
 
@@ -44,7 +44,7 @@ class Gated:
         done = subprocess.run(
             [*claiim, "--agent", "deploy-bot", "--", *command], capture_output=True, text=True, check=False,
             timeout=60, cwd=self.folder, stdin=subprocess.DEVNULL,
-            env={"PATH": os.environ["PATH"], "HOME": str(self.folder)} | more,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.folder)} | asked_engine() | more,
         )  # fmt: skip
         return Ran(done.returncode, done.stdout, done.stderr)
 

@@ -257,21 +257,23 @@ def test_without_a_home_nothing_breaks(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_variable_comes_before_the_file() -> None:
-    """Four settings can be set by the environment; relative paths are relative to the file all the same."""
+    """Some settings can be set by the environment; relative paths are relative to the file all the same."""
     config = compiled(
         'proxy: {listen: "127.0.0.1:1"}\nstate: a\nchron: b/c.db\n',
         CLAIIM_PROXY_LISTEN="[::1]:0",
+        CLAIIM_PROXY_ENGINE="fast",
         CLAIIM_API_LISTEN="0.0.0.0:81",
         CLAIIM_STATE="/var/s",
         CLAIIM_CHRON="log.db",
     )
     assert (str(config.proxy.listen), str(config.api.listen)) == ("[::1]:0", "0.0.0.0:81")
+    assert config.proxy.engine == "fast"
     assert (config.state, config.chron) == (Path("/var/s"), HERE / "log.db")
 
 
 def test_an_empty_variable_is_no_setting() -> None:
     """Compose files pass empty variables on; an empty state would put the CA beside the configuration."""
-    names = ("CLAIIM_PROXY_LISTEN", "CLAIIM_API_LISTEN", "CLAIIM_STATE", "CLAIIM_CHRON")
+    names = ("CLAIIM_PROXY_LISTEN", "CLAIIM_PROXY_ENGINE", "CLAIIM_API_LISTEN", "CLAIIM_STATE", "CLAIIM_CHRON")
     assert compiled("chron: b.db\n", **dict.fromkeys(names, "")) == compiled("chron: b.db\n")
 
 
@@ -279,6 +281,8 @@ def test_a_bad_variable_is_named() -> None:
     """The fault is the variable's, not the file's."""
     with pytest.raises(ConfigError, match=r'^CLAIIM_API_LISTEN: "8181" is not an address; write "host:port"'):
         compiled("", CLAIIM_API_LISTEN="8181")
+    with pytest.raises(ConfigError, match=r'^CLAIIM_PROXY_ENGINE: "quick" is not an engine; write "fast" or'):
+        compiled("", CLAIIM_PROXY_ENGINE="quick")
 
 
 # --- addresses -----------------------------------------------------------------------------------------

@@ -12,6 +12,10 @@ from OpenSSL import SSL
 from mappings.reading import Reading
 from mappings.request import Request
 from proxy.facts import Facts
+from proxy.fast.connection import AgentConnection
+from proxy.fast.http2 import Http2Agent, Http2Target
+from proxy.fast.streams import Secure, Tcp
+from proxy.fast.tls import Tls
 from proxy.verdicts import Verdict
 from support.clients import client_of
 from support.gate import TOKEN, LiveGate, running
@@ -22,6 +26,7 @@ from support.until import until
 
 OF_A_REQUEST = (http.HTTPFlow, Facts, Verdict, Request, Reading)
 REQUESTS = 30
+OF_A_CONNECTION = (*OF_A_REQUEST, SSL.Connection, AgentConnection, Http2Agent, Http2Target, Secure, Tcp, Tls)
 AT_MOST = 2
 """Of a connection that is open: its CONNECT, and a request that is just ending."""
 
@@ -74,16 +79,16 @@ def test_a_stream_of_http2_that_has_ended_keeps_nothing(gate: LiveGate) -> None:
 
 def test_a_connection_that_has_ended_keeps_no_tls(gate: LiveGate) -> None:
     """The TLS state towards the agent and towards the target, and the flow of the CONNECT, are gone with it."""
-    before = kept(SSL.Connection, *OF_A_REQUEST)
+    before = kept(*OF_A_CONNECTION)
     assert run_load(address(gate), str(gate.ca), REQUESTS, per_connection=3).wrong == []
-    until(lambda: kept(SSL.Connection, *OF_A_REQUEST) <= before)  # what earlier tests left may go meanwhile
+    until(lambda: kept(*OF_A_CONNECTION) <= before)  # what earlier tests left may go meanwhile
 
 
 def test_an_agent_that_leaves_in_the_middle_leaves_no_tls(gate: LiveGate, origin: Origin) -> None:
     """The same when its request is still at the target."""
-    before = kept(SSL.Connection, *OF_A_REQUEST)
+    before = kept(*OF_A_CONNECTION)
     for count in range(1, 4):
         with tunnel_to(address(gate), str(gate.ca), "deploy-bot", TOKEN) as raw:
             raw.sendall(b"GET /slow HTTP/1.1\r\nHost: origin.test\r\n\r\n")
             until(lambda count=count: sum(seen.path == "/slow" for seen in origin.seen) == count)  # type: ignore[misc]
-    until(lambda: kept(SSL.Connection, *OF_A_REQUEST) <= before)  # what earlier tests left may go meanwhile
+    until(lambda: kept(*OF_A_CONNECTION) <= before)  # what earlier tests left may go meanwhile

@@ -14,7 +14,7 @@ import yaml
 import chron
 from support.gate import AGENTS, SKILLS, TOKEN, LiveGate
 from support.rules import ORIGIN_MAPPINGS
-from support.serving import Serving, claiim, clean_environment, in_thread
+from support.serving import Serving, assert_sound, claiim, clean_environment, in_thread
 from support.targets import Origin
 
 SLOW = "https://origin.test/slow"
@@ -40,14 +40,6 @@ def outcome_of(folder: Path, record_id: str) -> dict[str, object]:
     assert shown is not None
     (outcome,) = shown.outcomes
     return dict(outcome.fields)
-
-
-def assert_sound(folder: Path) -> None:
-    """The Chron verifies and every wire decision in it has its outcome."""
-    path = folder / "state" / "chron.db"
-    assert chron.verify(path).ok
-    decisions = [record.id for record in chron.find(path, kind="decision") if record.text("channel") == "wire"]
-    assert sorted(decisions) == sorted(record.text("ref") for record in chron.find(path, kind="outcome"))
 
 
 def test_it_says_where_it_listens(site: Path) -> None:

@@ -14,7 +14,7 @@ import chron
 from chron.fieldnames import FIELDS
 from chron.sources import Source
 from policies import credential
-from proxy.configloading import load_config
+from proxy.configloading import ENGINE, load_config
 from proxy.loops import run
 from proxy.replaying import Replay
 from proxy.serve import Service
@@ -60,15 +60,15 @@ SKILLS: dict[str, dict[str, Any]] = {
 }
 
 
-def chosen_engine() -> dict[str, str]:
-    """What serves the gates that are made now: `CLAIIM_ENGINE=fast make test` is a run of all tests with that one."""
-    return {"engine": engine} if (engine := os.environ.get("CLAIIM_ENGINE")) else {}
-
-
 def engines() -> list[str]:
-    """The engines that this run is about: the one that was asked for, or all."""
-    asked = os.environ.get("CLAIIM_ENGINE")
+    """The engines that this run is about: the one that was asked for, as of any gate, or all."""
+    asked = os.environ.get(ENGINE)
     return [asked] if asked else ["mitmproxy", "fast"]
+
+
+def asked_engine() -> dict[str, str]:
+    """The one variable of a run that a clean environment keeps."""
+    return {ENGINE: asked} if (asked := os.environ.get(ENGINE)) else {}
 
 
 class LiveGate:
@@ -97,7 +97,7 @@ class LiveGate:
         ports = [443, 80, *(target.port for target in targets)]
         settings: dict[str, Any] = {
             "version": 1,
-            "proxy": {"listen": "127.0.0.1:0", "allowed_ports": ports, **chosen_engine()},
+            "proxy": {"listen": "127.0.0.1:0", "allowed_ports": ports},
             "api": {"listen": "127.0.0.1:0"},
             "resolve": resolve,
         }

@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 import chron
+from proxy.configloading import ENGINE
 from support.forked import launcher, start
 from support.gate import TOKEN
 
@@ -24,8 +25,8 @@ _LISTENING = re.compile(r"proxy on (\S+), control API on (\S+)")
 
 
 def clean_environment(home: Path, **more: str) -> dict[str, str]:
-    """An environment without proxies and without settings of another gate."""
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    """An environment without proxies and without settings of another gate, but for the engine that a run is about."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", ENGINE) if name in os.environ}
     return {**kept, "HOME": str(home), **more}
 
 
@@ -152,6 +153,14 @@ class Serving:
         """The records of one kind whose fields are as wanted, oldest first."""
         found = [dict(record.fields) for record in chron.find(self.folder / "state" / "chron.db", kind=kind)]
         return [fields for fields in found if all(fields.get(name) == value for name, value in wanted.items())]
+
+
+def assert_sound(folder: Path) -> None:
+    """The Chron verifies and every wire decision in it has its outcome."""
+    path = folder / "state" / "chron.db"
+    assert chron.verify(path).ok
+    decisions = [record.id for record in chron.find(path, kind="decision") if record.text("channel") == "wire"]
+    assert sorted(decisions) == sorted(record.text("ref") for record in chron.find(path, kind="outcome"))
 
 
 @contextlib.contextmanager

@@ -23,7 +23,7 @@ from clients.wiring.scripts import JAVA
 from clients.wiring.shelf import Shelf, Trap, with_hosts
 from clients.wiring.traps import SHELL, write_traps
 from support.forked import launcher
-from support.gate import LiveGate, running
+from support.gate import LiveGate, asked_engine, running
 from support.needed import found
 from support.networks import networks
 from support.targets import GitServer, Target
@@ -84,7 +84,7 @@ class Site:
         home = self.folder / "home"
         own = {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", "CLASSPATH": str(self.classes)}
         own["RUSTUP_HOME"] = os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup"))
-        return own | write_traps(home)
+        return own | asked_engine() | write_traps(home)
 
     @cached_property
     def classes(self) -> Path:

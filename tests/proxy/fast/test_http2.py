@@ -565,6 +565,45 @@ async def test_the_rest_of_a_refused_body_is_read_but_not_without_end() -> None:
         assert 4 * MIB <= sent <= 5 * MIB
 
 
+async def test_a_refusal_with_a_body_waits_for_what_is_on_its_way() -> None:
+    """Its head goes at once, the rest behind the request: curl 7.88 reads nothing more when it has all of an answer."""
+
+    async def refuse(call: Http2Call) -> None:
+        call.last()
+        call.begin(403, b"", (), "POST")
+        await call.send(b"no")
+        await call.end()
+
+    async with Served(refuse) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        await peer.until(h2.events.ResponseReceived, number)
+        await send_when_it_fits(peer, number, 16 * KIB)
+        await turns()
+        assert peer.body(number) == b""
+        peer.data(number, end=True)
+        await peer.until(h2.events.StreamEnded, number)
+        assert peer.body(number) == b"no"
+        assert not peer.of(h2.events.StreamReset)
+
+
+async def test_a_refusal_with_a_body_does_not_wait_for_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an agent that sends nothing more before it has its answer, nothing more is waited for."""
+    monkeypatch.setattr("proxy.fast.http2._QUIET_S", 0.01)
+
+    async def refuse(call: Http2Call) -> None:
+        call.last()
+        call.begin(403, b"", (), "POST")
+        await call.send(b"no")
+        await call.end()
+
+    async with Served(refuse) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        await peer.until(h2.events.StreamEnded, number)
+        assert (peer.status(number), peer.body(number)) == (b"403", b"no")
+
+
 async def test_the_rest_of_a_refused_body_is_waited_for_only_so_long() -> None:
     """A request that was answered and does not end is ended."""
 
