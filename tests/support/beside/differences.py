@@ -78,6 +78,15 @@ def _words(one: Exchange, other: Exchange) -> tuple[Exchange, Exchange]:
     return _in_short(one), _in_short(other)
 
 
+def _port(one: Exchange, other: Exchange) -> tuple[Exchange, Exchange]:
+    """Of what is refused before it is read, the fast engine records a port that was said; mitmproxy's its default."""
+    if not (one.refused_early and other.refused_early and len(one.rows) == len(other.rows)):
+        return one, other
+    rows = zip(one.rows, other.rows, strict=True)
+    again = [{**ours, "port": theirs.get("port")} if theirs.get("port") is None else ours for ours, theirs in rows]
+    return replace(one, rows=tuple(again)), other
+
+
 def _in_short(exchange: Exchange) -> Exchange:
     rows = tuple({**{name: row.get(name) for name in _SURE}, **_UNREAD} for row in exchange.rows)
     return Exchange(rows, None, exchange.arrived)
@@ -203,6 +212,7 @@ DIFFERENCES: dict[str, Difference] = {
     "version": _both(_version),
     "repaired": _repaired,
     "words": _both(_words),
+    "port": _both(_port),
     "reads-on": _reads_on,
     "long-size": _long_size,
     "trailers": _trailers,

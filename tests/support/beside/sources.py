@@ -112,12 +112,14 @@ def _shown(*lines: str, body: bytes = b"", host: str = PLAIN) -> Stream:
 
 _FORM = "Content-Type: application/x-www-form-urlencoded"
 _CHUNKED = "Transfer-Encoding: chunked"
+_TO_PROXY = f"GET http://{PLAIN}/end HTTP/1.1\r\nHost: {PLAIN}\r\nConnection: close\r\n{{auth}}\r\n".encode()
 _SHOWING: dict[str, Stream] = {
     "connection": _shown("GET /a HTTP/1.1", "Connection: keep-alive"),
     "expect": _shown("POST /a HTTP/1.1", "Expect: a", "Content-Length: 1", body=b"a"),
     "version": _shown("POST /a HTTP/1.0", "Content-Length: 1", body=b"a"),
     "repaired": _shown("GET  /a HTTP/1.1"),
     "words": _shown("GET /a HTTP/1.1", "Content-Length: +1"),
+    "port": of_bytes("no credentials", IN_PLAIN, _TO_PROXY.replace(b"{auth}", b"\xabX: a\r\n"), _TO_PROXY),
     "reads-on": _shown("GET /a HTTP/1.1", "X-A: a", " b"),
     "long-size": _shown("POST /a HTTP/1.1", _CHUNKED, body=b"00000000000000000001\r\na\r\n0\r\n\r\n"),
     "trailers": _shown("POST /a HTTP/1.1", _CHUNKED, body=b"1\r\na\r\n0\r\nContent-Length: a\r\n\r\n"),

@@ -105,7 +105,8 @@ def told(
         came = _taken(arrivals, rows[0]["method"], rows[0]["path"]) if allowed else None
         found.append(Exchange(tuple(rows), answers.popleft() if answers else None, came))
     found += [Exchange((), answer) for answer in answers if answer[0]]
-    found += [Exchange((), None, arrival) for arrival in arrivals]
+    # The end of one that was cut off may be seen when the next stream is on its way, and nobody acts on such a one.
+    found += [Exchange((), None, arrival) for arrival in arrivals if not arrival.cut]
     return tuple(found)
 
 
@@ -113,6 +114,7 @@ def _taken(arrivals: list[Arrived], method: str, path: str) -> Arrived | None:
     """What arrived of a request: the first of its name, else of its method; a path may be redacted in the record."""
     named = [each for each in arrivals if re.match(rf"{re.escape(method)} {re.escape(path)}[ ?]", each.line)]
     likely = [*named, *(each for each in arrivals if each.line.startswith(f"{method} "))]
+    likely.sort(key=lambda each: each.cut)
     if not likely:
         return None
     arrivals.remove(likely[0])
