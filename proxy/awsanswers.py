@@ -26,6 +26,12 @@ _SCOPE = re.compile(r"/([A-Za-z0-9-]+)/aws4_request")
 _REST_XML = frozenset({"cloudfront", "route53", "s3"})
 """What they are signed for (botocore, data/*/service-2.json, "protocol": "rest-xml")."""
 _S3 = frozenset({"s3", "s3-object-lambda", "s3-outposts", "s3express"})
+_IN_JSON = ("AccessDeniedException", "ThrottlingException")
+_IN_XML = ("AccessDenied", "Throttling")
+_OF_EC2 = ("UnauthorizedOperation", "RequestLimitExceeded")
+_OF_S3 = ("AccessDenied", "SlowDown")
+"""What a denial is called, and what is asked too often: IAM API reference, "Common Errors"; EC2 and S3 API references,
+"Error codes"."""
 _NOT_IN_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """https://www.w3.org/TR/xml/#charsets: what no escape makes legal, so that a parser would drop the reason."""
 
@@ -36,7 +42,7 @@ def aws_answer(refusal: Refusal, request: Request) -> Answer:
     service = _service(request)
     if (request.header("smithy-protocol") or "") == _CBOR:
         # https://smithy.io/2.0/additional-specs/protocols/smithy-rpc-v2.html, "Operation error serialization"
-        body = _cbor({"__type": _code(refusal, "AccessDeniedException"), "message": message})
+        body = _cbor({"__type": _code(refusal, *_IN_JSON), "message": message})
         return _answer(refusal, "application/cbor", body, (b"smithy-protocol", _CBOR.encode()))
     if request.header("x-amz-target") is not None:
         asked = (request.header("content-type") or "").partition(";")[0].strip().lower()
@@ -66,15 +72,15 @@ def _is_query(request: Request) -> bool:
     return form or any(name == "Action" for name, _ in request.query)
 
 
-def _code(refusal: Refusal, denied: str) -> str:
-    """What AWS calls an error of that status; SDKs repeat by it, and never AccessDenied."""
-    return denied if refusal.error_status == 403 else word(refusal.error_status)
+def _code(refusal: Refusal, denied: str, throttled: str) -> str:
+    """What AWS calls an error of that status; SDKs repeat by it what was throttled, and never AccessDenied."""
+    return {403: denied, 429: throttled}.get(refusal.error_status) or word(refusal.error_status)
 
 
 def _json(refusal: Refusal, media: str, message: str) -> Answer:
     # https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html and aws-restjson1-protocol.html,
     # "Operation error serialization"
-    code = _code(refusal, "AccessDeniedException")
+    code = _code(refusal, *_IN_JSON)
     body = as_json({"__type": code, "message": message, "Message": message})
     return _answer(refusal, media, body, (b"x-amzn-errortype", code.encode()))
 
@@ -82,7 +88,7 @@ def _json(refusal: Refusal, media: str, message: str) -> Answer:
 def _ec2(refusal: Refusal, message: str) -> bytes:
     # https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-error-codes.html
     return _xml(
-        f"<Response><Errors><Error>{_named(_code(refusal, 'UnauthorizedOperation'), message)}</Error></Errors>"
+        f"<Response><Errors><Error>{_named(_code(refusal, *_OF_EC2), message)}</Error></Errors>"
         f"<RequestID>{escape(refusal.chron_id)}</RequestID></Response>"
     )
 
@@ -91,14 +97,14 @@ def _framed(refusal: Refusal, message: str) -> bytes:
     # https://smithy.io/2.0/aws/protocols/aws-query-protocol.html and aws-restxml-protocol.html,
     # "Operation error serialization"
     return _xml(
-        f"<ErrorResponse><Error><Type>Sender</Type>{_named(_code(refusal, 'AccessDenied'), message)}</Error>"
+        f"<ErrorResponse><Error><Type>Sender</Type>{_named(_code(refusal, *_IN_XML), message)}</Error>"
         f"<RequestId>{escape(refusal.chron_id)}</RequestId></ErrorResponse>"
     )
 
 
 def _bare(refusal: Refusal, message: str) -> bytes:
     # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, "REST error responses"
-    named = _named(_code(refusal, "AccessDenied"), message)
+    named = _named(_code(refusal, *_OF_S3), message)
     return _xml(f"<Error>{named}<RequestId>{escape(refusal.chron_id)}</RequestId></Error>")
 
 

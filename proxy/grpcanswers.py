@@ -17,10 +17,15 @@ _UNESCAPED = "".join(chr(byte) for byte in range(0x20, 0x7F) if byte != 0x25)
 """PROTOCOL-HTTP2, "Percent-Byte-Unencoded"."""
 
 
+def grpc_status(status: int) -> int:
+    """The status of gRPC for a refusal that plain HTTP would be told with this one."""
+    return _STATUS.get(status, _UNKNOWN)
+
+
 def grpc_fields(status: int, sentence: str) -> tuple[tuple[bytes, bytes], ...]:
     """The fields that make an empty answer a gRPC error; `status` is what plain HTTP would be told."""
     message = quote(sentence.encode("utf-8", "replace"), safe=_UNESCAPED)
     return (
-        (b"grpc-status", b"%d" % _STATUS.get(status, _UNKNOWN)),
+        (b"grpc-status", b"%d" % grpc_status(status)),
         (b"grpc-message", message.encode("ascii")),
     )

@@ -24,6 +24,7 @@ _UNAVAILABLE = frozenset({"gate.error", "gate.audit-unavailable", "gate.stopping
 _STATUS = {
     "upstream.timeout": 504,
     "limit.body-time": 408,  # RFC 9110, 15.5.9
+    "limit.head-time": 408,
     "wire.target-too-long": 414,  # RFC 9110, 15.5.15
     "wire.path.too-long": 414,
     "wire.fields-too-many": 431,  # RFC 6585, 5
@@ -113,7 +114,7 @@ class Refusal:
             case 429:
                 return "let what is under way end, then try again; the operator sets how much that may be"
             case 408:
-                return "send the body faster, or let the operator allow more time"
+                return "send the request faster, or let the operator allow more time"
         if self.code == "mapping.unmapped":
             return 'the operator can name this request with a rule; "claiim map METHOD URL" shows what is missing'
         if self.anchor:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from proxy.grpcanswers import grpc_status
+
 if TYPE_CHECKING:
     from proxy.refusals import Refusal
 
@@ -34,7 +36,13 @@ def _github(refusal: Refusal) -> Any:
     }
 
 
-_GOOGLE = {400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 407: "UNAUTHENTICATED", 504: "DEADLINE_EXCEEDED"}
+_GOOGLE = {
+    **dict.fromkeys((400, 414, 431), "INVALID_ARGUMENT"),
+    403: "PERMISSION_DENIED",
+    407: "UNAUTHENTICATED",
+    **dict.fromkeys((408, 504), "DEADLINE_EXCEEDED"),
+    429: "RESOURCE_EXHAUSTED",
+}
 """https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto; all else is UNAVAILABLE."""
 
 
@@ -74,8 +82,8 @@ def _message(refusal: Refusal) -> Any:
 
 
 def _argocd(refusal: Refusal) -> Any:
-    # https://grpc-ecosystem.github.io/grpc-gateway/docs/mapping/customizing_your_gateway/; 7 is PERMISSION_DENIED
-    return {"error": refusal.sentence, "message": refusal.sentence, "code": 7}
+    # https://grpc-ecosystem.github.io/grpc-gateway/docs/mapping/customizing_your_gateway/, with a status of gRPC
+    return {"error": refusal.sentence, "message": refusal.sentence, "code": grpc_status(refusal.error_status)}
 
 
 def _errors(refusal: Refusal) -> Any:
@@ -100,13 +108,20 @@ def _json_api(refusal: Refusal) -> Any:
 
 def _registry(refusal: Refusal) -> Any:
     # https://github.com/opencontainers/distribution-spec/blob/main/spec.md, "Error Codes"
-    code = "DENIED" if refusal.error_status == 403 else "UNAVAILABLE"
+    code = {403: "DENIED", 429: "TOOMANYREQUESTS"}.get(refusal.error_status, "UNAVAILABLE")
     return {"errors": [{"code": code, "message": refusal.sentence, "detail": {"chron_id": refusal.chron_id}}]}
+
+
+_TYPED = {
+    **dict.fromkeys((400, 414, 431), "invalid_request_error"),
+    403: "permission_error",
+    429: "rate_limit_error",
+}
 
 
 def _typed(refusal: Refusal) -> Any:
     # platform.openai.com/docs/guides/error-codes; docs.claude.com/en/api/errors; docs.stripe.com/api/errors
-    kind = "permission_error" if refusal.error_status == 403 else "api_error"
+    kind = _TYPED.get(refusal.error_status, "api_error")
     return {
         "type": "error",
         "error": {"type": kind, "message": refusal.sentence, "code": refusal.code, "param": None},
@@ -115,7 +130,7 @@ def _typed(refusal: Refusal) -> Any:
 
 def _slack(refusal: Refusal) -> Any:
     # https://docs.slack.dev/apis/web-api, "Evaluating responses"
-    error = "access_denied" if refusal.error_status == 403 else "service_unavailable"
+    error = {403: "access_denied", 429: "ratelimited"}.get(refusal.error_status, "service_unavailable")
     return {"ok": False, "error": error, "response_metadata": {"messages": [refusal.sentence]}}
 
 

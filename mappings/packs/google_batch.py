@@ -30,11 +30,11 @@ MAX_PARTS = 1000
 """https://developers.google.com/workspace/calendar/api/guides/batch: "limited to 1000 calls in a single batch"."""
 
 _BOUNDARY = re.compile(
-    r"""multipart/mixed\s*;\s*boundary=(?:"([A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-])"|"""
-    r"""([A-Za-z0-9'()+_,./:=?-]{1,70}))\s*"""
+    r"""multipart/mixed[ \t]*;[ \t]*boundary=(?:"([A-Za-z0-9'()+_,./:=? -]{0,69}[A-Za-z0-9'()+_,./:=?-])"|"""
+    r"""([A-Za-z0-9'()+_,./:=?-]{1,70}))[ \t]*"""
 )
-"""RFC 2046 section 5.1.1; a single parameter, so that there is nothing to choose from. It ends in no blank: whoever
-takes the blank off cuts where we see the text of a part."""
+"""RFC 2046 section 5.1.1, with the blanks of RFC 9110 section 5.6.3 and no others; a single parameter, so that there is
+nothing to choose from. It ends in no blank: whoever takes the blank off cuts where we see the text of a part."""
 
 _REQUEST_LINE = re.compile(r"([A-Z]{3,10}) (/[^ ]*)(?: HTTP/1\.[01])?")
 _HEADER = re.compile(r"([A-Za-z0-9!#$%&'*+.^_`|~-]+):(.*)")

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _OPENED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-_SLOW = b"HTTP/1.1 408 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n"  # RFC 9110, 15.5.9
 _BAD = b"HTTP/1.1 400 \r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -126,9 +125,8 @@ class AgentConnection:
         except NotHttp as error:
             code = "wire.head-too-long" if isinstance(error, HeadTooLong) else "wire.malformed"
             reason = str(error) if isinstance(error, HeadTooLong) else "the request head is not valid HTTP/1"
-            tunnel = self.tunnel
-            place = (tunnel.host, tunnel.port) if tunnel is not None else None
-            agent.stream.write(await self.requests.unreadable(Problem(code, reason), tunnel, place) or _BAD)
+            problem = Problem(code, reason)
+            agent.stream.write(await self.requests.unreadable(problem, self.tunnel, agent.glimpse) or _BAD)
             return None
 
     async def _goes_on(self, call: Http1Call) -> bool:
@@ -274,8 +272,9 @@ class AgentConnection:
 
     def end(self, code: str) -> None:
         """Close the connection, for a limit; where a head did not come in time, with an answer."""
-        if code == HEAD_TIME and self._http2 is None and self._http1 is not None and self._http1.beginning:
-            self._http1.stream.write(_SLOW)
+        http1 = self._http1
+        if code == HEAD_TIME and self._http2 is None and http1 is not None and http1.beginning:
+            http1.stream.write(self.requests.late(self.tunnel, http1.glimpse))
         self._stream.close()
         if self._task is not None:
             self._task.cancel("a limit")

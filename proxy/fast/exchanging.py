@@ -92,7 +92,7 @@ class Serving:
         if tunnel is not None:
             scheme = tunnel.scheme or ("https" if connection.secure else "http")
         else:
-            scheme = head.scheme.decode("ascii") or "http"
+            scheme = head.scheme.decode("latin-1") or "http"
         return Inbound(
             method=head.method.decode("latin-1"),
             scheme=scheme if scheme in ("http", "https") else "http",

@@ -152,6 +152,11 @@ class Http1Agent:
         """Whether a head has begun and is not complete."""
         return self.reading_head and bool(self.buffer)
 
+    @property
+    def glimpse(self) -> bytes:
+        """What has come of a head that is none, or is not there yet."""
+        return bytes(self.buffer[: self._head_bytes])
+
     async def more(self) -> bool:
         """Wait for bytes; False when no more will come."""
         try:
@@ -192,11 +197,11 @@ class Http1Agent:
         self._passed_over = False
         self.reading_head = False
         head = bytes(buffer[: end + len(END)])
-        del buffer[: len(head)]
         try:
             read = heads.read_request(head)
         except NotHttp as error:
             raise NotHttp(f"the request head is not valid HTTP/1: {error}") from None
+        del buffer[: len(head)]
         return Http1Call(self, read, heads.disputed(head, read))
 
     def hold(self, data: bytes) -> None:

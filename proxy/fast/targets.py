@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 from proxy.chaining import REFUSED_WORDS
@@ -277,10 +278,9 @@ class Targets:
 
 def binds_identity(fields: heads.Fields) -> bool:
     """Whether a message makes its connection somebody's: the schemes that authenticate it, not the request."""
-    return any(
-        len(name) in _BINDING_LENGTHS and name.lower() in _BINDING and value.lower().startswith((b"ntlm", b"negotiate"))
-        for name, value in fields
-    )
+    if _BINDING_LENGTHS.isdisjoint(map(len, map(itemgetter(0), fields))):
+        return False  # most messages, without a look at each field
+    return any(name.lower() in _BINDING and value.lower().startswith((b"ntlm", b"negotiate")) for name, value in fields)
 
 
 def _close(stream: Stream) -> None:

@@ -195,7 +195,7 @@ class AgentConnection(server.LiveConnectionHandler):
     def end(self, code: str) -> None:
         """Close the connection, for a limit; where a head did not come in time, with an answer."""
         if code == HEAD_TIME:
-            self._tell(layers.SlowHead(), then=self._close_client)
+            self._tell(layers.SlowHead(self._late_head), then=self._close_client)
         else:
             self._close_client()
 
@@ -679,7 +679,9 @@ class AgentConnection(server.LiveConnectionHandler):
 
     # --- heads that are no HTTP ----------------------------------------------------------------------
 
+    def _late_head(self, glimpse: bytes) -> bytes:
+        return self._requests.late(self._tunnel, glimpse)
+
     async def _on_malformed_head(self, head: layers.UnreadableHead) -> None:
-        tunnel = self._tunnel
-        place = (tunnel.host, tunnel.port) if tunnel else self._arrival.redirected
-        head.answer = await self._requests.unreadable(Problem(head.code, head.reason), tunnel, place)
+        problem = Problem(head.code, head.reason)
+        head.answer = await self._requests.unreadable(problem, self._tunnel, head.glimpse)

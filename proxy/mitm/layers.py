@@ -14,7 +14,7 @@ The layers are sans-IO: they yield commands and get events, as mitmproxy's do.
 """
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,7 +120,9 @@ class UnreadableHead:
     """A request head that is no HTTP; the hook fills in the answer, complete with framing."""
 
     reason: str
-    code: str = "wire.malformed"
+    code: str
+    glimpse: bytes
+    """What came of it."""
     answer: bytes = field(default=b"")
 
 
@@ -149,6 +151,9 @@ class SignOfLife(events.Event):
 @dataclass
 class SlowHead(events.Event):
     """A head has not come in time; a client of HTTP/1.1 is told so."""
+
+    answer: Callable[[bytes], bytes]
+    """Makes of what has come of it what the client is told."""
 
 
 @dataclass
@@ -606,7 +611,7 @@ class GateHttp1Server(KeepsFirstBytes, ReadsTrailers, Http1Server):
     def _handle_event(self, event: events.Event) -> Commands[None]:
         if isinstance(event, SlowHead):
             if self.beginning:
-                yield commands.SendData(self.conn, bare_answer(408))  # RFC 9110, 15.5.9
+                yield commands.SendData(self.conn, event.answer(bytes(self.buf)[: self._head_bytes]))
             return
         if isinstance(event, SignOfLife):
             # A task that came too late must not speak into the next request.
@@ -636,14 +641,15 @@ class GateHttp1Server(KeepsFirstBytes, ReadsTrailers, Http1Server):
         yield commands.CloseConnection(self.conn)
 
     def read_headers(self, event: events.ConnectionEvent) -> Commands[None]:
-        if isinstance(event, events.DataReceived) and bytes(self.buf)[:1] in (b"\r", b"\n"):
+        come = bytes(self.buf)
+        if isinstance(event, events.DataReceived) and come[:1] in (b"\r", b"\n"):
             # RFC 9112, 2.2: one empty line before a request line is passed over, as some clients send one behind a
             # body. The engine would take it for a head, and what follows it would wait for more until the client
             # gives up; so more of them are no HTTP/1.
-            if bytes(self.buf) == b"\r":
+            if come == b"\r":
                 return
-            if self._passed_over or bytes(self.buf)[:2] != b"\r\n":
-                yield from self._refuse_head("the request head is not valid HTTP/1")
+            if self._passed_over or come[:2] != b"\r\n":
+                yield from self._refuse_head("the request head is not valid HTTP/1", come)
                 return
             self._passed_over = True
             self.buf.maybe_extract_at_most(2)
@@ -653,22 +659,22 @@ class GateHttp1Server(KeepsFirstBytes, ReadsTrailers, Http1Server):
                 yield from self.read_headers(event)
                 return
         most = self._head_bytes
-        too_long = len(self.buf) > most and b"\r\n\r\n" not in bytes(self.buf)[:most]
+        too_long = len(come) > most and b"\r\n\r\n" not in come[:most]
         if isinstance(event, events.DataReceived) and too_long:
-            yield from self._refuse_head("the request head is too long", "wire.head-too-long")
+            yield from self._refuse_head("the request head is too long", come, "wire.head-too-long")
             return
         for command in super().read_headers(event):
             self._passed_over = False
             if isinstance(command, commands.SendData):
                 # The only bytes the engine sends from here are its own error page. What it would do next
                 # (hand the broken request on, to be shown) must not happen: a streamed one would leave.
-                yield from self._refuse_head("the request head is not valid HTTP/1")
+                yield from self._refuse_head("the request head is not valid HTTP/1", come)
                 return
             yield command
 
-    def _refuse_head(self, reason: str, code: str = "wire.malformed") -> Commands[None]:
+    def _refuse_head(self, reason: str, come: bytes, code: str = "wire.malformed") -> Commands[None]:
         self.state = self.done
-        head = UnreadableHead(reason, code)
+        head = UnreadableHead(reason, code, come[: self._head_bytes])
         yield MalformedHeadHook(head)
         yield commands.SendData(self.conn, head.answer or bare_answer(400))
         yield commands.CloseConnection(self.conn)

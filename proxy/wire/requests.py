@@ -18,6 +18,7 @@ from proxy.verdicts import Ending, Head, Verdict
 from proxy.wire.arrivals import Arrival, Tunnel
 from proxy.wire.crowd import Body, Seat
 from proxy.wire.exchanges import Exchange
+from proxy.wire.failing import late_head
 from proxy.wire.passing import serialise
 from proxy.wire.sweeping import Refusing
 
@@ -102,28 +103,38 @@ class Requests:
     async def _refused(self, inbound: Inbound, who: Credential, problem: Problem) -> Verdict:
         return await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
 
-    async def unreadable(self, problem: Problem, tunnel: Tunnel | None, place: tuple[str, int] | None) -> bytes:
-        """The answer to a head that is no HTTP, recorded; b"" when none can be made. `place` is where it was going."""
+    async def unreadable(self, problem: Problem, tunnel: Tunnel | None, glimpse: bytes) -> bytes:
+        """The answer to a head that is no HTTP, recorded; b"" when none can be made. `glimpse` is what came of it."""
         who: Credential | Unproven = tunnel.credential if tunnel else NOBODY
         if who is NOBODY:
             who = self.who(())  # what it presents cannot be read; what its listener proves is known
         if isinstance(who, Unproven):
             who = NOBODY
-        inbound = Inbound(
+        if who is NOBODY:
+            # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
+            problem = Unproven(problem.code, f"wire -- {problem.message}")
+        head = self._gate.malformed_head(self._unread(tunnel, glimpse), who, problem)
+        verdict = await self._gate.judge(head, None)
+        return serialise(verdict.answer) if verdict.answer is not None else b""
+
+    def late(self, tunnel: Tunnel | None, glimpse: bytes) -> bytes:
+        """The answer to a head that has not come in time; `glimpse` is what came of it."""
+        return serialise(late_head(self._gate, self._unread(tunnel, glimpse)))
+
+    def _unread(self, tunnel: Tunnel | None, glimpse: bytes) -> Inbound:
+        """What is known of a request whose head could not be read, or has not come."""
+        host, port = (tunnel.host, tunnel.port) if tunnel else self._arrival.redirected or ("", 0)
+        return Inbound(
             method="",
             scheme="http",
             target="",
             fields=(),
             client=self._client,
-            tunnel=(tunnel.host, tunnel.port) if tunnel else None,
-            uri_authority=f"{place[0]}:{place[1]}" if place else "",
+            tunnel=(host, port) if tunnel else None,
+            uri_authority=f"{host}:{port}" if host else "",
             listener=self._arrival.name,
+            glimpse=glimpse,
         )
-        if who is NOBODY:
-            # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
-            problem = Unproven(problem.code, f"wire -- {problem.message}")
-        verdict = await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
-        return serialise(verdict.answer) if verdict.answer is not None else b""
 
     async def refuse_tunnel(self, key: str, exchange: Exchange, why: str) -> Verdict:
         """What was found in a tunnel may not pass: its ending, and a record of why."""

@@ -238,6 +238,11 @@ OTHERS = {
     "wire.method": 400,
     "upstream.failed": 502,
     "upstream.timeout": 504,
+    "limit.requests": 429,
+    "limit.body-time": 408,
+    "limit.head-time": 408,
+    "wire.head-too-long": 431,
+    "wire.target-too-long": 414,
 }
 
 

@@ -64,7 +64,8 @@ def test_what_a_gate_takes_stays_what_it_was(folder: Path, origin: Origin) -> No
             assert tally.lost == 0
             origin.clear()
             reload(serving, part + 1)
-            until(lambda: process.files == files)
+            # Not more: an engine that keeps connections to targets has kept some when it was quiet for the first time.
+            until(lambda: process.files <= files)
             sizes.append(process.rss_bytes)
     assert wrong == []
     growth = sizes[-1] - sizes[0]

@@ -21,6 +21,8 @@ TOOLS = {
     "httpx": lambda url: [sys.executable, "-c", f"import httpx; print(httpx.get('{url}').status_code)"],
     "node fetch": lambda url: ["node", "-e", f"fetch('{url}').then(r => console.log(r.status))"],
     "node http": lambda url: ["node", "-e", f"require('{url.partition(':')[0]}').get('{url}', {GET})"],
+    "node24 fetch": lambda url: ["node24", "-e", f"fetch('{url}').then(r => console.log(r.status))"],
+    "node24 http": lambda url: ["node24", "-e", f"require('{url.partition(':')[0]}').get('{url}', {GET})"],
     "curl": lambda url: [
         "sh", "-c", f'curl -sS -o /dev/null -w "%{{http_code}}\\n" --proxy-cacert "$SSL_CERT_FILE" {url}',
     ],
@@ -49,12 +51,40 @@ def test_a_tool_comes_through(
 ) -> None:
     """To a target by https:// and by http://, and nothing of it goes around the gate."""
     command = TOOLS[tool](f"{(origin if secure else plain_origin).url}/echo")
-    needed(command[0])
+    command[0] = needed(command[0])
     ran = subprocess.run(
         command, env=wired(secured, site, tmp_path / "wiring"), capture_output=True, text=True, timeout=60
     )
     assert (ran.returncode, ran.stdout.strip()) == (0, "200"), ran
     assert [(record["outcome"], record["agent"]) for record in secured.records()] == [("ALLOW", "deploy-bot")]
+
+
+AIOHTTP = """
+import aiohttp, asyncio, sys
+async def main():
+    async with aiohttp.ClientSession(trust_env=True) as session:
+        await session.get(sys.argv[1])
+asyncio.run(main())
+"""
+OTHERS: dict[str, tuple[list[str], list[str]]] = {
+    "urllib": ([sys.executable, "-c", "import sys, urllib.request; urllib.request.urlopen(sys.argv[1])"], ["wire.tls"]),
+    "wget": (["wget", "-q", "-t", "1", "-O", "/dev/null"], ["wire.tls"]),
+    "aiohttp": ([sys.executable, "-W", "ignore", "-c", AIOHTTP], []),
+}
+"""Those that do not, and what the gate hears of them."""
+
+
+@pytest.mark.parametrize("tool", OTHERS)
+def test_a_tool_does_not_come_through(secured: LiveGate, site: Site, origin: Origin, tmp_path: Path, tool: str) -> None:
+    """It speaks plain HTTP to the proxy, or leaves it out and looks for the target by itself."""
+    command, codes = OTHERS[tool]
+    ran = subprocess.run(
+        [needed(command[0]), *command[1:], f"{origin.url}/echo"],
+        env=wired(secured, site, tmp_path / "wiring"), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert ran.returncode != 0
+    assert [record["code"] for record in secured.records()] == codes
+    assert origin.connections == 0
 
 
 def test_git_comes_through(secured: LiveGate, site: Site, origin: Origin, tmp_path: Path) -> None:

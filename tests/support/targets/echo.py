@@ -14,6 +14,6 @@ class EchoSocket(Target):
         async for message in socket:
             if message.type == WSMsgType.TEXT:
                 await socket.send_str(message.data)
-            else:
+            elif message.type == WSMsgType.BINARY:
                 await socket.send_bytes(message.data)
         return socket
