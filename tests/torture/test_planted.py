@@ -37,6 +37,7 @@ def benches(memory: Path, h2_origin: H2Origin, target_ca_pem: Path) -> Iterator[
         yield several
 
 
+@pytest.mark.engines("mitmproxy")  # where a request leaves is looked for in its layers; the other has the hazards alone
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # the writer's, where it is shut
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")  # of what a bug did not call
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
