@@ -23,7 +23,7 @@ from pathlib import Path
 from chron import schema
 from chron.damaged import Careful
 from chron.ending import verified_end
-from chron.errors import ChronError
+from chron.errors import NOT_TAKEN, ChronError
 from chron.storage import explained
 
 MIN_SQLITE = (3, 38, 0)  # the ->> operator: https://www.sqlite.org/releaselog/3_38_0.html
@@ -161,10 +161,15 @@ class Ledger:
                 self._insert(rows[first : first + MOST_AT_ONCE])
             connection.executemany(_INSERT_TEXT, texts)
             connection.execute("COMMIT")
+        if connection.in_transaction:
+            raise ChronError(NOT_TAKEN)
         self.seq, self.hash = rows[-1][0], rows[-1][4]
 
     def _insert(self, rows: Sequence[NewRow]) -> None:
-        self.connection.execute(_inserting(len(rows)), list(chain.from_iterable(rows)))
+        done = self.connection.execute(_inserting(len(rows)), list(chain.from_iterable(rows)))
+        if done.rowcount != len(rows):
+            # If this is removed, a statement that came to nothing is told as done, and its requests are forwarded.
+            raise ChronError(NOT_TAKEN)
 
     def beside(self) -> Mapping[str, str | int]:
         """Nothing: a file has no log beside it."""
