@@ -21,8 +21,8 @@ workers = $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 ))
 test: setup ## run all tests, on every core
 	.venv/bin/python -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder
 
-engines: setup ## the tests of the wire, the attack suite and the clients, all with the fast engine (minutes)
-	CLAIIM_PROXY_ENGINE=fast .venv/bin/python -m pytest -n $(workers) --dist loadfile tests/proxy tests/attacks tests/clients tests/sdk
+engines: setup ## the tests of the wire, attacks, clients, readers and torture, all with the fast engine (half an hour)
+	CLAIIM_PROXY_ENGINE=fast .venv/bin/python -m pytest -n $(workers) --dist loadfile tests/proxy tests/attacks tests/clients tests/sdk tests/fuzz tests/torture
 
 clients: setup ## fetch the vendors' libraries that some tests run for real (needs the package registries; half a minute)
 	@tools/clients.sh

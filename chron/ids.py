@@ -30,8 +30,9 @@ class Ids:
     def __init__(self) -> None:
         self._last = 0
         self._random = b""
-        self._began_ms, self._begin = -1, ""
-        """How ids of a millisecond begin."""
+        self._ms, self._of_ms = -1, ""
+        self._rest, self._of_rest = -1, ""
+        """Of the last id, the bits and the digits that its millisecond makes, and all but the last two digits."""
 
     def next(self, at_ns: int) -> str:
         """The next id, later than all before it."""
@@ -41,15 +42,19 @@ class Ids:
         else:
             self._last += 1
         value, pairs = self._last, _PAIRS
-        # In halves that are no large integers, which take several times as long.
-        high, low = value >> _LOW_BITS & _LOW, value & _LOW
-        if (ms := value >> _RANDOM_BITS) != self._began_ms:
-            self._began_ms, self._begin = ms, PREFIX + "".join([pairs[ms >> shift & 0x3FF] for shift in _TIME_SHIFTS])
-        return (
-            f"{self._begin}{pairs[high >> 30]}{pairs[high >> 20 & 0x3FF]}{pairs[high >> 10 & 0x3FF]}"
-            f"{pairs[high & 0x3FF]}{pairs[low >> 30]}{pairs[low >> 20 & 0x3FF]}{pairs[low >> 10 & 0x3FF]}"
-            f"{pairs[low & 0x3FF]}"
-        )
+        if (rest := value >> 10) != self._rest:
+            # In parts that are no large integers, which take several times as long.
+            ms, high, low = value >> _RANDOM_BITS, value >> _LOW_BITS & _LOW, value & _LOW
+            if ms != self._ms:
+                self._ms, self._of_ms = ms, PREFIX + "".join([pairs[ms >> shift & 0x3FF] for shift in _TIME_SHIFTS])
+            self._rest, self._of_rest = (
+                rest,
+                (
+                    f"{self._of_ms}{pairs[high >> 30]}{pairs[high >> 20 & 0x3FF]}{pairs[high >> 10 & 0x3FF]}"
+                    f"{pairs[high & 0x3FF]}{pairs[low >> 30]}{pairs[low >> 20 & 0x3FF]}{pairs[low >> 10 & 0x3FF]}"
+                ),
+            )
+        return self._of_rest + pairs[value & 0x3FF]
 
     def _drawn(self) -> int:
         if not self._random:

@@ -56,6 +56,7 @@ class Peer:
         self.leaving = False
         self._ending = False
         self._under_way = 0
+        self._unsent: list[bytes] = []
         self._less = asyncio.Event()
 
     async def run(self) -> None:
@@ -133,6 +134,7 @@ class Peer:
         """Take nothing more, answer what is under way, and end the connection."""
         self._ending = True
         await self._drain()
+        self._flush()
         self._writer.close()
 
     async def _drain(self) -> None:
@@ -153,8 +155,15 @@ class Peer:
 
     def send(self, frame: Frame) -> None:
         """Send something; whether it arrives shows when nothing comes back."""
-        if not self._writer.is_closing():
-            self._writer.write(packed(frame))
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(packed(frame))
+
+    def _flush(self) -> None:
+        """Write what is to be sent: the answers of one batch become known together, and leave together."""
+        unsent, self._unsent = self._unsent, []
+        if unsent and not self._writer.is_closing():
+            self._writer.write(b"".join(unsent))
 
 
 class Absent:

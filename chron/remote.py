@@ -55,7 +55,11 @@ class RemoteWriter:
         self._drafting, self._numbers = Drafting(clock_ns), itertools.count(1)
         self._pending: dict[int, Entry] = {}
         """Handed in and not answered, oldest first."""
-        self._out: queue.SimpleQueue[tuple[int, Entry] | None] = queue.SimpleQueue()
+        self._out: queue.SimpleQueue[tuple[int, Entry] | bytes | None] = queue.SimpleQueue()
+        """What the thread has to send: entries, the rest of a frame, None for the end."""
+        self._socket: socket.socket | None = None
+        self._behind = True
+        """Whether the thread has something to send, so that nothing may go past it."""
         self._unheard: list[str] = []
         """Decisions that may be on disk, though whoever waited was told that they are not."""
         self.beside: dict[str, str] = {}
@@ -72,6 +76,8 @@ class RemoteWriter:
 
     def offer(self, entry: Entry, *, limited: bool = True) -> None:
         """Hand an entry in; raises ChronError when the writer is away, unless nobody waits for the entry."""
+        number = next(self._numbers)
+        frame = packed(of_entry(number, entry)) if self._connected else b""
         with self._gate:
             if self._stopped:
                 raise ChronError(self._stopped)
@@ -80,10 +86,23 @@ class RemoteWriter:
             most = MOST_OWED if entry.patient else MOST_WAITING
             if limited and len(self._pending) >= most:
                 raise ChronError(f"the Chron is overloaded: {len(self._pending)} records wait; slow down or retry")
-            number = next(self._numbers)
             self._pending[number] = entry
-            if self._connected:
-                self._out.put((number, entry))
+            if not self._connected:
+                return
+            rest = frame if self._behind or not frame else self._sent(frame)
+            if rest or not frame:
+                self._behind = True
+                self._out.put(rest or (number, entry))
+
+    def _sent(self, frame: bytes) -> bytes:
+        """Send what the socket takes at once, and return the rest: to wake a thread for each record costs more."""
+        try:
+            sent = self._socket.send(frame, socket.MSG_DONTWAIT) if self._socket else 0
+        except BlockingIOError:
+            return frame
+        except OSError:
+            return b""  # it is broken: whoever reads from it finds out, and what waits for an answer is told
+        return frame[sent:]
 
     def head(self) -> int:
         """The last record that the writer told of."""
@@ -162,6 +181,7 @@ class RemoteWriter:
             while not self._out.empty():
                 self._out.get()
             owed = list(self._pending.items())
+            self._socket, self._behind = connection, True
             self._connected, self._fault = True, ""
             self._changed.notify_all()
             if self._stopping:
@@ -171,12 +191,12 @@ class RemoteWriter:
         reader.start()
         try:
             connection.sendall(b"".join(frames))
-            while (item := self._out.get()) is not None:
+            while (item := self._next()) is not None:
                 more = [item]
                 with suppress(queue.Empty):
                     while len(more) < 256 and (item := self._out.get_nowait()) is not None:
                         more.append(item)
-                connection.sendall(b"".join(self._framed(number, entry) for number, entry in more))
+                connection.sendall(b"".join(each if isinstance(each, bytes) else self._framed(*each) for each in more))
                 if item is None:
                     break
             if self._stopping:
@@ -186,6 +206,13 @@ class RemoteWriter:
                 connection.shutdown(socket.SHUT_RDWR)
             reader.join()
         self._lost("it closed the connection")
+
+    def _next(self) -> tuple[int, Entry] | bytes | None:
+        """Wait for something to send; while there is nothing, what is handed in goes past the thread."""
+        with self._gate:
+            if self._out.empty():
+                self._behind = False
+        return self._out.get()
 
     def _framed(self, number: int, entry: Entry, *, again: bool = False) -> bytes:
         """An entry as bytes; one that is too large fails alone, and would else be sent again for ever."""

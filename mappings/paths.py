@@ -119,9 +119,10 @@ _Captured = tuple[str | tuple[int, int], ...]
 
 
 def _named(template: Template, captured: _Captured, segments: tuple[str, ...]) -> dict[str, str]:
-    if not captured and not template.names:
-        return dict(template.chosen)
-    texts = [text if isinstance(text, str) else "/".join(segments[text[0] : text[1]]) for text in captured]
-    captures = dict(zip(template.names, texts, strict=True))
-    captures.update(template.chosen)
+    captures = {
+        name: text if isinstance(text, str) else "/".join(segments[text[0] : text[1]])
+        for name, text in zip(template.names, captured, strict=True)
+    }
+    if template.chosen:
+        captures.update(template.chosen)
     return captures

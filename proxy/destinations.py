@@ -133,6 +133,9 @@ class Destinations:
         self._monotonic_s = monotonic_s
         self._own_ports: frozenset[int] = frozenset()
         self._answers: dict[str, tuple[float, tuple[str, ...]]] = {}
+        self._direct: dict[tuple[str, int], Route] = {}
+        """The last way to each destination that needs no proxy beyond: the same object, so that whoever keeps
+        connections by it compares nothing more."""
 
     def guard_own_ports(self, ports: frozenset[int]) -> None:
         """Tell which ports of this machine are ours; called once the listeners are up."""
@@ -152,15 +155,24 @@ class Destinations:
         if entry := self._resolve.get(host):
             addresses = await self._addresses(entry.address.host)
             self._refuse_own(addresses[0], entry.address.port)
-            return Route(host, (addresses[0], entry.address.port), entry.ca, verify)
+            return self._way(host, port, Route(host, (addresses[0], entry.address.port), entry.ca, verify))
         chain = self._chaining
         if chain is not None and chain.around_by_name(host):
             chain = None
         addresses = await self._checked(host, port, unknown_passes=chain is not None and chain.by_name)
         if chain is None or (addresses and chain.around_by_address(addresses[0])):
-            return Route(host, (addresses[0], port), None, verify)
+            return self._way(host, port, Route(host, (addresses[0], port), None, verify))
         parent = await self._parent(chain)
         return Route(host, (host if chain.by_name else addresses[0], port), None, verify, parent)
+
+    def _way(self, host: str, port: int, route: Route) -> Route:
+        known = self._direct.get((host, port))
+        if known is not None and known.address == route.address:
+            return known  # all else of it hangs on the host alone
+        if len(self._direct) >= _CACHED_NAMES:
+            self._direct.clear()
+        self._direct[host, port] = route
+        return route
 
     async def refuse_own_parent(self) -> None:
         """Raise DestinationRefused where the proxy beyond is this gate itself, as far as that can be told now."""

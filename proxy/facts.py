@@ -18,6 +18,8 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import chain, compress
+from operator import itemgetter
 
 from mappings import CanonicalError, Request, canonical_host, canonical_target, split_authority
 from proxy.limits import DEFAULTS, Limits
@@ -47,7 +49,8 @@ forwarded either (`proxy.wire.passing`)."""
 _KEPT_CONNECTION_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
 _NEVER_OPTIONS = (_FRAMING | _SINGLE) - _KEPT_CONNECTION_OPTIONS
 _NO_OPTIONS: frozenset[bytes] = frozenset()
-_MOST_NAME_BYTES = 64
+_MOST_NAME_BYTES = 1024
+"""Of all names of a head that are kept."""
 _DEFAULT_PORT = {"http": 80, "https": 443}
 
 
@@ -223,7 +226,7 @@ def _check_size(inbound: Inbound, limits: Limits) -> None:
         raise FactsError("wire.target-too-long", f"the target has more than {limits.target_bytes} bytes")
     if len(fields) > limits.head_fields:
         raise FactsError("wire.fields-too-many", f"the request has more than {limits.head_fields} header fields")
-    size = sum([len(name) + len(value) for name, value in fields])
+    size = sum(map(len, chain.from_iterable(fields)))
     if size > limits.field_bytes and max(len(name) + len(value) for name, value in fields) > limits.field_bytes:
         raise FactsError("wire.field-too-long", f"a header field has more than {limits.field_bytes} bytes")
     if target_bytes + size > limits.head_bytes:
@@ -300,72 +303,85 @@ def _authority(host: str, port: int, scheme: str) -> str:
 
 def _canonical_fields(fields: Fields, authority: str) -> tuple[Fields, tuple[tuple[str, str], ...], str]:
     """The fields that go upstream, the same as texts for rules, and the upgrade that is asked for."""
-    names, seen, framing = _check_fields(fields)
-    options = _connection_options(framing) if b"connection" in seen else _NO_OPTIONS
+    sent = tuple(map(itemgetter(0), fields))
+    # Clients send the same names again and again. Long ones are read anew each time, or they would fill the memory.
+    names = _known_names(sent) if sum(map(len, sent)) <= _MOST_NAME_BYTES else _read_names(sent)
+    if _BAD_VALUE.search(b"".join(map(itemgetter(1), fields))):
+        raise FactsError("wire.field-value", "a header field value holds a control byte")
+    framing = tuple([(name, fields[at][1].strip(b" \t")) for at, name in names.framing])
+    options = _connection_options(framing) if b"connection" in names.seen else _NO_OPTIONS
     _check_framing(framing, options)
-    upgrade = _upgrade(framing, options) if b"upgrade" in seen else ""
-    # A field named in Connection is for this hop only: it is dropped before anything is matched on it,
-    # else an agent could show us a field that the target never sees.
-    dropped = _HOP_BY_HOP | (options - _KEPT_CONNECTION_OPTIONS)
-    kept: list[tuple[bytes, bytes]] = []
-    headers: list[tuple[str, str]] = []
-    for (name, value), (lower, text) in zip(fields, names, strict=True):
-        if lower == b"host":
-            kept.append((name, authority.encode("ascii")))
-            headers.append((text, authority))
-        elif lower not in dropped and not lower.startswith(b"proxy-"):
-            kept.append((name, value))
-            headers.append((text, value.decode("latin-1")))
-    if b"host" not in seen:
+    upgrade = _upgrade(framing, options) if b"upgrade" in names.seen else ""
+    kept = [fields[at] for at in names.forwarded]
+    texts = [names.texts[at] for at in names.forwarded]
+    if named := options - _KEPT_CONNECTION_OPTIONS:
+        # A field named in Connection is for this hop only: it is dropped before anything is matched on it,
+        # else an agent could show us a field that the target never sees.
+        for_target = [text.encode("ascii") not in named for text in texts]
+        kept, texts = list(compress(kept, for_target)), list(compress(texts, for_target))
+    if "host" in texts:
+        at = texts.index("host")
+        kept[at] = (kept[at][0], authority.encode("ascii"))
+    else:
         kept.insert(0, (b"Host", authority.encode("ascii")))
-        headers.insert(0, ("host", authority))
-    ours: list[tuple[bytes, bytes]] = []
-    if b"te" in seen and any(name == b"te" and b"trailers" in value.lower() for name, value in framing):
-        ours.append((b"TE", b"trailers"))  # gRPC needs it; no other TE is ours to promise
+        texts.insert(0, "host")
+    if b"transfer-encoding" in names.seen:
+        at = texts.index("transfer-encoding")
+        kept[at] = (kept[at][0], b"chunked")  # however it was spelled: who compares to the letter reads no other body
+    if b"te" in names.seen and any(name == b"te" and b"trailers" in value.lower() for name, value in framing):
+        kept.append((b"TE", b"trailers"))  # gRPC needs it; no other TE is ours to promise
+        texts.append("te")
     if upgrade:
-        ours += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.encode("ascii"))]
+        kept += [(b"Connection", b"Upgrade"), (b"Upgrade", upgrade.encode("ascii"))]
+        texts += ["connection", "upgrade"]
     elif b"close" in options:
-        ours.append((b"Connection", b"close"))
-    headers += [(name.lower().decode("ascii"), value.decode("ascii")) for name, value in ours]
-    return (*kept, *ours), tuple(headers), upgrade
+        kept.append((b"Connection", b"close"))
+        texts.append("connection")
+    headers = zip(texts, [value.decode("latin-1") for _, value in kept], strict=True)
+    return tuple(kept), tuple(headers), upgrade
+
+
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """What the names of a head's fields say by themselves."""
+
+    texts: tuple[str, ...]
+    """All of them, in lower case."""
+    seen: frozenset[bytes]
+    framing: tuple[tuple[int, bytes], ...]
+    """Where those stand that frame the message or concern this connection, and which they are."""
+    forwarded: tuple[int, ...]
+    """Where those stand that may go on to the target."""
+
+
+def _read_names(names: tuple[bytes, ...]) -> _Names:
+    """Raises FactsError for a name that is none, imitates another, or stands there twice and must not."""
+    lowered: list[bytes] = []
+    for name in names:
+        lower = name.lower()
+        if not _FIELD_NAME.fullmatch(name):
+            raise FactsError("wire.field-name", "a header field name is not a token")
+        if b"_" in lower and lower.replace(b"_", b"-") in _FRAMING:
+            # Many application servers fold "_" into "-" and would see a second framing field.
+            raise FactsError("wire.field-name", "a header field name imitates a framing field")
+        if lower in _SINGLE and lower in lowered:
+            raise FactsError("wire.field-repeated", f"more than one {lower.decode('ascii')} field")
+        lowered.append(lower)
+    return _Names(
+        tuple(lower.decode("ascii") for lower in lowered),
+        frozenset(lowered),
+        tuple((at, lower) for at, lower in enumerate(lowered) if lower in _FRAMING),
+        tuple(at for at, lower in enumerate(lowered) if lower not in _HOP_BY_HOP and not lower.startswith(b"proxy-")),
+    )
+
+
+_known_names = lru_cache(1024)(_read_names)
 
 
 def _connection_options(framing: Fields) -> frozenset[bytes]:
     """What the Connection fields name (RFC 9110, 7.6.1), in lower case."""
     values = [value for name, value in framing if name == b"connection"]
     return frozenset([option.strip().lower() for value in values for option in value.split(b",") if option.strip()])
-
-
-def _check_fields(fields: Fields) -> tuple[list[tuple[bytes, str]], set[bytes], Fields]:
-    """The name of each field in lower case, all of the names, and the fields that frame, their values stripped."""
-    seen: set[bytes] = set()
-    names, framing = [], []
-    for name, value in fields:
-        # A long name is nobody's field: it is read anew each time, so that names cannot fill the memory.
-        lower, text = read = _known_name(name) if len(name) <= _MOST_NAME_BYTES else _read_name(name)
-        if lower in _SINGLE and lower in seen:
-            raise FactsError("wire.field-repeated", f"more than one {text} field")
-        if lower in _FRAMING:
-            framing.append((lower, value.strip(b" \t")))
-        seen.add(lower)
-        names.append(read)
-    if _BAD_VALUE.search(b"".join([value for _, value in fields])):
-        raise FactsError("wire.field-value", "a header field value holds a control byte")
-    return names, seen, tuple(framing)
-
-
-def _read_name(name: bytes) -> tuple[bytes, str]:
-    """The name of a field in lower case, as bytes and as text; raises FactsError for what is none."""
-    lower = name.lower()
-    if not _FIELD_NAME.fullmatch(name):
-        raise FactsError("wire.field-name", "a header field name is not a token")
-    if b"_" in lower and lower.replace(b"_", b"-") in _FRAMING:
-        # Many application servers fold "_" into "-" and would see a second framing field.
-        raise FactsError("wire.field-name", "a header field name imitates a framing field")
-    return lower, lower.decode("ascii")
-
-
-_known_name = lru_cache(1024)(_read_name)
 
 
 def _check_framing(framing: Fields, options: frozenset[bytes]) -> None:

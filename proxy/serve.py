@@ -244,6 +244,7 @@ class Service:
             opened = await _listening(partial(front.open, listener), listener.listen)
             self.listener_addresses[listener.name] = opened
             self._guard_own_ports()
+        front.sweep()  # an engine that has further listeners alone has not looked for ends that are known
 
     def _listen(self, configured: Address) -> Address:
         return Address("127.0.0.1", 0) if self._private else configured

@@ -1,7 +1,7 @@
 """What an exchange is made of, whatever versions of HTTP its two sides speak.
 
 A `Call` is a request as its agent makes it, an `Asked` is the same request as its target gets it. `proxy.fast.http1`
-and `proxy.fast.http2` have one of each.
+has one of each, for HTTP/2 `proxy.fast.http2agents` and `proxy.fast.http2targets`.
 """
 
 from collections.abc import Callable
@@ -43,6 +43,9 @@ class Call(Protocol):
 
     def interim(self, status: int, fields: Fields = ()) -> None:
         """Send an interim response (RFC 9110, 15.2), where the agent can read one."""
+
+    def sign_of_life(self) -> None:
+        """Show that the request still waits: the agent's own timer, and those on the way, begin anew."""
 
     def begin(self, status: int, phrase: bytes, fields: Fields, method: str) -> None:
         """Send the head of the answer."""

@@ -9,28 +9,26 @@ What happens to a request is in `proxy.fast.exchanging`.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from mappings import CanonicalError, Problem, canonical_host
-from policies import Credential, Decision
+from policies import Decision
 from proxy.facts import Inbound
 from proxy.fast.calls import Call, Gone
 from proxy.fast.exchanging import Serving
 from proxy.fast.heads import NotHttp
 from proxy.fast.http1 import HeadTooLong, Http1Agent, Http1Call
-from proxy.fast.http2 import Http2Agent, Http2Call
+from proxy.fast.http2agents import Http2Agent, Http2Call
 from proxy.fast.streams import Secure, Stream, Tcp, nothing
 from proxy.fast.tls import Tls, TlsError
 from proxy.fast.tunnelling import Tunnelling
-from proxy.identity import NOBODY, Unproven
 from proxy.verdicts import Head, Verdict
 from proxy.wire.arrivals import Arrival, Tunnel
 from proxy.wire.crowd import HEAD_TIME, Body, Seat
 from proxy.wire.exchanges import Exchange
-from proxy.wire.failing import late_head
-from proxy.wire.passing import serialise
+from proxy.wire.requests import Requests
 from proxy.wire.sweeping import Refusing
 
 if TYPE_CHECKING:
@@ -55,13 +53,11 @@ class AgentConnection:
         self.secure = False
         """Whether requests come out of intercepted TLS."""
         self.client = str(socket.get_extra_info("peername")[0])
+        self.requests = Requests(engine, arrival, seat, self.client)
         self.open: dict[str, Serving] = {}
-        """Those forwarded that have no ending yet."""
-        self.under_way: dict[str, Serving] = {}
-        """Requests of agents that are proven, from their head to their end."""
+        """What serves those requests that were forwarded and have no ending yet."""
         self._socket = socket
         self._stream = stream
-        self._begun = 0
         self._http1: Http1Agent | None = None
         self._http2: Http2Agent | None = None
         self._serving: Serving | None = None
@@ -129,7 +125,8 @@ class AgentConnection:
         except NotHttp as error:
             code = "wire.head-too-long" if isinstance(error, HeadTooLong) else "wire.malformed"
             reason = str(error) if isinstance(error, HeadTooLong) else "the request head is not valid HTTP/1"
-            agent.stream.write(await self._refuse_head(Problem(code, reason), agent.glimpse))
+            problem = Problem(code, reason)
+            agent.stream.write(await self.requests.unreadable(problem, self.tunnel, agent.glimpse) or _BAD)
             return None
 
     async def _goes_on(self, call: Http1Call) -> bool:
@@ -141,7 +138,7 @@ class AgentConnection:
         return call.persists and not self._gone
 
     async def _serve(self, call: Call, malformed: str | None) -> None:
-        self._begun += 1
+        self.requests.begun += 1
         serving = self._serving = Serving(self, call, malformed)
         try:
             await serving.run()
@@ -155,36 +152,21 @@ class AgentConnection:
     async def _connect(self, call: Http1Call) -> Callable[[], Awaitable[None]] | None:
         """What follows an accepted CONNECT; None when it was refused, and that is answered."""
         presented = tuple(value.decode("latin-1") for value in call.head.all(b"proxy-authorization"))
-        who = self.who(presented)
-        authority = call.head.authority.decode("latin-1")
         request = Inbound(
             method="CONNECT",
             scheme="http",
             target="/",
             fields=call.head.fields,
             client=self.client,
-            uri_authority=authority,
+            uri_authority=call.head.authority.decode("latin-1"),
             listener=self.arrival.name,
         )
-        opened: tuple[str, int] | Head | Verdict
-        if call.malformed is not None and not isinstance(who, Unproven):
-            problem = Problem("wire.malformed", call.malformed)
-            opened = await self.gate.judge(self.gate.malformed_head(request, who, problem), None)
-        else:
-            opened = await self.gate.open_tunnel(request, who, authority)
+        opened, who = await self.requests.connect(request, presented, call.malformed)
         if isinstance(opened, Verdict):
             await self._refuse_connect(call, opened)
             return None
-        if isinstance(who, Unproven):
+        if who is None:
             raise TypeError("nobody's tunnel was opened")
-        unread = isinstance(opened, Head)
-        # A tunnel that passes unread is one request; of another each request in it counts.
-        too_many = self.engine.begin(self.seat, who.agent) if unread else self.engine.crowd.prove(self.seat, who.agent)
-        if too_many:
-            await self._refuse_connect(
-                call, await self.gate.judge(self.gate.malformed_head(request, who, too_many), None)
-            )
-            return None
         if isinstance(opened, Head):
             self._unread = True
             serving = self._serving = Tunnelling(self, call, None, Exchange(opened, presented, who.agent))
@@ -194,7 +176,7 @@ class AgentConnection:
                 self._unread = False
                 self._serving = None
             return None
-        self.tunnel = Tunnel(*opened, who, presented)
+        self.tunnel = Tunnel(opened[0], opened[1], who, presented)
         self._http1 = None
         self._stream.write(_OPENED)
         return self._tunnelled
@@ -252,48 +234,11 @@ class AgentConnection:
 
     async def _multiplexed(self, stream: Stream) -> None:
         async def serve(call: Http2Call) -> None:
-            self._begun += 1
+            self.requests.begun += 1
             await Serving(self, call, await call.fault()).run()
 
-        self._http2 = Http2Agent(stream, self.engine.limits, serve, self.limited)
+        self._http2 = Http2Agent(stream, self.engine.limits, serve, self.requests.limited)
         await self._http2.run()
-
-    # --- who -----------------------------------------------------------------------------------------
-
-    def who(self, presented: Sequence[str]) -> Credential | Unproven:
-        """Whose a request is: what was presented with it, and what its connection and its listener prove."""
-        arrival = self.arrival
-        return self.gate.who(presented, arrival.certificate, arrival.identities(self.client))
-
-    async def _refuse_head(self, problem: Problem, glimpse: bytes) -> bytes:
-        """The answer to a head that is no HTTP, recorded."""
-        tunnel = self.tunnel
-        who: Credential | Unproven = tunnel.credential if tunnel else NOBODY
-        if who is NOBODY:
-            who = self.who(())  # what it presents cannot be read; what its listener proves is known
-        if isinstance(who, Unproven):
-            who = NOBODY
-        inbound = self._unread_head(glimpse)
-        if who is NOBODY:
-            # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
-            problem = Unproven(problem.code, f"wire -- {problem.message}")
-        verdict = await self.gate.judge(self.gate.malformed_head(inbound, who, problem), None)
-        return serialise(verdict.answer) if verdict.answer is not None else _BAD
-
-    def _unread_head(self, glimpse: bytes) -> Inbound:
-        """What is known of a request whose head could not be read, or has not come."""
-        tunnel = self.tunnel
-        return Inbound(
-            method="",
-            scheme="http",
-            target="",
-            fields=(),
-            client=self.client,
-            tunnel=(tunnel.host, tunnel.port) if tunnel else None,
-            uri_authority=f"{tunnel.host}:{tunnel.port}" if tunnel else "",
-            listener=self.arrival.name,
-            glimpse=glimpse,
-        )
 
     def unread_bytes(self) -> int:
         """How much is kept that the agent has sent and that was not read yet."""
@@ -307,7 +252,7 @@ class AgentConnection:
 
     def heads(self) -> int:
         """How many requests have begun."""
-        return self._begun
+        return self.requests.begun
 
     def beginning(self) -> bool:
         """Whether a head has begun and is not complete, or what follows a CONNECT."""
@@ -319,24 +264,20 @@ class AgentConnection:
 
     def waits(self) -> bool:
         """Whether a request waits for a verdict, or for its target to answer."""
-        return any(not each.exchange.answered and each.exchange.reading is None for each in self.under_way.values())
+        return self.requests.wait()
 
     def bodies(self) -> Iterable[Body]:
         """What is being read to be judged."""
-        return [each.exchange.reading for each in self.under_way.values() if each.exchange.reading is not None]
+        return self.requests.bodies()
 
     def end(self, code: str) -> None:
         """Close the connection, for a limit; where a head did not come in time, with an answer."""
         http1 = self._http1
         if code == HEAD_TIME and self._http2 is None and http1 is not None and http1.beginning:
-            http1.stream.write(serialise(late_head(self.gate, self._unread_head(http1.glimpse))))
+            http1.stream.write(self.requests.late(self.tunnel, http1.glimpse))
         self._stream.close()
         if self._task is not None:
             self._task.cancel("a limit")
-
-    def limited(self, code: str) -> None:
-        """Count what a limit has ended that no single request went over."""
-        self.gate.turn_away(self.seat.agent, self.client, code)
 
     # --- ended from outside --------------------------------------------------------------------------
 
@@ -347,28 +288,15 @@ class AgentConnection:
         self._socket.abort()
 
     def cut(self, refusal: Refusing) -> list[Decision]:
-        """Break the connection off when somebody on it may no longer act; why, once for each exchange that ends.
-
-        A tunnel with nothing open stays: its next request is refused, with the reason. One that passes unread has no
-        next request, so it is asked about as a whole.
-        """
-        stopped: list[Decision] = []
-        for serving in list(self.open.values()):
-            exchange = serving.exchange
-            who = self.who(exchange.presented)
-            denied = self.gate.unproven(exchange.head, who) if isinstance(who, Unproven) else refusal(who)
-            facts = exchange.head.facts
-            if denied is None and facts is not None and facts.opaque:
-                denied = self.gate.narrowed(exchange.head, facts)
-            if denied is not None:
-                serving.finish("failed", error=denied.reason)
-                serving.break_off()
-                stopped.append(denied)
+        """Break the connection off when somebody on it may no longer act; why, once for each exchange that ends."""
+        stopped = self.requests.stopped(refusal)
+        for key in stopped:
+            self.open.pop(key).break_off()
         if stopped:
             # Not closed: what waits in a buffer would still be sent, in both directions.
             self.abort()
-        return stopped
+        return list(stopped.values())
 
     def ends(self) -> Iterable[datetime | None]:
         """When the proofs end that what is open here was asked with."""
-        return (serving.exchange.head.credential.expires for serving in self.open.values())
+        return self.requests.ends()

@@ -10,26 +10,25 @@ has begun is answered; whatever fails after that breaks the answer off, so that 
 import asyncio
 import itertools
 import logging
+import math
 from typing import TYPE_CHECKING
 
 from mappings import Problem
-from policies import Credential
 from proxy.chaining import REFUSED_WORDS
 from proxy.facts import Facts, Inbound
+from proxy.fast import asking
 from proxy.fast.calls import Asked, Broken, Call, Gone
 from proxy.fast.heads import AnswerHead, Fields, NotHttp
 from proxy.fast.relaying import relay
 from proxy.fast.streams import Stream, nothing
-from proxy.fast.targets import Place, Request, binds_identity
-from proxy.identity import NOBODY, Unproven
-from proxy.quotas import HELD
+from proxy.fast.targets import binds_identity
 from proxy.refusals import Answer
-from proxy.verdicts import Ending, Verdict
+from proxy.verdicts import Verdict
 from proxy.wire.crowd import BODY_TIME, Body
 from proxy.wire.exchanges import Exchange
 from proxy.wire.failing import internal_error, upstream_failure
-from proxy.wire.passing import fit_trailers, marked, redirected_here, unforged
-from proxy.wire.signs import SignsOfLife, passes_over
+from proxy.wire.passing import covers_upgrade, fit_trailers, marked, redirected_here, unforged
+from proxy.wire.signs import MOST, SignsOfLife, passes_over
 
 if TYPE_CHECKING:
     from proxy.fast.connection import AgentConnection
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BODY_TOO_SLOW = Problem(BODY_TIME, "the body that a rule depends on did not come in time")
-_OURS = frozenset({b"expect", b"connection", b"transfer-encoding", b"upgrade"})
-"""Fields that are written anew for the target's connection."""
-_EXTENSIONS = b"sec-websocket-extensions"
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110, 9.2.2: what may be sent again when a connection was closed before it was answered (RFC 9112, 9.3.1)."""
 _CLIENT_GONE = "client disconnected"
@@ -75,36 +71,19 @@ class Serving:
         """Passes the body on while the answer is waited for."""
         self.hung_up = False
         """Whether the rest of the request is not waited for."""
-        self._asks_parent = False
-        """Whether it goes to the proxy beyond as a request to that."""
         self.exchange: Exchange = exchange or self._head(malformed or call.malformed)
         if self.exchange.agent:
-            connection.under_way[self.key] = self
+            connection.requests.under_way[self.key] = self.exchange
 
     # --- the head ------------------------------------------------------------------------------------
 
     def _head(self, malformed: str | None) -> Exchange:
-        connection, gate, call = self.connection, self._gate, self.call
-        tunnel = connection.tunnel
-        # Asked anew for each request: what was right when the tunnel was opened may have ended since.
+        tunnel = self.connection.tunnel
         if tunnel is not None and tunnel.presented is not None:
             presented = tunnel.presented
         else:
-            presented = tuple(value.decode("latin-1") for value in call.head.all(b"proxy-authorization"))
-        who = connection.who(presented)
-        inbound = self._inbound()
-        if isinstance(who, Problem):
-            head = gate.malformed_head(inbound, NOBODY, who)
-        elif malformed is not None:
-            head = gate.malformed_head(inbound, who, Problem("wire.malformed", malformed))
-        elif tunnel is None and inbound.scheme != "http":
-            problem = Problem("wire.scheme", "use CONNECT for https; a plain proxied request is for http")
-            head = gate.malformed_head(inbound, who, problem)
-        else:
-            head = gate.read_head(inbound, who)
-        agent = "" if head.flood else head.credential.agent
-        if agent and (too_much := self._engine.begin(connection.seat, agent)):
-            head, agent = gate.malformed_head(inbound, head.credential, too_much), ""
+            presented = tuple(value.decode("latin-1") for value in self.call.head.all(b"proxy-authorization"))
+        head, agent = self.connection.requests.head(self._inbound(), presented, malformed, tunnel)
         return Exchange(head, presented, agent)
 
     def _inbound(self) -> Inbound:
@@ -113,7 +92,7 @@ class Serving:
         if tunnel is not None:
             scheme = tunnel.scheme or ("https" if connection.secure else "http")
         else:
-            scheme = head.scheme.decode("ascii") or "http"
+            scheme = head.scheme.decode("latin-1") or "http"
         return Inbound(
             method=head.method.decode("latin-1"),
             scheme=scheme if scheme in ("http", "https") else "http",
@@ -167,7 +146,7 @@ class Serving:
             await self._respond(verdict.answer)
             return
         self._open()  # first of all, so that whatever fails from here on is the outcome of the decision
-        self._let_go()
+        self.connection.requests.let_go(exchange)
         if self._left:
             raise Gone(_CLIENT_GONE)
         await self._forward(verdict)
@@ -220,12 +199,11 @@ class Serving:
         exchange.gone = asyncio.get_running_loop().create_future()
         if self._left:
             exchange.leave()
-        # RFC 9110, 15.2: never to a client of HTTP/1.0.
-        # To a CONNECT neither: many clients take the first answer to one for the last.
-        request = self.call.head
+        call, request = self.call, self.call.head
         agent = b"".join(request.all(b"user-agent")).decode("latin-1")
-        wanted = request.method != b"CONNECT" and request.version == b"HTTP/1.1" and passes_over(agent)
-        signs = SignsOfLife(self._sign_of_life, self._engine.keep_alive_s if wanted else 0, self._engine.later)
+        wanted = call.http2 or passes_over(head.inbound.method, request.version, agent)
+        every_s, most = self._engine.keep_alive_s if wanted else 0, math.inf if call.http2 else MOST
+        signs = SignsOfLife(self._sign_of_life, every_s, self._engine.later, most)
         try:
             return await self._gate.judge(head, body, complete=complete, gone=exchange.gone)
         finally:
@@ -233,7 +211,7 @@ class Serving:
 
     async def _sign_of_life(self) -> None:
         if not self._begun:
-            self.call.interim(100)
+            self.call.sign_of_life()
 
     async def _judge_by_body(self) -> Verdict:
         """Read the body as far as may be, and judge by it."""
@@ -252,18 +230,13 @@ class Serving:
             self.hung_up = True
         finally:
             self._overdue = exchange.reading = None
-        who: Credential | Unproven = self.connection.who(exchange.presented)
-        if isinstance(who, Unproven):  # while the body was on its way
-            exchange.head = self._gate.malformed_head(exchange.head.inbound, NOBODY, who)
-        elif given_up is not None:
-            exchange.head = self._gate.malformed_head(exchange.head.inbound, who, given_up)
+        self.connection.requests.body_read(exchange, given_up)
         self._judged_body = body
         # Of a longer one exactly so much: what is judged and recorded does not hang on the pieces in which it came.
         return await self._judge(body if complete else body[: self._engine.max_body_bytes], complete=complete)
 
     async def _read_body(self) -> tuple[bytes, bool, Problem | None]:
         """What was read of the body, whether that is all of it, and why no more was read, but for its length."""
-        exchange = self.exchange
         pieces: list[bytes] = []
         length = 0
         while (piece := await self.call.read()) is not None:
@@ -271,9 +244,8 @@ class Serving:
             length += len(piece)
             if length > self._engine.max_body_bytes:
                 return b"".join(pieces), False, None
-            if not self._gate.quotas.hold(exchange.agent, len(piece)):
-                return b"", False, HELD
-            exchange.held_bytes += len(piece)
+            if problem := self.connection.requests.hold(self.exchange, piece):
+                return b"", False, problem
         return b"".join(pieces), True, None
 
     def _body_is_overdue(self) -> None:
@@ -290,10 +262,7 @@ class Serving:
     def _open(self) -> None:
         """From here on it needs an ending."""
         self.connection.open[self.key] = self
-        self._engine.opened(self.key, self.exchange, self._give_up)
-
-    def _give_up(self) -> None:
-        self.break_off()
+        self.connection.requests.opened(self.key, self.exchange, self.break_off)
 
     async def _forward(self, verdict: Verdict) -> None:
         """Send the canonical request to the checked address, and the answer back."""
@@ -326,12 +295,12 @@ class Serving:
 
     async def _ask(self, verdict: Verdict, facts: Facts) -> AnswerHead:
         """Send the request; the head of its answer. Where nothing can have been done of it, it is sent again, once."""
-        place, request = self._place(verdict, facts), self._request(verdict, facts)
+        place, request = asking.place(verdict, self.call), asking.request(verdict, self.call, self._judged_body)
         for last in (False, True):
             reused = False
             try:
                 reused, self._asked = await self._engine.targets.ask(place, request)
-                return await self._answer(self._asked, verdict, facts)
+                return await self._answer(self._asked, verdict)
             except Broken as error:
                 asked, self._asked = self._asked, None
                 if asked is not None:
@@ -349,7 +318,7 @@ class Serving:
     def _repeatable(self, facts: Facts) -> bool:
         return facts.request.method in _IDEMPOTENT and self.call.complete
 
-    async def _answer(self, asked: Asked, verdict: Verdict, facts: Facts) -> AnswerHead:
+    async def _answer(self, asked: Asked, verdict: Verdict) -> AnswerHead:
         try:
             if self._judged_body:
                 await asked.send(self.exchange.count_request(self._judged_body))
@@ -365,10 +334,10 @@ class Serving:
             if answer.status == 101:
                 # Before the request is whole it is no answer to it (RFC 9110, 7.8), and what is left of the body would
                 # be taken for what follows.
-                if self.call.http2 or not self.call.complete or not _covers(facts, verdict, answer):
+                if self.call.http2 or not self.call.complete or not covers_upgrade(verdict, answer.fields):
                     raise Broken("unexpected interim response 101")
                 return answer
-            if answer.status == 407 and facts.request.scheme == "http" and self._asks_parent:
+            if answer.status == 407 and asking.by_name(verdict):
                 # The proxy beyond wants something of us; passed on, an agent would answer it with what is ours to see.
                 raise Broken(f"{REFUSED_WORDS} 407: it wants other credentials than the gate has")
             if answer.status >= 200:
@@ -438,45 +407,6 @@ class Serving:
         target.close()  # what was written is still sent; where this is broken off, nothing is
         self.finish("sent", status=101)
 
-    # --- the canonical request -----------------------------------------------------------------------
-
-    def _place(self, verdict: Verdict, facts: Facts) -> Place:
-        route = verdict.route
-        if route is None:
-            raise RuntimeError("no verdict lets this be forwarded")
-        parent = route.parent
-        if parent is not None and _by_name(facts, verdict):
-            self._asks_parent = True
-            return Place(parent.tls, parent.route, ())
-        offered = ("h2", "http/1.1") if self.call.http2 and not facts.upgrade else ("http/1.1",)
-        return Place(facts.request.scheme == "https", route, offered)
-
-    def _request(self, verdict: Verdict, facts: Facts) -> Request:
-        """The canonical form and no other, framed for the target's connection."""
-        fields = [field for field in facts.wire_fields if field[0].lower() not in _OURS]
-        if verdict.messages:
-            # Compression is not taken up where each message is read: a small one could unpack to any size
-            # (RFC 7692, 9).
-            fields = [field for field in fields if field[0].lower() != _EXTENSIONS]
-        if facts.upgrade:
-            fields += [(b"Connection", b"Upgrade"), (b"Upgrade", facts.upgrade.encode("ascii"))]
-        target = facts.wire_target
-        parent = verdict.route.parent if verdict.route is not None else None
-        if parent is not None and _by_name(facts, verdict):
-            target = f"http://{facts.wire_authority}{target}"  # RFC 9112, 3.2.2
-            if parent.authorization:
-                fields.append((b"Proxy-Authorization", parent.authorization.encode("ascii")))
-        chunked = bool(self.call.head.all(b"transfer-encoding"))
-        if not chunked and not any(name.lower() == b"content-length" for name, _ in fields):
-            # By HTTP/2 frames say how long a body is (RFC 9113, 8.1); without this a target of HTTP/1 takes an allowed
-            # body for the next request, which nobody has judged (RFC 9112, 6.3).
-            if not self.call.complete:
-                chunked = True
-            elif self._judged_body:
-                fields.append((b"Content-Length", b"%d" % len(self._judged_body)))
-        whole = self.call.complete and not self._judged_body and not chunked
-        return Request(facts, target, tuple(fields), whole=whole, chunked=chunked)
-
     # --- ends ----------------------------------------------------------------------------------------
 
     def leave(self) -> None:
@@ -499,35 +429,8 @@ class Serving:
     def finish(self, result: str, *, status: int | None = None, error: str = "") -> None:
         """Record the ending of a forwarded request, once."""
         self.connection.open.pop(self.key, None)
-        exchange = self._engine.closed(self.key)
-        if exchange is None or exchange.verdict is None:
-            return
-        ending = Ending(result, status, exchange.request_bytes, exchange.response_bytes, error)
-        self._gate.finish(exchange.verdict, ending)
+        self.connection.requests.finish(self.key, result, status=status, error=error)
 
     def _end(self) -> None:
         """It is under way no more; said twice, it has ended once."""
-        if self.connection.under_way.pop(self.key, None) is not None:
-            self._let_go()
-            self._gate.quotas.end(self.exchange.agent)
-
-    def _let_go(self) -> None:
-        exchange = self.exchange
-        exchange.reading = None
-        if exchange.held_bytes:
-            self._gate.quotas.let_go(exchange.agent, exchange.held_bytes)
-            exchange.held_bytes = 0
-
-
-def _by_name(facts: Facts, verdict: Verdict) -> bool:
-    """Whether the proxy beyond is sent the request itself, in its own words, and no CONNECT."""
-    parent = verdict.route.parent if verdict.route is not None else None
-    return parent is not None and facts.request.scheme == "http" and parent.by_name and not facts.upgrade
-
-
-def _covers(facts: Facts, verdict: Verdict, answer: AnswerHead) -> bool:
-    """Whether the verdict was on just this upgrade; another protocol would be a relay that nobody decided on."""
-    if not facts.upgrade or b"".join(answer.all(b"upgrade")).lower() != facts.upgrade.encode("ascii"):
-        return False
-    asked = any(name.lower() == _EXTENSIONS for name, _ in facts.wire_fields) and not verdict.messages
-    return asked or not answer.all(_EXTENSIONS)
+        self.connection.requests.end(self.key)

@@ -196,14 +196,14 @@ def _taken_apart(head: bytes) -> tuple[bytes, Fields]:
 
 def read_fields(lines: list[bytes]) -> Fields:
     """The fields in these lines, names as they stand; raises NotHttp."""
+    if _NO_LINE.search(b"".join(lines)):
+        raise NotHttp("a line holds a control byte that may end it")
     fields = []
     for line in lines:
         name, colon, value = line.partition(b":")
-        if not colon or not name or name[0] in b" \t":
+        if not colon or line[0] in b" \t:":
             # RFC 9112, 5.2: a line that begins with a blank goes on with the field before it, for some readers.
             raise NotHttp("a line is no field")
-        if _NO_LINE.search(line):
-            raise NotHttp("a line holds a control byte that may end it")
         fields.append((name, value.strip(b" \t")))
     return tuple(fields)
 

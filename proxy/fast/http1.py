@@ -57,6 +57,10 @@ class Http1Call:
             kept = tuple(field for field in fields if field[0].lower() not in _NOT_WITHOUT_BODY)
             self._agent.stream.write(heads.write_answer(status, _PHRASES.get(status, b""), kept))
 
+    def sign_of_life(self) -> None:
+        """Show that the request still waits."""
+        self.interim(100)
+
     def last(self) -> None:
         """No request follows this one."""
         self.persists = False
@@ -110,10 +114,10 @@ class Http1Call:
 
     async def discard(self) -> None:
         """Read what is left of the body, so that the agent gets to the answer; not without end."""
-        discarded = 0
-        while (piece := await self.read()) is not None:
-            discarded += len(piece)
-            if discarded > MAX_DISCARDED_BYTES:
+        agent = self._agent
+        most = agent.received_bytes + MAX_DISCARDED_BYTES  # of everything: chunks can say much beside what they carry
+        while await self.read() is not None:
+            if agent.received_bytes > most:
                 self.persists = False
                 return
 
@@ -137,6 +141,7 @@ class Http1Agent:
     def __init__(self, stream: Stream, head_bytes: int) -> None:
         self.stream = stream
         self.buffer = bytearray()
+        self.received_bytes = 0
         self._head_bytes = head_bytes
         self._held: list[bytes] = []
         self._passed_over = False
@@ -159,6 +164,7 @@ class Http1Agent:
         except OSError as error:
             raise Gone(str(error)) from None
         self.buffer += data
+        self.received_bytes += len(data)
         return bool(data)
 
     async def next(self) -> Http1Call | None:
@@ -326,8 +332,9 @@ class Http1Asked:
                 if piece is None or piece:
                     return piece
                 if not await self._more():
-                    if body.eof():
+                    if body.eof() and not self._stream.cut_off:
                         return None
+                    # RFC 9112, 9.8: who cuts TLS off would else say where an answer ends.
                     raise Broken("the answer ended before its body was whole")
         except NotHttp as error:
             raise Broken(f"invalid response: {error}") from None

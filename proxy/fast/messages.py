@@ -13,13 +13,9 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError
 
-from mappings import Problem
-from proxy.facts import Inbound
 from proxy.fast.relaying import both
 from proxy.fast.streams import Stream
-from proxy.identity import NOBODY
-from proxy.messages import POLICY_VIOLATION, as_post, close_reason, error_message, read_message
-from proxy.verdicts import Ending
+from proxy.messages import POLICY_VIOLATION
 
 if TYPE_CHECKING:
     from proxy.fast.exchanging import Serving
@@ -77,7 +73,6 @@ class _Conversation:
     def __init__(self, serving: "Serving", agent: Stream, target: Stream, packs: frozenset[str]) -> None:
         self._serving = serving
         self._exchange = serving.exchange
-        self._gate = serving.connection.gate
         self._packs = packs
         engine = serving.connection.engine
         most = engine.limits.message_bytes
@@ -108,7 +103,7 @@ class _Conversation:
                 try:
                     whole = side.take(event)
                 except OverflowError as error:
-                    self._serving.connection.limited(MESSAGE_BYTES)
+                    self._serving.connection.requests.limited(MESSAGE_BYTES)
                     self._close(_TOO_BIG, str(error))
                 if whole is not None and side is self._agent:
                     await self._from_agent(whole)
@@ -128,7 +123,8 @@ class _Conversation:
         content = _bytes(message)
         self._exchange.request_bytes += len(content)
         try:
-            refused = await self._judge(content, is_text=isinstance(message, str))
+            requests, is_text = self._serving.connection.requests, isinstance(message, str)
+            refused = await requests.judge_message(self._exchange, self._packs, content, is_text=is_text)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -140,29 +136,6 @@ class _Conversation:
             self._agent.send(TextMessage(refused[1]))
         else:
             self._close(POLICY_VIOLATION, refused[0])
-
-    async def _judge(self, content: bytes, *, is_text: bool) -> tuple[str, str | None] | None:
-        """None when it may pass; else the reason to close with, and the answer where there is one."""
-        read = read_message(self._packs, content, is_text=is_text)
-        if read is None:
-            return None
-        who = self._serving.connection.who(self._exchange.presented)
-        inbound: Inbound = as_post(self._exchange.head.inbound)
-        problem = who if isinstance(who, Problem) else read.problem
-        if isinstance(who, Problem):
-            head = self._gate.malformed_head(inbound, NOBODY, who)
-        elif problem is not None:
-            head = self._gate.malformed_head(inbound, who, problem)
-        else:
-            head = self._gate.read_head(inbound, who)
-        verdict = await self._gate.judge(head, read.body)
-        if verdict.answer is None:
-            # Passed on at once, and what comes of it is no answer of HTTP.
-            self._gate.finish(verdict, Ending("sent", None, len(content)))
-            return None
-        if verdict.refusal is None:
-            raise TypeError("a refusal without words")
-        return close_reason(verdict.refusal), error_message(read, verdict.refusal)
 
     def _close(self, code: int, reason: str) -> None:
         """End both sides; the rest of what was being passed on is forgotten."""

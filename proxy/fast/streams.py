@@ -26,6 +26,8 @@ class Stream(Protocol):
 
     on_end: Callable[[], None]
     """Called when nothing more will come, or when it has broken off."""
+    cut_off: bool
+    """Whether its end was not told where it has to be: TLS that ended without a word (RFC 8446, 6.1)."""
 
     async def read(self, most: int = ..., /) -> bytes:
         """The next bytes; b"" when nothing more will come. Raises OSError when it has broken off."""
@@ -63,6 +65,8 @@ class Stream(Protocol):
 
 class Tcp(asyncio.Protocol):
     """A connection in the clear."""
+
+    cut_off = False
 
     def __init__(self, accepted: "Callable[[Tcp], None] | None" = None) -> None:
         self._accepted = accepted
@@ -222,6 +226,7 @@ class Secure:
     def __init__(self, below: Stream, tls: Tls) -> None:
         self._below = below
         self.tls = tls
+        self.cut_off = False
         self._unread = b""
 
     @property
@@ -268,6 +273,7 @@ class Secure:
                 return b""
             received = b"" if self.tls.failed else await self._below.read()
             if not received and not self.tls.failed:
+                self.cut_off = True
                 return b""
             try:
                 self._unread = self.tls.receive(received)
@@ -325,6 +331,9 @@ class Secure:
 
 class Listened:
     """An agent's TLS with the gate's own listener (`proxy.wire.listener`), as a stream."""
+
+    cut_off = False
+    """Nothing of an agent's ends with its connection."""
 
     def __init__(self, secured: SecuredStream, socket: Tcp) -> None:
         self._secured = secured

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 
 from proxy.chaining import REFUSED_WORDS
@@ -18,7 +19,7 @@ from proxy.fast import heads
 from proxy.fast.calls import Asked, Broken
 from proxy.fast.heads import END, Fields, NotHttp
 from proxy.fast.http1 import Http1Asked
-from proxy.fast.http2 import Http2Target
+from proxy.fast.http2targets import Http2Target
 from proxy.fast.streams import Secure, Stream, Tcp, dial
 from proxy.fast.tls import TlsError, target_side
 
@@ -74,6 +75,8 @@ class Targets:
         self._sockets: set[Tcp] = set()
         self._shared: dict[Place, Http2Target] = {}
         """Connections of HTTP/2, which are used by many at a time."""
+        self._unused: dict[Http2Target, float] = {}
+        """Those that nobody uses, and since when."""
         self._count = 0
         self._epoch = 0
         """Counts reloads: what was dialled under other rules and roots is not used again."""
@@ -103,8 +106,7 @@ class Targets:
             loop = asyncio.get_running_loop()
             self._idle.setdefault(place, deque()).append(_Idle(stream, loop.time()))
             self._count += 1
-            if self._timer is None:
-                self._timer = loop.call_later(IDLE_S, self._look)
+            self._look_soon()
 
         return keep
 
@@ -121,8 +123,26 @@ class Targets:
                 del self._idle[place]
             elif oldest is None or waiting[0].since < oldest:
                 oldest = waiting[0].since
+        for target, since in list(self._unused.items()):
+            if not target.idle:
+                del self._unused[target]
+            elif loop.time() - since >= IDLE_S:
+                self._part_with(target)
+            elif oldest is None or since < oldest:
+                oldest = since
         if oldest is not None:
             self._timer = loop.call_later(max(0.1, oldest + IDLE_S - loop.time()), self._look)
+
+    def _look_soon(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(IDLE_S, self._look)
+
+    def _part_with(self, target: Http2Target) -> None:
+        """Let nobody else use a connection; it is closed when those on it have ended."""
+        self._unused.pop(target, None)
+        for place in [place for place, shared in self._shared.items() if shared is target]:
+            del self._shared[place]
+        target.retire()
 
     def forget(self) -> None:
         """Close what is unused; what is in use is closed after it."""
@@ -131,9 +151,8 @@ class Targets:
             for idle in waiting:
                 idle.stream.close()
         self._idle.clear()
-        for shared in self._shared.values():
-            shared.retire()
-        self._shared.clear()
+        for shared in list(self._shared.values()):
+            self._part_with(shared)
         self._count = 0
         if self._timer is not None:
             self._timer.cancel()
@@ -144,6 +163,8 @@ class Targets:
         shared = self._shared.get(place)
         if shared is not None and shared.available:
             return True, self._by_http2(shared, request)
+        if shared is not None and shared.refuses:
+            raise Broken("the target takes no requests for now")  # nor would it on another connection
         stream = self.take(place)
         if stream is not None:
             return True, self._by_http1(place, stream, request)
@@ -155,15 +176,16 @@ class Targets:
 
     def _share(self, place: Place, target: Http2Target) -> Http2Target:
         """Let others use a connection of HTTP/2, for as long as it stands."""
-        if older := self._shared.get(place):  # dialled at the same time
-            older.retire()
+        if older := self._shared.get(place):  # dialled at the same time, or all in use
+            self._part_with(older)
         self._shared[place] = target
 
-        def closed() -> None:
-            if self._shared.get(place) is target:
-                del self._shared[place]
+        def unused() -> None:
+            self._unused[target] = asyncio.get_running_loop().time()
+            self._look_soon()
 
-        target.closed = closed
+        target.closed = partial(self._part_with, target)
+        target.unused = unused
         return target
 
     def _by_http1(self, place: Place, stream: Stream, request: Request) -> Asked:
@@ -256,10 +278,9 @@ class Targets:
 
 def binds_identity(fields: heads.Fields) -> bool:
     """Whether a message makes its connection somebody's: the schemes that authenticate it, not the request."""
-    return any(
-        len(name) in _BINDING_LENGTHS and name.lower() in _BINDING and value.lower().startswith((b"ntlm", b"negotiate"))
-        for name, value in fields
-    )
+    if _BINDING_LENGTHS.isdisjoint(map(len, map(itemgetter(0), fields))):
+        return False  # most messages, without a look at each field
+    return any(name.lower() in _BINDING and value.lower().startswith((b"ntlm", b"negotiate")) for name, value in fields)
 
 
 def _close(stream: Stream) -> None:

@@ -9,7 +9,6 @@ is an answer it can read. Nothing of the agent's reaches the target before its h
 import asyncio
 import contextlib
 
-from mappings import Problem
 from proxy.fast.calls import Broken
 from proxy.fast.exchanging import Serving
 from proxy.fast.relaying import both
@@ -75,12 +74,7 @@ class Tunnelling(Serving):
             agent.write(await self._refuse_hello(refused))
 
     async def _refuse_hello(self, refused: HelloRefused) -> bytes:
-        facts = self.exchange.head.facts
-        authority = facts.wire_authority if facts is not None else ""
-        problem = Problem("wire.tunnel", f"the tunnel is for {authority} and nothing else: {refused}")
-        self.finish("blocked", error=f"wire -- {problem.message}")
-        head = self._gate.malformed_head(self.exchange.head.inbound, self.exchange.head.credential, problem)
-        verdict = await self._gate.judge(head, None)
+        verdict = await self.connection.requests.refuse_tunnel(self.key, self.exchange, str(refused))
         if refused.tls or verdict.answer is None:
             return _UNRECOGNIZED_NAME
         return serialise(verdict.answer)

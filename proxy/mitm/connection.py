@@ -14,7 +14,7 @@ Order of hooks for one intercepted request:
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -25,12 +25,11 @@ from mitmproxy.proxy.context import Context
 from mitmproxy.websocket import WebSocketMessage
 
 from mappings import CanonicalError, Problem, canonical_host
-from policies import Credential, Decision
+from policies import Decision
 from proxy.chaining import told
 from proxy.destinations import Parent, Route
 from proxy.facts import Inbound
-from proxy.identity import NOBODY, Unproven
-from proxy.messages import POLICY_VIOLATION, as_post, close_reason, error_message, read_message
+from proxy.messages import POLICY_VIOLATION
 from proxy.mitm import flows, layers
 from proxy.mitm.arriving import first_layer
 from proxy.mitm.flows import Exchange
@@ -38,13 +37,13 @@ from proxy.mitm.gathering import GatheringWriter
 from proxy.mitm.leaving import Left, take_apart
 from proxy.mitm.tls import agent_side, target_side
 from proxy.mitm.tunnel import OPAQUE, Opaque, RefusedTunnel, opaque_layer
-from proxy.quotas import HELD
 from proxy.upgrades import WEBSOCKET
-from proxy.verdicts import Ending, Head, Verdict
+from proxy.verdicts import Head, Verdict
 from proxy.wire.arrivals import Arrival, Tunnel, named_tunnel
 from proxy.wire.crowd import HEAD_TIME, Body, Seat
-from proxy.wire.failing import internal_error, late_head, upstream_failure
+from proxy.wire.failing import internal_error, upstream_failure
 from proxy.wire.passing import serialise
+from proxy.wire.requests import Requests
 from proxy.wire.signs import SignsOfLife, passes_over
 from proxy.wire.sweeping import Refusing
 
@@ -89,11 +88,7 @@ class AgentConnection(server.LiveConnectionHandler):
         self._beneath: dict[tuple[str, int], Server] = {}
         """What carries the connection to an address that is reached through one."""
         self._dialling: dict[str, asyncio.TimerHandle] = {}
-        self._open: dict[str, Exchange] = {}
-        """Those forwarded that have no ending yet, by the ids of their flows."""
-        self._under_way: dict[str, Exchange] = {}
-        """Requests of agents that are proven, from their head to their end."""
-        self._begun = 0
+        self._requests = Requests(engine, arrival, seat, self._client_ip)
         self._heard = 0
         self._telling: set[asyncio.Future[None]] = set()
         self._http: layers.GateHttpLayer | None = None
@@ -181,7 +176,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def heads(self) -> int:
         """How many requests have begun."""
-        return self._begun
+        return self._requests.begun
 
     def beginning(self) -> bool:
         """Whether a head has begun and is not complete, or what follows a CONNECT."""
@@ -191,11 +186,11 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def waits(self) -> bool:
         """Whether a request waits for a verdict, or for its target to answer."""
-        return any(not each.answered and each.reading is None for each in self._under_way.values())
+        return self._requests.wait()
 
     def bodies(self) -> Iterable[Body]:
         """What is being read to be judged."""
-        return [each.reading for each in self._under_way.values() if each.reading is not None]
+        return self._requests.bodies()
 
     def end(self, code: str) -> None:
         """Close the connection, for a limit; where a head did not come in time, with an answer."""
@@ -215,28 +210,8 @@ class AgentConnection(server.LiveConnectionHandler):
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
 
-    def _end(self, flow_id: str) -> None:
-        """A request has ended, or will be forwarded no more; said twice, it has ended once."""
-        exchange = self._under_way.pop(flow_id, None)
-        if exchange is not None:
-            self._let_go(exchange)
-            self._gate.quotas.end(exchange.agent)
-
-    def _hold(self, exchange: Exchange, data: bytes) -> Problem | None:
-        """Keep a piece of a body until it is judged; the problem if there is no room for it."""
-        if not self._gate.quotas.hold(exchange.agent, len(data)):
-            return HELD
-        exchange.held_bytes += len(data)
-        return None
-
-    def _let_go(self, exchange: Exchange) -> None:
-        exchange.reading = None
-        if exchange.held_bytes:
-            self._gate.quotas.let_go(exchange.agent, exchange.held_bytes)
-            exchange.held_bytes = 0
-
     def _on_limit(self, code: str) -> None:
-        self._gate.turn_away(self._seat.agent, self._client_ip, code)
+        self._requests.limited(code)
 
     # --- crashes -------------------------------------------------------------------------------------
 
@@ -301,11 +276,6 @@ class AgentConnection(server.LiveConnectionHandler):
             case _ if name == "client_connected" or subject is None:
                 self._close_client()
 
-    def _who(self, presented: Sequence[str]) -> Credential | Unproven:
-        """Whose a request is: what was presented with it, and what its connection and its listener prove."""
-        arrival = self._arrival
-        return self._gate.who(presented, arrival.certificate, arrival.identities(self._client_ip))
-
     def _close_client(self) -> None:
         agent = self.transports.get(self.client)
         if agent is not None and agent.handler is not None:
@@ -316,36 +286,26 @@ class AgentConnection(server.LiveConnectionHandler):
     async def _on_http_connect(self, flow: http.HTTPFlow) -> None:
         flow.response = None
         presented = flows.presented(flow, None)
-        who = self._who(presented)
-        authority = flow.request.data.authority.decode("latin-1")
         request = Inbound(
             method="CONNECT",
             scheme="http",
             target="/",
             fields=flow.request.headers.fields,
             client=self._client_ip,
-            uri_authority=authority,
+            uri_authority=flow.request.data.authority.decode("latin-1"),
             listener=self._arrival.name,
         )
-        opened = await self._gate.open_tunnel(request, who, authority)
+        opened, who = await self._requests.connect(request, presented)
         if isinstance(opened, Verdict):
             assert opened.answer is not None
             flows.respond(flow, opened.answer)
             return
-        assert isinstance(who, Credential)
-        unread = isinstance(opened, Head)
-        # A tunnel that passes unread is one request; of another each request in it counts.
-        begin = self._engine.begin if unread else self._engine.crowd.prove
-        if too_many := begin(self._seat, who.agent):
-            verdict = await self._gate.judge(self._gate.malformed_head(request, who, too_many), None)
-            assert verdict.answer is not None
-            flows.respond(flow, verdict.answer)
-            return
+        assert who is not None
         if isinstance(opened, Head):
-            exchange = self._under_way[flow.id] = Exchange(opened, presented, who.agent, flow=flow)
+            exchange = self._requests.under_way[flow.id] = Exchange(opened, presented, who.agent, flow=flow)
             await self._pass_unread(exchange)
             return
-        self._tunnel = Tunnel(*opened, who, presented)
+        self._tunnel = Tunnel(opened[0], opened[1], who, presented)
         self._http = None
 
     # --- what passes unread --------------------------------------------------------------------------
@@ -371,7 +331,7 @@ class AgentConnection(server.LiveConnectionHandler):
         """What carries a tunnel that was let through before there was a connection: by SOCKS."""
         flow = flows.connect_flow(self.client, context.server, tunnel.host, tunnel.port)
         exchange = Exchange(head, tunnel.presented or (), head.credential.agent, verdict, flow=flow)
-        flow.metadata[_EXCHANGE] = self._under_way[flow.id] = exchange
+        flow.metadata[_EXCHANGE] = self._requests.under_way[flow.id] = exchange
         self._permit(exchange, verdict)
         return opaque_layer(context, self._opaque(exchange))
 
@@ -380,12 +340,8 @@ class AgentConnection(server.LiveConnectionHandler):
 
     async def _on_tunnel_refused(self, refused: RefusedTunnel) -> None:
         exchange = refused.carried.exchange
-        assert exchange.head.facts is not None
-        authority = exchange.head.facts.wire_authority
-        problem = Problem("wire.tunnel", f"the tunnel is for {authority} and nothing else: {refused.why}")
-        self._finish(exchange.flow, "blocked", error=f"wire -- {problem.message}")
-        head = self._gate.malformed_head(exchange.head.inbound, exchange.head.credential, problem)
-        verdict = await self._gate.judge(head, None)
+        self._requests.end(exchange.flow.id)
+        verdict = await self._requests.refuse_tunnel(exchange.flow.id, exchange, refused.why)
         assert verdict.answer is not None
         refused.answer = serialise(verdict.answer)
 
@@ -433,32 +389,19 @@ class AgentConnection(server.LiveConnectionHandler):
     # --- requests ------------------------------------------------------------------------------------
 
     async def _on_requestheaders(self, flow: http.HTTPFlow) -> None:
-        self._begun += 1
+        self._requests.begun += 1
         flow.response = None
         tunnel = self._tunnel
-        # Asked anew for each request: what was right when the tunnel was opened may have ended since.
         presented = flows.presented(flow, tunnel)
-        who = self._who(presented)
-        inbound = self._inbound(flow)
-        if isinstance(who, Problem):
-            head = self._gate.malformed_head(inbound, NOBODY, who)
-        elif reason := flow.metadata.get(layers.MALFORMED):
-            head = self._gate.malformed_head(inbound, who, Problem("wire.malformed", reason))
-        elif tunnel is None and inbound.scheme != "http":
-            problem = Problem("wire.scheme", "use CONNECT for https; a plain proxied request is for http")
-            head = self._gate.malformed_head(inbound, who, problem)
-        else:
-            head = self._gate.read_head(inbound, who)
-        agent = "" if head.flood else head.credential.agent
-        if agent and (too_much := self._engine.begin(self._seat, agent)):
-            head, agent = self._gate.malformed_head(inbound, head.credential, too_much), ""
+        malformed = flow.metadata.get(layers.MALFORMED)
+        head, agent = self._requests.head(self._inbound(flow), presented, malformed, tunnel)
         exchange = Exchange(head, presented, agent, flow=flow)
         flow.metadata[_EXCHANGE] = exchange
         if agent:
-            self._under_way[flow.id] = exchange
+            self._requests.under_way[flow.id] = exchange
         if head.needs_body:
             flow.metadata[layers.BODY_LIMIT] = self._engine.max_body_bytes
-            flow.metadata[layers.HOLD] = lambda data: self._hold(exchange, data)
+            flow.metadata[layers.HOLD] = lambda data: self._requests.hold(exchange, data)
             exchange.reading = Body(lambda: self._tell(layers.SlowBody(flow)))
         else:
             await self._judge(exchange, None)
@@ -473,12 +416,7 @@ class AgentConnection(server.LiveConnectionHandler):
         if exchange.verdict is not None:
             return  # judged by its head, and streamed since
         exchange.reading = None
-        who = self._who(exchange.presented)
-        given_up: Problem | None = flow.metadata.get(layers.GIVEN_UP)
-        if isinstance(who, Unproven):  # while the body was on its way
-            exchange.head = self._gate.malformed_head(exchange.head.inbound, NOBODY, who)
-        elif given_up is not None:
-            exchange.head = self._gate.malformed_head(exchange.head.inbound, who, given_up)
+        self._requests.body_read(exchange, flow.metadata.get(layers.GIVEN_UP))
         prefix: bytes | None = flow.metadata.get(layers.BODY_PREFIX)
         if prefix is not None:
             # Exactly so much: what is judged and recorded does not hang on the pieces in which it came.
@@ -494,7 +432,7 @@ class AgentConnection(server.LiveConnectionHandler):
         exchange.verdict = verdict
         flow.request.stream = exchange.count_request
         if verdict.answer is not None:
-            self._end(flow.id)
+            self._requests.end(flow.id)
             flows.respond(flow, verdict.answer)
             return
         self._permit(exchange, verdict)
@@ -502,11 +440,10 @@ class AgentConnection(server.LiveConnectionHandler):
     def _permit(self, exchange: Exchange, verdict: Verdict) -> None:
         """Let an exchange go on as its verdict says; from here on it needs an ending."""
         flow = exchange.flow
-        self._let_go(exchange)
+        self._requests.let_go(exchange)
         assert verdict.route is not None
         # First of all, so that whatever fails from here on is the outcome of the decision.
-        self._open[flow.id] = exchange
-        self._engine.opened(flow.id, exchange, lambda: self.give_up(exchange))
+        self._requests.opened(flow.id, exchange, lambda: self.give_up(exchange))
         flows.forward(flow, verdict)
         self._routes[verdict.route.address] = verdict.route
         if parent := verdict.route.parent:
@@ -523,10 +460,8 @@ class AgentConnection(server.LiveConnectionHandler):
             return await self._gate.judge(exchange.head, body, complete=complete)
         exchange.gone = asyncio.get_running_loop().create_future()
         engine, request = self._engine, exchange.flow.request
-        # RFC 9110, 15.2: never to a client of HTTP/1.0.
-        # To a CONNECT neither: many clients take the first answer to one for the last.
-        wanted = exchange.head.inbound.method != "CONNECT" and request.data.http_version == b"HTTP/1.1"
-        wanted = wanted and passes_over(request.headers.get("user-agent", ""))
+        user_agent = request.headers.get("user-agent", "")
+        wanted = passes_over(exchange.head.inbound.method, request.data.http_version, user_agent)
         every_s = engine.keep_alive_s if wanted else 0
         signs = SignsOfLife(lambda: self._sign_of_life(exchange.flow), every_s, engine.later)
         try:
@@ -578,7 +513,7 @@ class AgentConnection(server.LiveConnectionHandler):
     def _hang_up(self, server: Server) -> None:
         """End a connection whose target has not finished its TLS handshake in time."""
         self._dialling.pop(server.id, None)
-        for exchange in self._open.values():
+        for exchange in self._requests.open.values():
             assert exchange.verdict is not None
             route = exchange.verdict.route
             assert route is not None
@@ -621,32 +556,19 @@ class AgentConnection(server.LiveConnectionHandler):
         self._close_client()
 
     def cut(self, refusal: Refusing) -> list[Decision]:
-        """Break the connection off when somebody on it may no longer act; why, once for each exchange that ends.
-
-        A tunnel with nothing open stays: its next request is refused, with the reason. One that passes unread has no
-        next request, so it is asked about as a whole.
-        """
-        stopped: list[Decision] = []
-        for exchange in list(self._open.values()):
-            who = self._who(exchange.presented)
-            denied = self._gate.unproven(exchange.head, who) if isinstance(who, Unproven) else refusal(who)
-            facts = exchange.head.facts
-            if denied is None and facts is not None and facts.opaque:
-                denied = self._gate.narrowed(exchange.head, facts)
-            if denied is not None:
-                self._finish(exchange.flow, "failed", error=denied.reason)
-                stopped.append(denied)
+        """Break the connection off when somebody on it may no longer act; why, once for each exchange that ends."""
+        stopped = self._requests.stopped(refusal)
         if stopped:
             # Not closed: what waits in a buffer would still be sent, in both directions.
             for transport in self.transports.values():
                 if transport.writer is not None:
                     cast(asyncio.StreamWriter, transport.writer).transport.abort()
             self._close_client()
-        return stopped
+        return list(stopped.values())
 
     def ends(self) -> Iterable[datetime | None]:
         """When the proofs end that what is open here was asked with."""
-        return (exchange.head.credential.expires for exchange in self._open.values())
+        return self._requests.ends()
 
     async def serve(self) -> None:
         """Serve it until it ends."""
@@ -680,7 +602,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _leave(self) -> None:
         """Let go of what handled the connection, unless something of it still goes on."""
-        if not (self._hooks or self.transports or self._open or isinstance(self.layer, Left)):
+        if not (self._hooks or self.transports or self._requests.open or isinstance(self.layer, Left)):
             self._http = self._inner = self._unread = self._seat.served = None
             self.layer = take_apart(self.layer)
 
@@ -721,27 +643,11 @@ class AgentConnection(server.LiveConnectionHandler):
         flow.websocket.messages.clear()
 
     async def _judge_message(self, exchange: Exchange, packs: frozenset[str], message: WebSocketMessage) -> None:
-        read = read_message(packs, message.content, is_text=message.is_text)
-        if read is None:
+        refused = await self._requests.judge_message(exchange, packs, message.content, is_text=message.is_text)
+        if refused is None:
             message.dropped = False
-            return
-        who = self._who(exchange.presented)
-        inbound = as_post(exchange.head.inbound)
-        if problem := who if isinstance(who, Problem) else read.problem:
-            head = self._gate.malformed_head(inbound, NOBODY if isinstance(who, Problem) else who, problem)
         else:
-            assert not isinstance(who, Problem)
-            head = self._gate.read_head(inbound, who)
-        verdict = await self._gate.judge(head, read.body)
-        if verdict.answer is None:
-            # Passed on at once, and what comes of it is no answer of HTTP.
-            self._gate.finish(verdict, Ending("sent", None, len(message.content)))
-            message.dropped = False
-            return
-        assert verdict.refusal is not None
-        exchange.flow.metadata[layers.REFUSED] = layers.Refused(
-            POLICY_VIOLATION, close_reason(verdict.refusal), error_message(read, verdict.refusal)
-        )
+            exchange.flow.metadata[layers.REFUSED] = layers.Refused(POLICY_VIOLATION, *refused)
 
     def _on_websocket_end(self, flow: http.HTTPFlow) -> None:
         self._finish(flow, "sent")
@@ -760,55 +666,22 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _finish(self, flow: http.HTTPFlow, result: str, *, error: str = "") -> None:
         """Record the ending of a forwarded flow, once."""
-        self._end(flow.id)
-        self._open.pop(flow.id, None)
-        exchange = self._engine.closed(flow.id)
-        if exchange is None or exchange.verdict is None:
-            return
+        self._requests.end(flow.id)
         status = flow.response.status_code if flow.response and not error else None
-        ending = Ending(result, status, exchange.request_bytes, exchange.response_bytes, error)
-        self._gate.finish(exchange.verdict, ending)
+        self._requests.finish(flow.id, result, status=status, error=error)
 
     def _on_client_disconnected(self, _: object) -> None:
         # Streams hear of most ends themselves; one whose layer has crashed or was cut off does not.
-        for exchange in list(self._open.values()):
-            self._finish(exchange.flow, "failed", error="the connection ended")
-        for flow_id in list(self._under_way):
-            self._end(flow_id)
+        for flow_id in list(self._requests.open):
+            self._requests.finish(flow_id, "failed", error="the connection ended")
+        for flow_id in list(self._requests.under_way):
+            self._requests.end(flow_id)
 
     # --- heads that are no HTTP ----------------------------------------------------------------------
 
-    def _unread_head(self, glimpse: bytes) -> Inbound:
-        """What is known of a request whose head could not be read, or has not come."""
-        tunnel = self._tunnel
-        host, port = (tunnel.host, tunnel.port) if tunnel else self._arrival.redirected or ("", 0)
-        return Inbound(
-            method="",
-            scheme="http",
-            target="",
-            fields=(),
-            client=self._client_ip,
-            tunnel=(tunnel.host, tunnel.port) if tunnel else None,
-            uri_authority=f"{host}:{port}" if host else "",
-            listener=self._arrival.name,
-            glimpse=glimpse,
-        )
-
     def _late_head(self, glimpse: bytes) -> bytes:
-        return serialise(late_head(self._gate, self._unread_head(glimpse)))
+        return self._requests.late(self._tunnel, glimpse)
 
     async def _on_malformed_head(self, head: layers.UnreadableHead) -> None:
-        tunnel = self._tunnel
-        who: Credential | Unproven = tunnel.credential if tunnel else NOBODY
-        if who is NOBODY:
-            who = self._who(())  # what it presents cannot be read; what its listener proves is known
-        if isinstance(who, Unproven):
-            who = NOBODY
-        inbound = self._unread_head(head.glimpse)
         problem = Problem(head.code, head.reason)
-        if who is NOBODY:
-            # Whoever it is, asking for credentials would not help: those that it may bring cannot be read.
-            problem = Unproven(problem.code, f"wire -- {head.reason}")
-        verdict = await self._gate.judge(self._gate.malformed_head(inbound, who, problem), None)
-        assert verdict.answer is not None
-        head.answer = serialise(verdict.answer)
+        head.answer = await self._requests.unreadable(problem, self._tunnel, head.glimpse)

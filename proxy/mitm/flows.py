@@ -17,9 +17,7 @@ from proxy.refusals import Answer
 from proxy.verdicts import Verdict
 from proxy.wire import exchanges
 from proxy.wire.arrivals import Tunnel
-from proxy.wire.passing import marked, redirected_here
-
-_EXTENSIONS = b"sec-websocket-extensions"
+from proxy.wire.passing import EXTENSIONS, marked, redirected_here
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +104,7 @@ def forward(flow: http.HTTPFlow, verdict: Verdict) -> None:
     fields = facts.wire_fields
     if verdict.messages:
         # Compression is not taken up where each message is read: a small one could unpack to any size (RFC 7692, 9).
-        fields = tuple(each for each in fields if each[0].lower() != _EXTENSIONS)
+        fields = tuple(each for each in fields if each[0].lower() != EXTENSIONS)
     if flow.request.is_http2:
         data.authority = facts.wire_authority.encode("ascii")
         # RFC 9113, 8.2.2 and 8.3.1: no connection fields, and the host stands in :authority alone.

@@ -61,9 +61,10 @@ from proxy.mitm.leaving import take_stream_apart
 from proxy.mitm.relaying import HalfEnd, KeepsFirstBytes, RelayLayer
 from proxy.mitm.trailers import PassesTrailers, ReadsTrailers, fit_to_pass, last_chunk
 from proxy.mitm.tunnel import OPAQUE, Opaque, opaque_layer
-from proxy.upgrades import ENDS_BY_HALVES, WEBSOCKET
+from proxy.upgrades import ENDS_BY_HALVES
 from proxy.wire.crowd import BODY_TIME
 from proxy.wire.frames import FrameMeter
+from proxy.wire.passing import covers_upgrade
 
 type Commands[T] = Generator[commands.Command, Any, T]
 
@@ -419,21 +420,14 @@ class GateStream(HttpStream):
         yield from super().state_wait_for_response_headers(event)
 
     def _covers_upgrade(self, response: http.Response) -> bool:
-        """Whether the verdict was on just this upgrade; another protocol would be a relay that nobody decided on."""
         verdict = self.flow.metadata.get(PERMIT)
-        if verdict is None or not verdict.facts.upgrade or self.flow.request.is_http2:
+        if verdict is None or self.flow.request.is_http2:
             return False  # RFC 9113, 8.6: HTTP/2 has no upgrade
         if self.client_state != self.state_done:
             # Before the request is whole it is no answer to it (RFC 9110, 7.8), and what is left of the body would be
             # taken for what follows.
             return False
-        if response.headers.get("upgrade", "").lower() != verdict.facts.upgrade:
-            return False
-        request = self.flow.request.headers
-        if "sec-websocket-extensions" in response.headers and "sec-websocket-extensions" not in request:
-            return False  # RFC 6455, 4.1: of what was not offered nothing is taken up
-        version = request.get("sec-websocket-version")
-        return verdict.facts.upgrade != WEBSOCKET or version == "13"  # RFC 6455, 4.1
+        return covers_upgrade(verdict, response.headers.fields)
 
     def handle_connect_regular(self) -> Commands[None]:
         carried: Opaque | None = self.flow.metadata.get(OPAQUE)

@@ -3,7 +3,11 @@
 from mappings import CanonicalError, split_authority
 from proxy.facts import is_field
 from proxy.refusals import APPROVAL_FIELD, CHRON_ID_FIELD, Answer
+from proxy.upgrades import WEBSOCKET
+from proxy.verdicts import Verdict
 from proxy.wire.arrivals import Tunnel
+
+EXTENSIONS = b"sec-websocket-extensions"
 
 type Fields = tuple[tuple[bytes, bytes], ...]
 
@@ -36,6 +40,21 @@ def marked(fields: Fields, chron_id: str, *, lower: bool) -> Fields:
 def unforged(fields: Fields) -> Fields:
     """The fields of an answer, also of an interim one, without what targets may not say."""
     return tuple(field for field in fields if field[0].lower() not in _NOT_FROM_TARGETS)
+
+
+def covers_upgrade(verdict: Verdict, answer: Fields) -> bool:
+    """Whether the verdict was on just the upgrade that a 101 makes; another would be a relay that nobody decided on."""
+    facts = verdict.facts
+    if facts is None or not facts.upgrade or _joined(answer, b"upgrade").lower() != facts.upgrade.encode("ascii"):
+        return False
+    # RFC 6455, 4.1: of what was not offered nothing is taken up, and where messages are judged nothing was offered.
+    if _joined(answer, EXTENSIONS) and (verdict.messages or not _joined(facts.wire_fields, EXTENSIONS)):
+        return False
+    return facts.upgrade != WEBSOCKET or _joined(facts.wire_fields, b"sec-websocket-version") == b"13"
+
+
+def _joined(fields: Fields, name: bytes) -> bytes:
+    return b", ".join([value for each, value in fields if each.lower() == name])
 
 
 def redirected_here(fields: Fields, tunnel: Tunnel) -> Fields:

@@ -31,7 +31,9 @@ from proxy.workers.tally import Rows
 _log = logging.getLogger(__name__)
 
 OBEYED_WITHIN_S = 5.0
-"""How long a worker may take to say that it decides by what is in force now."""
+"""How long a worker may take to say that it decides by what is in force now; longer where there is much to take in."""
+_BYTES_A_S = 2**20
+"""Ten thousand rules and as many agents are 9 MB, and took 0.7 s of processor time; a busy machine needs several."""
 _ADMITTED_WITHIN_S = 4.0
 """How long a worker's records wait for it to be in touch; it comes again."""
 _COUNTED_WITHIN_S = 1.0
@@ -275,7 +277,7 @@ class Link:
         self._telling.append((number, told))
         self._send({"state": number}, frames.pickled(in_force))
         try:
-            async with asyncio.timeout(OBEYED_WITHIN_S):
+            async with asyncio.timeout(OBEYED_WITHIN_S + len(in_force.book) / _BYTES_A_S):
                 await told
         except TimeoutError:
             _log.error("worker %d has not taken over what is in force in time; it is ended", self.pid)

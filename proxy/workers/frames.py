@@ -64,7 +64,7 @@ def of_request(inbound: Inbound, who: Credential) -> Head:
     """A request's head and who sent it, as JSON has them: bytes as Latin-1, one character each."""
     fields = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in inbound.fields]
     return {
-        "inbound": {**asdict(inbound), "fields": fields},
+        "inbound": {**asdict(inbound), "fields": fields, "glimpse": inbound.glimpse.decode("latin-1")},
         "who": {**asdict(who), "expires": who.expires.isoformat() if who.expires else None},
     }
 
@@ -73,6 +73,7 @@ def to_request(head: Head) -> tuple[Inbound, Credential]:
     """What `of_request` was made of; raises ValueError, TypeError or KeyError for anything else."""
     said, who = dict(head["inbound"]), dict(head["who"])
     said["fields"] = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in said["fields"])
+    said["glimpse"] = said["glimpse"].encode("latin-1")
     said["tunnel"] = tuple(said["tunnel"]) if said["tunnel"] else None
     who["identities"] = tuple(who["identities"])
     who["expires"] = datetime.fromisoformat(who["expires"]) if who["expires"] else None

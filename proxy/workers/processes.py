@@ -39,18 +39,23 @@ class Child:
     ready: bool = False
     why: str = ""
     """Why it could not be."""
+    _begun: bytes = b""
+    """Of a line whose end has not come."""
 
     def hear(self) -> None:
         """Take in what it says, if anything."""
-        if self.pipe < 0:
-            return
         with suppress(BlockingIOError):
-            if not (said := os.read(self.pipe, _MOST_BYTES)):
-                os.close(self.pipe)
-                self.pipe = -1
-            for line in said.splitlines():
-                told = json.loads(line)
-                self.ready, self.why = self.ready or bool(told.get("ready")), str(told.get("why", ""))
+            while self.pipe >= 0:
+                self._take(os.read(self.pipe, _MOST_BYTES))
+
+    def _take(self, said: bytes) -> None:
+        if not said:
+            os.close(self.pipe)
+            self.pipe = -1
+        *lines, self._begun = (self._begun + said).split(b"\n")
+        for line in lines:
+            told = json.loads(line)
+            self.ready, self.why = self.ready or bool(told.get("ready")), str(told.get("why", ""))
 
     def ended(self, code: int) -> None:
         """It has ended, with that exit code, negative for a signal."""
@@ -116,5 +121,5 @@ def _be_child(
 
 
 def _tell(telling: int, told: dict[str, object]) -> None:
-    with suppress(OSError):
-        os.write(telling, json.dumps(told).encode() + b"\n")
+    with suppress(OSError), open(telling, "wb", closefd=False) as pipe:
+        pipe.write(json.dumps(told).encode() + b"\n")

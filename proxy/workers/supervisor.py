@@ -22,7 +22,10 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from mappings.catalogues import shipped
+from mappings.shipped import shipped_files
 from proxy.config import Config, ConfigError
+from proxy.engines import made
 from proxy.statefolder import make_state
 from proxy.workers import running
 from proxy.workers.listening import Listening
@@ -70,6 +73,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._waking, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)  # what came is read from the pipe
+        self._import()
         gc.collect()
         gc.freeze()  # what the processes have in common stays so: the collector would write into it
         try:
@@ -82,6 +86,15 @@ class Supervisor:
             return self._stop()
         finally:
             self._kill()
+
+    def _import(self) -> None:
+        """Have what the processes need before they are forked: then they share it, and start at once."""
+        for engine in {share.engine for share in self.listening.shares}:
+            made(engine)
+        import uvloop  # noqa: F401 -- it takes a moment, and no other command needs it
+
+        shipped_files()
+        shipped()
 
     def _started(self, names: list[str]) -> bool:
         """Start processes and wait until they are ready; False when they are to stop. Raises ConfigError."""

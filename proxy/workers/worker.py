@@ -77,6 +77,7 @@ class Worker:
             await self._engines.start(bound)
         for listener, bound in self._share.others:
             await self._engines.open(listener, bound)
+        self._engines.sweep()
 
     def _take_over(self, rules: bool) -> None:
         """Decide by what is in force now, and by nothing older."""

@@ -15,7 +15,7 @@ import pytest
 from clients.test_aws import REFUSED, SIGNED
 from clients.test_git import IDENTITY, local, packs
 from clients.tools import MAPPINGS, TIMEOUT_S, Ran
-from proxy.mitm.connection import AgentConnection
+from proxy.wire.signs import SignsOfLife
 from support.gate import running
 from support.needed import needed
 from support.targets import GitServer, KubernetesApi, MotoAws, Origin, Target
@@ -236,14 +236,14 @@ def test_a_client_passes_over_signs_of_life(
 
     Node takes an interim response that it did not ask for as a broken one, so it is sent none.
     """
-    sent: list[object] = []
-    send = AgentConnection._sign_of_life
+    sent: list[SignsOfLife] = []
+    due = SignsOfLife._due
 
-    async def counted(connection: AgentConnection, flow: Any) -> None:
-        sent.append(flow)
-        await send(connection, flow)
+    def counted(signs: SignsOfLife) -> None:
+        sent.append(signs)
+        due(signs)
 
-    monkeypatch.setattr(AgentConnection, "_sign_of_life", counted)
+    monkeypatch.setattr(SignsOfLife, "_due", counted)
     gate = behind(origin, wait_s=WAIT_S, keep_alive_s=15)
     command = client(tmp_path)
     with ThreadPoolExecutor(1) as beside:

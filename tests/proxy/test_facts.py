@@ -131,6 +131,10 @@ FORWARDED = {
     "hop-by-hop fields stay here": (fields((b"Keep-Alive", b"5"), (b"Connection", b"keep-alive")), fields()),
     "what Connection names stays here": (fields((b"X-Kind", b"1"), (b"Connection", b"x-kind")), fields()),
     "close goes on": (fields((b"Connection", b"close")), fields((b"Connection", b"close"))),
+    "chunked is spelled one way": (
+        fields((b"Transfer-Encoding", b"Chunked")),
+        fields((b"Transfer-Encoding", b"chunked")),
+    ),
     "TE for gRPC goes on": (fields((b"TE", b"trailers, gzip")), fields((b"TE", b"trailers"))),
     "h2c is dropped": (
         fields((b"Connection", b"Upgrade, HTTP2-Settings"), (b"Upgrade", b"h2c"), (b"HTTP2-Settings", b"x")),

@@ -4,24 +4,17 @@ Each case is sent as raw bytes through a tunnel to an allowed target. Whatever t
 see the canonical form or nothing, and what its authors call severe must be refused.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from support.desync import CASES, raw
 from support.gate import LiveGate
 from support.raw import connect, read_all, status
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
-
-_FOLDER = Path(os.environ.get("CLAIIM_CORPORA", "/nonexistent")) / "http-desync-guardian"
-
-CASES: list[dict[str, Any]] = [
-    {**case, "file": path.stem} for path in sorted(_FOLDER.glob("*.yaml")) for case in yaml.safe_load(path.read_text())
-]
 
 pytestmark = pytest.mark.skipif(not CASES, reason="CLAIIM_CORPORA names no folder with the corpus")
 
@@ -41,15 +34,6 @@ def everything_allowed(
             yield gate, origin
 
 
-def _raw(case: dict[str, Any]) -> bytes:
-    lines = [f"{case.get('method', 'GET')} {case.get('uri', '/')} {case.get('version', 'HTTP/1.1')}"]
-    headers = case.get("headers") or []
-    if not any(str(header["name"]).strip().lower() == "host" for header in headers):
-        lines.append("Host: plain.test")
-    lines += [f"{header['name']}: {'' if header['value'] is None else header['value']}" for header in headers]
-    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
-
-
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case['file']}: {case['name']}")
 def test_the_target_sees_the_canonical_form_or_nothing(
     everything_allowed: tuple[LiveGate, Origin], case: dict[str, Any]
@@ -57,10 +41,10 @@ def test_the_target_sees_the_canonical_form_or_nothing(
     """No framing on which two parsers may differ gets past the gate."""
     gate, origin = everything_allowed
     origin.clear()
-    with connect(gate, "plain.test:80") as raw:
-        raw.sendall(_raw(case))
-        raw.shutdown(1)
-        answer = read_all(raw)
+    with connect(gate, "plain.test:80") as connection:
+        connection.sendall(raw(case, "plain.test"))
+        connection.shutdown(1)
+        answer = read_all(connection)
     for seen in origin.seen:
         names = [name.lower() for name, _ in seen.headers]
         assert not ("content-length" in names and "transfer-encoding" in names)

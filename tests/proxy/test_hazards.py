@@ -16,6 +16,7 @@ import pytest
 
 import proxy.concluding
 import proxy.destinations
+import proxy.fast.asking
 import proxy.fast.exchanging
 import proxy.fast.targets
 import proxy.mitm.connection
@@ -46,7 +47,7 @@ OF_ENGINE: dict[str, dict[str, tuple[Any, str]]] = {
     },
     "fast": {
         "facts": (proxy.fast.exchanging.Serving, "_inbound"),
-        "forward": (proxy.fast.exchanging.Serving, "_request"),
+        "forward": (proxy.fast.asking, "request"),
         "dial": (proxy.fast.targets, "dial"),
         "verify": (proxy.fast.targets, "target_side"),
         "respond": (proxy.fast.exchanging.Serving, "_respond"),

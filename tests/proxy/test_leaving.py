@@ -13,7 +13,8 @@ from mappings.reading import Reading
 from mappings.request import Request
 from proxy.facts import Facts
 from proxy.fast.connection import AgentConnection
-from proxy.fast.http2 import Http2Agent, Http2Target
+from proxy.fast.http2agents import Http2Agent
+from proxy.fast.http2targets import Http2Target
 from proxy.fast.streams import Secure, Tcp
 from proxy.fast.tls import Tls
 from proxy.verdicts import Verdict

@@ -10,8 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-import proxy.fast.messages
-import proxy.mitm.connection
+import proxy.wire.requests
 from support.gate import LiveGate, running
 from support.targets import Origin
 
@@ -186,8 +185,7 @@ def test_a_bug_in_judging_a_message_passes_nothing_on(
     def planted(*_: object, **__: object) -> None:
         raise RuntimeError("planted")
 
-    for place in (proxy.mitm.connection, proxy.fast.messages):  # whichever engine it is
-        monkeypatch.setattr(place, "read_message", planted)
+    monkeypatch.setattr(proxy.wire.requests, "read_message", planted)
     _, (code, _) = talk(gate, origin, "origin.test/mcp", [LIST])
     assert (code, origin.heard) == (1011, [])
 

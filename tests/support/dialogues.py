@@ -21,6 +21,8 @@ HEAD_BYTES = DEFAULTS.head_bytes
 class Pieces:
     """A stream that gives these pieces, one at a read, and keeps what is written; it never waits."""
 
+    cut_off = False
+
     def __init__(self, pieces: Iterable[bytes], *, breaks: bool = False) -> None:
         self._pieces = iter(pieces)
         self._breaks = breaks

@@ -33,6 +33,13 @@ def _per_call() -> None:
         print(f"  decision  {name:<28}{1e6 / rate:>8.2f} us  ({rate:,.0f}/s)")
 
 
+def _steps() -> None:
+    from bench_steps import main as counted
+
+    print("\nsteps of the interpreter, a request")
+    counted()
+
+
 def _mappings() -> None:
     from bench_mappings import main as tables
 
@@ -92,6 +99,7 @@ def _postgres() -> None:
 
 _BY_THEMSELVES: dict[str, Callable[[], None]] = {
     "calls": _per_call,
+    "steps": _steps,
     "mappings": _mappings,
     "policies": _policies,
     "simulation": _simulation,

@@ -31,6 +31,8 @@ from proxy.configfile import ProxySection
 
 TOOLS = Path(__file__).parents[1]
 _CLOCK_HZ = os.sysconf("SC_CLK_TCK")
+_SPARE_DESCRIPTORS = 250
+_RULES_A_FILE = 1000
 _NOBODY = "nobody"
 _SQUID_HELPERS = ("/usr/lib/squid/security_file_certgen", "/usr/lib64/squid/security_file_certgen")
 
@@ -206,13 +208,14 @@ class Site:
         for each in (home / "policies", home / "mappings"):
             each.mkdir(parents=True)
         served = {"engine": engine, **({"workers": workers} if workers > 1 else {})}
-        many = {"connections": 65_536, "requests": 65_536}
+        most = descriptors() // 2 - _SPARE_DESCRIPTORS
+        many = {"connections": most, "requests": most}
         _write(home / "claiim.yaml", {
             "version": 1,
             "proxy": {"listen": f"127.0.0.1:{port}", "allowed_ports": [self.port], **served},
             "api": {"listen": f"127.0.0.1:{free_port()}"},
             "resolve": {"localhost": {"address": f"127.0.0.1:{self.port}", "ca": str(self._ca)}},
-            "limits": {"connections": 65_536, "unproven_connections": 65_536, "each_agent": many},
+            "limits": {"connections": most, "unproven_connections": most, "each_agent": many},
         })  # fmt: skip
         _write(home / "agents.yaml", {
             "version": 1,
@@ -220,7 +223,9 @@ class Site:
             "agents": [_agent(number) for number in range(agents)],
         })  # fmt: skip
         _write(home / "policies" / "reader.yaml", {"skill": "reader", "allow": ["data:read"], "deny": ["infra:**"]})
-        _write(home / "mappings" / "site.yaml", {"version": 1, "rules": [_rule(number) for number in range(rules)]})
+        for first in range(0, rules, _RULES_A_FILE):
+            some = range(first, min(rules, first + _RULES_A_FILE))
+            _write(home / "mappings" / f"{first:06}.yaml", {"version": 1, "rules": [_rule(number) for number in some]})
         config = str(home / "claiim.yaml")
         command = [sys.executable, "-m", "claiim_gate", "serve", "-c", config]
         return self._started(

@@ -4,6 +4,7 @@ import json
 import statistics
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,28 +23,36 @@ class Rounds:
     """What was measured of one proxy."""
 
     rates: list[float] = field(default_factory=list)
-    latencies_us: list[int] = field(default_factory=list)
+    latencies_us: Counter[int] = field(default_factory=Counter)
     errors: int = 0
     cpu_s: float = 0
     client_s: float = 0
-    requests: int = 0
 
     @property
     def rate(self) -> float:
         """Of the median round."""
         return statistics.median(self.rates)
 
+    @property
+    def requests(self) -> int:
+        """That were answered."""
+        return self.latencies_us.total()
+
     def percentile_ms(self, percent: int) -> float:
-        """Over all rounds."""
-        ordered = sorted(self.latencies_us)
-        return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] / 1000 if ordered else float("nan")
+        """Over all rounds; not a number where nothing was answered."""
+        left = self.requests * percent // 100
+        for latency_us, count in sorted(self.latencies_us.items()):
+            if left < count:
+                return latency_us / 1000
+            left -= count
+        return float("nan")
 
     def take(self, measured: dict[str, Any], cpu_s: float) -> None:
         """Add a round."""
-        self.rates.append(len(measured["latencies_us"]) / measured["seconds"])
-        self.latencies_us += measured["latencies_us"]
+        latencies_us = Counter({int(latency): count for latency, count in measured["latencies_us"].items()})
+        self.rates.append(latencies_us.total() / measured["seconds"])
+        self.latencies_us += latencies_us
         self.errors += measured["errors"]
-        self.requests += len(measured["latencies_us"])
         self.cpu_s += cpu_s
         self.client_s += measured["cpu_s"]
 
@@ -107,7 +116,12 @@ def large(site: Site, proxies: Sequence[Proxy], rounds: int) -> None:
         before_mb = proxy.rss_mb()
         cells = ""
         for what in ("download", "upload"):
-            seconds = [load(what, proxy, site.port, LARGE_BYTES)["seconds"] for _ in range(rounds)]
+            try:
+                seconds = [load(what, proxy, site.port, LARGE_BYTES)["seconds"] for _ in range(rounds)]
+            except subprocess.CalledProcessError as error:
+                print(f"  {proxy.name}, {what}: {error.stderr.strip().splitlines()[-1]}")
+                cells += f"{'failed':>11}{'':>11}"
+                continue
             rate = LARGE_BYTES / 1e6 / statistics.median(seconds)
             cells += f"{rate:>11.0f}{rate / direct.setdefault(what, rate):>11.2f}"
         print(f"  {proxy.name:<14}{cells}{proxy.rss_mb():>9.0f}{proxy.rss_mb() - before_mb:>10.0f}")

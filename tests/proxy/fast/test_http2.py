@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import inspect
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
@@ -12,17 +13,19 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
+import h2.stream
 import httpx
 import hyperframe.frame as frames
 import pytest
 import trustme
 from hpack import Decoder, Encoder
 
-from proxy.fast import http2heads
+from proxy.fast import http2heads, lenient
 from proxy.fast.calls import Broken, Gone
+from proxy.fast.flows import WINDOW_BYTES
 from proxy.fast.heads import NotHttp
-from proxy.fast.http2 import Http2Agent, Http2Asked, Http2Call, Http2Target, Unprocessed
-from proxy.fast.multiplexing import WINDOW_BYTES
+from proxy.fast.http2agents import Http2Agent, Http2Call
+from proxy.fast.http2targets import Http2Asked, Http2Target, Unprocessed
 from proxy.fast.streams import Secure, Tcp, dial
 from proxy.fast.tls import Tls
 from proxy.limits import Limits
@@ -38,6 +41,8 @@ PSEUDO = ((b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"a.tes
 
 class Memory:
     """One end of a connection that is two buffers."""
+
+    cut_off = False
 
     def __init__(self) -> None:
         self.other: Memory
@@ -589,7 +594,7 @@ async def test_a_refusal_with_a_body_waits_for_what_is_on_its_way() -> None:
 
 async def test_a_refusal_with_a_body_does_not_wait_for_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an agent that sends nothing more before it has its answer, nothing more is waited for."""
-    monkeypatch.setattr("proxy.fast.http2._QUIET_S", 0.01)
+    monkeypatch.setattr("proxy.fast.http2agents._QUIET_S", 0.01)
 
     async def refuse(call: Http2Call) -> None:
         call.last()
@@ -602,6 +607,41 @@ async def test_a_refusal_with_a_body_does_not_wait_for_who_waits_for_it(monkeypa
         number = peer.ask(end=False)
         await peer.until(h2.events.StreamEnded, number)
         assert (peer.status(number), peer.body(number)) == (b"403", b"no")
+
+
+@pytest.mark.parametrize("sent", [b"abc", b"abcde"])
+async def test_a_body_of_another_length_that_has_come_is_known_before_anything_is_forwarded(sent: bytes) -> None:
+    """There are servers that take a head alone for a request whose body does not come."""
+    faults: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def look(call: Http2Call) -> None:
+        faults.put_nowait(await call.fault())
+
+    async with Served(look) as served:
+        peer = served.peer.start()
+        for body in (sent, b"abcd"):
+            number = peer.h2.get_next_available_stream_id()
+            peer.h2.send_headers(number, [*PSEUDO, (b"content-length", b"4")])
+            peer.h2.send_data(number, body, end_stream=True)
+            peer.flush()
+        assert await faults.get() == "the body is not as long as its content length says"
+        assert await faults.get() is None
+
+
+async def test_an_agent_whose_request_waits_is_pinged() -> None:
+    """Its own timer, and those on the way, begin anew; no answer has begun."""
+
+    async def wait(call: Http2Call) -> None:
+        call.sign_of_life()
+        await asyncio.Event().wait()
+
+    async with Served(wait) as served:
+        peer = served.peer.start()
+        number = peer.ask()
+        await peer.until(h2.events.PingReceived)
+        assert not peer.of(h2.events.ResponseReceived, number)
+        for task in served.agent._tasks:
+            task.cancel()
 
 
 async def test_the_rest_of_a_refused_body_is_waited_for_only_so_long() -> None:
@@ -992,6 +1032,35 @@ class Asking:
 
     def ask(self, *fields: tuple[bytes, bytes], method: str = "GET", end: bool = True) -> Http2Asked:
         return self.target.ask(method, "https", "a.test", "/x?y=1", fields, end=end)
+
+
+async def test_a_silent_target_is_pinged_while_its_answer_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when nobody waits for one: an unused connection is closed soon."""
+    monkeypatch.setattr("proxy.fast.http2targets.PING_S", 0.01)
+    async with Asking() as asking:
+        await asyncio.sleep(0.05)
+        assert not asking.peer.of(h2.events.PingReceived)
+        asked = asking.ask()
+        await asking.peer.until(h2.events.PingReceived)
+        asked.abort()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (h2.connection.H2Connection, "_begin_new_stream"),
+        (h2.connection.H2Connection, "_receive_frame"),
+        (h2.connection.H2Connection, "_receive_goaway_frame"),
+        (h2.stream.H2Stream, "_initialize_content_length"),
+    ],
+)
+def test_h2_still_has_what_is_overridden(owner: type, name: str) -> None:
+    """Nothing else lets flows go on after a GOAWAY, or a wrong length end its own request alone; without the method
+    ours would never be called, and no other error would say so."""
+    ours = {"H2Connection": lenient.LenientConnection, "H2Stream": lenient.LenientStream}[owner.__name__]
+    theirs = inspect.signature(vars(owner)[name])
+    assert list(inspect.signature(vars(ours)[name]).parameters) == list(theirs.parameters)
+    assert f"self.{name}" in inspect.getsource(owner)
 
 
 async def test_a_target_is_asked() -> None:

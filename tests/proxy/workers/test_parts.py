@@ -1,5 +1,6 @@
 """What the processes of a gate are made of, one by one: frames, sums, sockets, and counts in memory that they share."""
 
+import dataclasses
 import os
 import socket
 from datetime import UTC
@@ -25,10 +26,12 @@ from proxy.workers.tally import Rows, Tally
 TEXT = st.text(max_size=20)
 FIELDS = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=20)), max_size=5).map(tuple)
 PLACES = st.none() | st.tuples(TEXT, st.integers(0, 65_535))
-INBOUND = st.builds(
-    Inbound, TEXT, TEXT, TEXT, FIELDS, TEXT, PLACES, st.none() | TEXT, TEXT, st.booleans(), TEXT, st.booleans(),
-    st.none() | st.integers(0, 65_535), st.booleans(),
-)  # fmt: skip
+OF_INBOUND: dict[str, st.SearchStrategy[Any]] = {
+    "method": TEXT, "scheme": TEXT, "target": TEXT, "fields": FIELDS, "client": TEXT, "tunnel": PLACES,
+    "sni": st.none() | TEXT, "uri_authority": TEXT, "bodiless": st.booleans(), "listener": TEXT, "fixed": st.booleans(),
+    "port": st.none() | st.integers(0, 65_535), "delegated": st.booleans(), "glimpse": st.binary(max_size=20),
+}  # fmt: skip
+INBOUND = st.builds(Inbound, **OF_INBOUND)
 WHO = st.builds(
     Credential, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple), st.none() | st.datetimes(timezones=st.just(UTC))
 )
@@ -40,6 +43,8 @@ def test_a_request_is_the_same_on_the_other_side(inbound: Inbound, who: Credenti
     """Whatever bytes its fields have."""
     sent = frames.packed({"judge": 1, **frames.of_request(inbound, who)})
     assert frames.to_request(unpacked(sent[frames.SIZES_BYTES :])) == (inbound, who)
+    # What is added to a request has to cross over as well.
+    assert OF_INBOUND.keys() == {each.name for each in dataclasses.fields(Inbound)}
 
 
 STRANGE: dict[str, dict[str, Any]] = {

@@ -68,6 +68,8 @@ def test_every_worker_serves_every_way_in_and_the_api_answers_for_all(site: Path
         assert total == len(gate.records())
         until(lambda: 'claiim_outcomes_total{result="sent"}' in gate.api("/metrics").text)
         assert gate.api("/readyz").json() == {"status": "ok", "faults": {}}
+        done = claiim("healthcheck", cwd=site, CLAIIM_API_LISTEN=gate.api_address)
+        assert (done.returncode, done.stdout) == (0, "ok\n")
         sockets = [path for path in (site / "state").iterdir() if path.is_socket()]
         assert [stat.S_IMODE(path.stat().st_mode) for path in sockets] == [0o600, 0o600]
         children = gate.children
@@ -269,10 +271,3 @@ def test_two_gates_share_neither_a_port_nor_a_log(site: Path, tmp_path: Path) ->
         gate.wait_whole()
         with gate.one_client_each(URL):
             pass
-
-
-def test_healthcheck_asks_the_one_api(site: Path) -> None:
-    """`claiim healthcheck` knows no difference."""
-    with Workers(site) as gate:
-        done = claiim("healthcheck", cwd=site, CLAIIM_API_LISTEN=gate.api_address)
-        assert (done.returncode, done.stdout) == (0, "ok\n")

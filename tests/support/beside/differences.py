@@ -58,13 +58,17 @@ def _version(one: Exchange, other: Exchange) -> tuple[Exchange, Exchange]:
         return one, other
     line = came.line.removesuffix("1.0") + "1.1"
     rows = tuple(
-        {**row, **{name: value for name, value in it.items() if name in _ANSWERED}}
+        {**{name: value for name, value in row.items() if name not in _ANSWERED}, **_answered(it)}
         for row, it in zip(one.rows, other.rows, strict=True)
     )
     return Exchange(rows, other.said, replace(came, line=line, fault="", body=other.arrived.body)), other
 
 
-_ANSWERED = ("then.status", "then.response_bytes")
+def _answered(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name in _ANSWERED}
+
+
+_ANSWERED = ("then.status", "then.response_bytes", "then.result", "then.error")
 
 
 def _words(one: Exchange, other: Exchange) -> tuple[Exchange, Exchange]:
@@ -140,6 +144,14 @@ def _trailers(stream: Stream, mitmproxy: Told, fast: Told) -> Pair:
     return _broken_off(stream, mitmproxy, fast, _TRAILERS, mitmproxy)
 
 
+_BARE_FEED = re.compile(rb"\n0+\r\n(?:[^\r\n]*\r\n)*?[^\r\n]*\n")
+
+
+def _bare_feed(stream: Stream, mitmproxy: Told, fast: Told) -> Pair:
+    """A line feed alone ends no line behind the last chunk; to mitmproxy's layers it does."""
+    return _broken_off(stream, mitmproxy, fast, _BARE_FEED, fast)
+
+
 def _broken_off(stream: Stream, mitmproxy: Told, fast: Told, shape: re.Pattern[bytes], breaking: Told) -> Pair:
     """Cut both where one of them broke off a body of this shape that the other read to its end."""
     if not shape.search(stream.payload):
@@ -194,6 +206,7 @@ DIFFERENCES: dict[str, Difference] = {
     "reads-on": _reads_on,
     "long-size": _long_size,
     "trailers": _trailers,
+    "bare-feed": _bare_feed,
     "closes": _closes,
     "unread-body": _unread_body,
     "unanswered": _unanswered,

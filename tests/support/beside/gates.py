@@ -101,10 +101,10 @@ def _tls(authority: trustme.CA) -> ssl.SSLContext:
     return one
 
 
-def _ended(gate: LiveGate) -> bool:
+def _ended(records: list[chron.Record]) -> bool:
     """Whether every decision has its outcome."""
-    decisions = {record.fields["id"] for record in chron.find(gate.config.chron, kind="decision")}
-    return decisions == {record.fields["ref"] for record in chron.find(gate.config.chron, kind="outcome")}
+    decisions = {record.fields["id"] for record in records if record.fields["kind"] == "decision"}
+    return decisions == {record.fields["ref"] for record in records if record.fields["kind"] == "outcome"}
 
 
 class Beside:
@@ -113,9 +113,8 @@ class Beside:
     def __init__(self, folder: Path, authority: trustme.CA) -> None:
         self._folder = folder
         self._authority = authority
-        self._streams: list[Stream] = []
-        self._said: dict[str, list[Sequence[Said]]] = {engine: [] for engine in ENGINES}
-        self._reached: dict[str, list[list[Reached]]] = {engine: [] for engine in ENGINES}
+        self._read = dict.fromkeys(ENGINES, 0)
+        """The last record of each log that was looked at."""
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -166,25 +165,22 @@ class Beside:
 
     def played(self, streams: Iterable[Stream]) -> list[tuple[Stream, Told, Told]]:
         """Send each to both; what came of it at mitmproxy's engine and at the fast one."""
-        began = len(self._streams)
+        played = list[Stream]()
+        came: dict[str, list[tuple[Sequence[Said], list[Reached]]]] = {engine: [] for engine in ENGINES}
         for stream in streams:
+            played.append(stream)
             for engine, gate in self._gates.items():
-                self._one(engine, gate, stream)
-            self._streams.append(stream)
-        for gate in self._gates.values():
-            # The end of a connection that the agent broke off is seen later than anything that it was answered.
-            until(lambda gate=gate: _ended(gate))
-        both = [self._told(engine, self._gates[engine]) for engine in ENGINES]
-        return list(zip(self._streams, *both, strict=True))[began:]
+                came[engine].append(self._one(gate, stream))
+        both = [self._told(engine, played, came[engine]) for engine in ENGINES]
+        return list(zip(played, *both, strict=True))
 
-    def _one(self, engine: str, gate: LiveGate, stream: Stream) -> None:
+    def _one(self, gate: LiveGate, stream: Stream) -> tuple[Sequence[Said], list[Reached]]:
         before = len(self._target.reached)
         said = stream.send(self._known(gate))
         gate.call(gate.service.engine.idle())
         self._target.settle()
         gate.call(self._mark(gate))
-        self._said[engine].append(said)
-        self._reached[engine].append(self._target.reached[before:])
+        return said, self._target.reached[before:]
 
     def _known(self, gate: LiveGate) -> Gate:
         address = gate.service.proxy_address
@@ -200,11 +196,22 @@ class Beside:
     def _ports(self, gate: LiveGate) -> dict[str, str]:
         return {str(gate.service.proxy_address.port): "PROXY", str(gate.service.api_address.port): "API"}
 
-    def _told(self, engine: str, gate: LiveGate) -> list[Told]:
-        ports = self._ports(gate)
+    def _told(
+        self, engine: str, streams: Iterable[Stream], came: Iterable[tuple[Sequence[Said], list[Reached]]]
+    ) -> list[Told]:
+        gate, ports = self._gates[engine], self._ports(self._gates[engine])
+        records: list[chron.Record] = []
+
+        def all_there() -> bool:
+            # The end of a connection that the agent broke off is seen later than anything that it was answered.
+            records[:] = chron.find(gate.config.chron, after_seq=self._read[engine])
+            return _ended(records)
+
+        until(all_there)
+        self._read[engine] = records[-1].fields["seq"]
         batches: list[list[Mapping[str, Any]]] = [[]]
         outcomes: dict[str, Mapping[str, Any]] = {}
-        for record in chron.find(gate.config.chron):
+        for record in records:
             fields = {name: unported(value, ports) for name, value in record.fields.items()}
             if fields["kind"] == "lifecycle" and fields.get("event") == "settled":
                 batches.append([])
@@ -220,7 +227,5 @@ class Beside:
                 [arrived(each) for each in reached],
                 http2=stream.http2,
             )
-            for stream, said, reached, batch in zip(
-                self._streams, self._said[engine], self._reached[engine], batches, strict=False
-            )
+            for stream, (said, reached), batch in zip(streams, came, batches, strict=False)
         ]

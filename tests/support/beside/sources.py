@@ -1,25 +1,22 @@
 """Where the streams come from: the table of attacks, mutated requests, other people's framing corpus, real clients."""
 
-import os
 import random
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h2.config
 import h2.connection
-import yaml
 
 from proxy.attack import ATTACKS
 from proxy.attack.attacks import IN_PLAIN, PLAIN_HOST, Way
 from support.beside.streams import Stream, by_http2, in_turns, of_attack, of_bytes
+from support.desync import CASES, raw
 from support.fuzzing.harness import read_rows
 from support.garden.driving import PLAIN, SECURE
 from support.garden.mutations import Draft, mutated, spoiled
 from support.garden.over_http2 import _fields
 
-_CORPUS = Path(os.environ.get("CLAIIM_CORPORA", "/nonexistent")) / "http-desync-guardian"
 _TLS = Way(f"{SECURE}:443", SECURE)
 _HTTP2 = Way(f"{SECURE}:443", SECURE, http2=True)
 _UNSECURE = Way(f"{PLAIN}:80", None, tls=False)
@@ -75,23 +72,13 @@ _LAST = f"GET /open/end HTTP/1.1\r\nHost: {PLAIN_HOST}\r\nConnection: close\r\n\
 def of_the_corpus() -> Iterator[Stream]:
     """Framing cases of others, from the folder that CLAIIM_CORPORA names."""
     way = Way(f"{PLAIN_HOST}:80", None, tls=False)
-    for path in sorted(_CORPUS.glob("*.yaml")):
-        for case in yaml.safe_load(path.read_text()):
-            payload = _raw(case)
-            numbers = [int(digits) for digits in re.findall(rb"\b[0-9]+\b", payload)]
-            most = max(numbers, default=0)
-            # Nobody sends that much; both refuse it by its head.
-            last = b"" if most > 10**7 else _LAST
-            yield of_bytes(f"corpus {path.stem}: {case['name']}", way, payload, last, owed=most)
-
-
-def _raw(case: dict[str, Any]) -> bytes:
-    lines = [f"{case.get('method', 'GET')} {case.get('uri', '/')} {case.get('version', 'HTTP/1.1')}"]
-    headers = case.get("headers") or []
-    if not any(str(header["name"]).strip().lower() == "host" for header in headers):
-        lines.append(f"Host: {PLAIN_HOST}")
-    lines += [f"{header['name']}: {'' if header['value'] is None else header['value']}" for header in headers]
-    return "\r\n".join(lines).encode("latin-1", "replace") + b"\r\n\r\n"
+    for case in CASES:
+        payload = raw(case, PLAIN_HOST)
+        numbers = [int(digits) for digits in re.findall(rb"\b[0-9]+\b", payload)]
+        most = max(numbers, default=0)
+        # Nobody sends that much; both refuse it by its head.
+        last = b"" if most > 10**7 else _LAST
+        yield of_bytes(f"corpus {case['file']}: {case['name']}", way, payload, last, owed=most)
 
 
 _RECORDED = Path(__file__).parents[2] / "proxy" / "recorded"
@@ -134,6 +121,7 @@ _SHOWING: dict[str, Stream] = {
     "reads-on": _shown("GET /a HTTP/1.1", "X-A: a", " b"),
     "long-size": _shown("POST /a HTTP/1.1", _CHUNKED, body=b"00000000000000000001\r\na\r\n0\r\n\r\n"),
     "trailers": _shown("POST /a HTTP/1.1", _CHUNKED, body=b"1\r\na\r\n0\r\nContent-Length: a\r\n\r\n"),
+    "bare-feed": _shown("POST /a HTTP/1.1", _CHUNKED, body=b"1\r\na\r\n0\r\n\n"),
     "closes": _shown("GET /a HTTP/1.1", "Proxy-Connection: close"),
     "unread-body": _shown("POST /a HTTP/1.1", _FORM, _CHUNKED, body=b"+1\r\na\r\n0\r\n\r\n"),
     "unanswered": _shown("DELETE /guarded/a HTTP/1.1", _CHUNKED, body=b"x", host=PLAIN_HOST),

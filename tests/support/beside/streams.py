@@ -154,9 +154,10 @@ def _http2(connection: socket.socket, payload: bytes) -> list[Said]:
                 taken = end
                 match frame:
                     case HeadersFrame(stream_id=int(stream)):
-                        # Of an interim answer's head and of trailers the first status counts.
                         fields = {bytes(name): bytes(value) for name, value in decoder.decode(frame.data, raw=True)}
-                        heads.setdefault(stream, fields)
+                        # An interim answer is none, and trailers have no status.
+                        if heads.get(stream, {}).get(b":status", b"1").startswith(b"1"):
+                            heads[stream] = fields
                     case DataFrame(stream_id=int(stream)):
                         found.setdefault(stream, []).append(frame.data)
                     case RstStreamFrame(stream_id=int(stream)):

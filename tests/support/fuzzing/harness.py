@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 CORPORA = Path(__file__).parents[2] / "fuzz" / "corpus"
-_MODULES = ("addresses", "rules", "texts", "bodies", "packs", "queries", "records", "wires")
+_MODULES = ("addresses", "rules", "texts", "bodies", "packs", "queries", "records", "wires", "multiplexed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,28 +47,32 @@ def _again(told: Told) -> None:
     wire = forwarded(told)
     if wire is None:
         return
+    read_alike(wire, body)
+    assert scheme in (b"", b"http", b"https")
+    assert authority == b"" or scheme
+
+
+def read_alike(wire: bytes, body: bytes) -> None:
+    """One request, and the same to ourselves and to others."""
     (first,) = requests([wire])[:-1]
-    readings = [reader(wire) for reader in READERS]
-    for reading in readings:
+    for reading in (reader(wire) for reader in READERS):
         if reading.fault in ("Invalid method encountered", "Expected space after method"):
             continue  # llhttp has a list of them
         assert not reading.fault, reading.fault
         (seen,) = reading.requests
         assert (seen.method, seen.target, seen.body) == (first[1].decode(), first[2].decode(), body)
-    assert scheme in (b"", b"http", b"https")
-    assert authority == b"" or scheme
 
 
 def forwarded(told: Told) -> bytes | None:
     """What a target gets of a request that was read, where nothing forbids it; None where it has no one reading."""
     _, method, target, _, fields, scheme, authority, _, body, _ = told
     inbound = Inbound(
-        method.decode(),
-        scheme.decode() or "http",
-        target.decode(),
+        method.decode("latin-1"),
+        scheme.decode("latin-1") or "http",
+        target.decode("latin-1"),
         fields,
         "127.0.0.1",
-        uri_authority=authority.decode(),
+        uri_authority=authority.decode("latin-1"),
     )
     try:
         facts = read_facts(inbound, body)

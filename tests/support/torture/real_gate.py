@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from chron import ChronError
+from proxy import loops
+from proxy.config import Config
 from proxy.configloading import load_config
 from proxy.serve import Service
 from support.torture.failpoints import plant
@@ -34,13 +36,14 @@ def run(folder: str, starting: Places, serving: Places, *, reload: bool = False)
     for place in starting:
         plant(*place)
     with suppress(ChronError):  # the command tells it in one line and ends
-        asyncio.run(_serve(Path(folder), serving, reload))
+        config = load_config(Path(folder) / "claiim.yaml")
+        loops.run(_serve(Path(folder), config, serving, reload), config)
 
 
-async def _serve(folder: Path, places: Places, reload: bool) -> None:
+async def _serve(folder: Path, config: Config, places: Places, reload: bool) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with Service(load_config(folder / "claiim.yaml")) as service:
+    async with Service(config) as service:
         for place in places:
             plant(*place)
         with (folder / READY).open("w") as ready:
