@@ -25,3 +25,7 @@ def refused(error: Exception) -> FilterError:
     """A statement of somebody's own is none that is run."""
     allowed = "the statement may only read chron, artefact, decisions and person"
     return FilterError(f'{allowed}: "{str(error).splitlines()[0]}"; write one SELECT')
+
+
+NOT_TAKEN = "the log did not take what was written to it"
+"""What is wrong when a statement or a commit says that it is done, and nothing was."""

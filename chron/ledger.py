@@ -23,7 +23,7 @@ from pathlib import Path
 from chron import schema
 from chron.damaged import Careful
 from chron.ending import verified_end
-from chron.errors import ChronError
+from chron.errors import NOT_TAKEN, ChronError
 from chron.storage import explained
 
 MIN_SQLITE = (3, 38, 0)  # the ->> operator: https://www.sqlite.org/releaselog/3_38_0.html
@@ -151,6 +151,7 @@ class Ledger:
     def commit(self, rows: Sequence[NewRow], texts: Iterable[NewText] = ()) -> None:
         """Append the rows durably, all or none; blocks for an fsync. After an error: `abandon`."""
         connection = self.connection
+        before = connection.total_changes
         if len(rows) <= MOST_AT_ONCE and not texts:
             # A transaction of its own. Row by row in a longer one, the thread would have to get Python's lock back
             # after each row and before the commit, from a loop that is busy with other requests.
@@ -161,6 +162,9 @@ class Ledger:
                 self._insert(rows[first : first + MOST_AT_ONCE])
             connection.executemany(_INSERT_TEXT, texts)
             connection.execute("COMMIT")
+        if connection.in_transaction or connection.total_changes - before < len(rows):
+            # If this is removed, a statement that came to nothing is told as done, and its requests are forwarded.
+            raise ChronError(NOT_TAKEN)
         self.seq, self.hash = rows[-1][0], rows[-1][4]
 
     def _insert(self, rows: Sequence[NewRow]) -> None:

@@ -27,7 +27,7 @@ from chron.batch import Batch, Draft, Entry, KeptText, Receipt, tell
 from chron.body import Fields
 from chron.checkpoints import Checkpoints
 from chron.drafting import Drafting
-from chron.errors import ChronError, ServerAwayError
+from chron.errors import NOT_TAKEN, ChronError, ServerAwayError
 from chron.recovery import MARK_EVERY_RECORDS, Unresolved, decisions_without_outcome
 from chron.signed import CHECKPOINT
 from chron.sources import OpenLog, Storage, Store
@@ -228,7 +228,7 @@ class Writer:
             self._commit(ledger, batch)
             if (ledger.seq, ledger.hash) != batch.head():
                 # If this is removed, a commit that did nothing is told as one, and its requests are forwarded.
-                raise ChronError("the log did not take what was written to it")
+                raise ChronError(NOT_TAKEN)
         except ServerAwayError as error:
             self._set_aside(entries, error)
         except _BUGS as error:

@@ -7,7 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from chron import Chron, ChronError, verify
+from chron import Chron, ChronError, find, verify
+from chron.damaged import Careful
 from chron.ledger import Ledger
 
 
@@ -85,6 +86,31 @@ async def test_what_waits_shares_one_commit_and_one_wake_up(open_chron, stall, m
     await asyncio.gather(first, *others)
     assert [call.__name__ for call in wakes].count("_resolve") == 2
     assert [other.result().seq for other in others] == list(range(3, 103))
+
+
+@pytest.mark.parametrize("undone", ["INSERT", "COMMIT"])
+@pytest.mark.parametrize("records", [1, 40])
+async def test_a_statement_that_came_to_nothing_is_no_record(open_chron, path, monkeypatch, undone, records):
+    """Whatever it returned: its producers are told, and what is told of is in the log."""
+    chron = open_chron()
+    execute = Careful.execute
+    monkeypatch.setattr(
+        Careful,
+        "execute",
+        lambda log, said, *given: execute(log, "SELECT 1") if said.startswith(undone) else execute(log, said, *given),
+    )
+    appended = chron.append_many([("decision", {"target": str(n)}) for n in range(records)])
+    if (undone, records) != ("COMMIT", 1):  # one statement is its own commit
+        with pytest.raises(ChronError, match="did not take"):
+            await appended
+    else:
+        await appended
+    monkeypatch.undo()
+    await chron.append("decision", {"target": "behind"})
+    chron.close()
+    told = ["0"] if (undone, records) == ("COMMIT", 1) else []
+    assert [each.fields["target"] for each in find(path, kind="decision")] == [*told, "behind"]
+    assert verify(path).ok
 
 
 async def test_append_many_is_adjacent(open_chron, rows):
