@@ -40,8 +40,15 @@ MISSING = _Missing()
 """Where a pointer leads to nothing, or to ``null``: servers treat both as unset."""
 
 
+_UNREADABLE = "a rule depends on the body, but %s"
+
+
 class _TwiceError(ValueError):
     """A key stands twice."""
+
+
+class _RefusedError(ValueError):
+    """The body cannot be read: code and words of the problem. Raised, so that no way leads on from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,51 +73,49 @@ def read_pointer(text: str, *, many: bool = False) -> Pointer:
 def read_json(request: Request) -> object | Problem:
     """Return the value of the body, MISSING when it is empty, or why it cannot be read."""
     body = request.body
-    if body is None or not request.body_complete:
-        return _unreadable("it was not read in full")
-    if not body:
-        return MISSING
-    if any(coding.strip().lower() != "identity" for coding in request.header_values("content-encoding")):
-        return _unreadable("it is compressed; send it without content-encoding")
-    problem = _type_problem(request.header_values("content-type"))
-    if problem:
-        return problem
     try:
+        if body is None or not request.body_complete:
+            raise _RefusedError(UNREADABLE, _UNREADABLE % "it was not read in full")
+        if not body:
+            return MISSING
+        if any(coding.strip().lower() != "identity" for coding in request.header_values("content-encoding")):
+            raise _RefusedError(UNREADABLE, _UNREADABLE % "it is compressed; send it without content-encoding")
+        _check_type(request.header_values("content-type"))
         # json.loads would guess UTF-16 and UTF-32 from bytes and skip a BOM; text it takes as it stands.
+        text = body.decode("utf-8")
         value: object = json.loads(
-            body.decode("utf-8"),
+            text,
             object_pairs_hook=_object,
             parse_constant=_refused_number,
             parse_float=_number,
         )
         if b"\\u" in body:
             _refuse_halves(value)
-        return value
+    except _RefusedError as refused:
+        return Problem(*refused.args)
     except _TwiceError as twice:
         return Problem(CONFLICT, f"the body holds {twice}, and readers differ in which one counts")
     except (ValueError, RecursionError):
-        return _unreadable("it is not strict JSON in UTF-8")
+        return Problem(UNREADABLE, _UNREADABLE % "it is not strict JSON in UTF-8")
+    if text.lstrip().startswith("{") != isinstance(value, dict):
+        raise TypeError("an object was read as something else")  # a rule would find nothing in it
+    return value
 
 
-def _unreadable(why: str) -> Problem:
-    return Problem(UNREADABLE, f"a rule depends on the body, but {why}")
-
-
-def _type_problem(values: tuple[str, ...]) -> Problem | None:
+def _check_type(values: tuple[str, ...]) -> None:
     kinds = {value.strip().lower() for value in values}
     if len(kinds) > 1:
-        return Problem(CONFLICT, "the request has several content types; send one")
+        raise _RefusedError(CONFLICT, "the request has several content types; send one")
     kind, _, parameters = next(iter(kinds), "").partition(";")
     kind = kind.strip()
     # RFC 6839 section 3.1: the suffix "+json" promises JSON (the patches of Kubernetes but for apply, which is
     # YAML). Anything else is JSON to some servers only.
     if kind not in _JSON_TYPES and not (kind.startswith("application/") and kind.endswith("+json")):
-        return _unreadable("it is not declared as JSON; send content-type: application/json")
+        raise _RefusedError(UNREADABLE, _UNREADABLE % "it is not declared as JSON; send content-type: application/json")
     for parameter in parameters.split(";"):
         name, _, value = parameter.partition("=")
         if name.strip() == "charset" and value.strip().strip('"') not in ("utf-8", "utf8", "us-ascii"):
-            return _unreadable("it is not declared as UTF-8 (RFC 8259 section 8.1)")
-    return None
+            raise _RefusedError(UNREADABLE, _UNREADABLE % "it is not declared as UTF-8 (RFC 8259 section 8.1)")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -176,6 +176,8 @@ def canonical_target(raw: str) -> Target:
         raise CanonicalError("path.not-origin-form", f'target "{_shown(raw)}" does not start with "/"')
     raw_path, _, raw_query = raw.partition("?")
     query_text = _canonical_query(raw_query)
+    if raw_query and not query_text:
+        raise TypeError("a query was read as none")
     return Target(canonical_path(raw_path), query_text, _pairs(query_text))
 
 

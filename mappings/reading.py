@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from mappings.bodies import read_json
+from mappings.bodies import MISSING, read_json
 from mappings.canonical import CanonicalError, canonical_target
 from mappings.forms import FORM, MULTIPART, form_values, may_hold
 from mappings.paths import split_path
@@ -37,6 +37,7 @@ class _Unasked:
 
 
 _UNASKED = _Unasked()
+_VALUES = (Problem, dict, list, str, int, float)
 
 
 class Reading:
@@ -77,7 +78,11 @@ class Reading:
     def json(self) -> object | Problem:
         """Return the JSON value of the body, or why it cannot be read."""
         if self._json is _UNASKED:
-            self._json = read_json(self.request)
+            found = read_json(self.request)
+            null = found is None and (self.request.body or b"").strip() == b"null"
+            if not (null or found is MISSING or isinstance(found, _VALUES)):
+                raise TypeError("a body was read as no JSON value")  # in which a rule would find nothing
+            self._json = found
         return self._json
 
 
