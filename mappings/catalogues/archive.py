@@ -80,6 +80,10 @@ class Archive:
         self.header = header
         self._folder = folder
 
+    def __getstate__(self) -> dict[str, object]:
+        """What a copy in another process begins with: it opens the file itself."""
+        return {name: value for name, value in self.__dict__.items() if name != "_file"}
+
     @cached_property
     def _file(self) -> zipfile.ZipFile:
         path = self._folder / self.header.file

@@ -138,7 +138,14 @@ class Engine(ABC):
     ) -> None:
         task = asyncio.get_running_loop().create_task(self._accept(listener, reader, writer, abort))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._left, writer, abort))
+
+    def _left(self, writer: asyncio.StreamWriter, abort: Callable[[], None], task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("a connection was not served", exc_info=error)
+        if not writer.is_closing():
+            abort()  # what should have ended it has failed, and an agent would wait for ever
 
     async def _accept(
         self,
