@@ -58,7 +58,7 @@ class Tunnelling(Serving):
                         target.write(exchange.count_request(allowed))
                         await target.drain()
                 target.write_eof()
-            await asyncio.Event().wait()  # the target may still speak, and its end is the end
+                await asyncio.Event().wait()  # the target may still speak, and its end is the end
 
         async def down() -> None:
             with contextlib.suppress(OSError):

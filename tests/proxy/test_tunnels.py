@@ -3,6 +3,7 @@
 import copy
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +150,16 @@ def test_the_decision_is_durable_before_the_target_hears_anything(gate: LiveGate
     assert (outcome["result"], outcome["request_bytes"]) == ("sent", 3)
     assert outcome["response_bytes"] == len(BANNER) + 3
     assert echo.heard == b"one"
+
+
+@pytest.mark.engines
+def test_an_agent_that_breaks_off_ends_its_tunnel(gate: LiveGate) -> None:
+    """Also a target that would wait for ever hears of it: a reset is no end of one half."""
+    with connect(gate, "db.test:5432") as raw:
+        assert raw.recv(100) == BANNER
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # close() resets
+    (allowed,) = gate.records()
+    assert gate.outcome_of(allowed)["result"] in ("sent", "failed")
 
 
 def test_what_comes_with_the_connect_is_not_lost(gate: LiveGate, database: tuple[Echo, str]) -> None:
