@@ -138,7 +138,15 @@ class Engine(ABC):
     ) -> None:
         task = asyncio.get_running_loop().create_task(self._accept(listener, reader, writer, abort))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            if task.cancelled() or task.exception() is not None:
+                abort()  # nobody has come to serve it who would close it, and its agent waits for an end
+                error = None if task.cancelled() else task.exception()
+                _log.error("a connection failed before it was served", exc_info=error)
+
+        task.add_done_callback(ended)
 
     async def _accept(
         self,
@@ -158,8 +166,8 @@ class Engine(ABC):
         if seat is None:
             abort()
             return
-        self.gate.metrics.connections.set(len(self.crowd))
         try:
+            self.gate.metrics.connections.set(len(self.crowd))
             entrance = Entrance(self.gate, listener, context, reader, writer, partial(self.begin, seat))
             arrival = await self._enter(entrance, task)
             if arrival is not None:
