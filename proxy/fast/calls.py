@@ -75,8 +75,8 @@ class Asked(Protocol):
     async def send(self, data: bytes) -> None:
         """Send a piece of the body, and wait while the target reads too slowly. Raises Broken."""
 
-    async def end(self) -> None:
-        """End the request. Raises Broken."""
+    async def end(self, body_bytes: int) -> None:
+        """End the request, whose body has so many bytes. Raises Broken, and RuntimeError when not all were sent."""
 
     async def answer(self) -> AnswerHead:
         """The head of the answer, or of an interim response; raises Broken."""
@@ -96,3 +96,9 @@ class Asked(Protocol):
 
     def abort(self) -> None:
         """End the request: its target must not take it for whole."""
+
+
+def check_whole(sent_bytes: int, body_bytes: int) -> None:
+    """Raises RuntimeError where not just the body was sent: ended, it would be another than was judged."""
+    if sent_bytes != body_bytes:
+        raise RuntimeError(f"{sent_bytes} of {body_bytes} bytes of a body were sent")

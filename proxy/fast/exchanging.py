@@ -323,7 +323,7 @@ class Serving:
             if self._judged_body:
                 await asked.send(self.exchange.count_request(self._judged_body))
             if self.call.complete:
-                await asked.end()
+                await asked.end(self.exchange.request_bytes)
             else:
                 self._expected()
                 self._sending = asyncio.ensure_future(self._send_body(asked))
@@ -350,7 +350,7 @@ class Serving:
         try:
             while (piece := await self.call.read()) is not None:
                 await asked.send(self.exchange.count_request(piece))
-            await asked.end()
+            await asked.end(self.exchange.request_bytes)
         except (Gone, NotHttp):
             self.leave()
             asked.abort()

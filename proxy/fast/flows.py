@@ -34,6 +34,8 @@ class Flow:
         self.trailers: Fields = ()
         self.sent = False
         """Whether we have ended ours."""
+        self.sent_bytes = 0
+        """How much of a body we have sent."""
         self.closed = False
         """Whether both are over, in order or not."""
         self._no_more: Callable[[], Exception] | None = None
@@ -149,6 +151,7 @@ class Flow:
         while view:
             size = min(await self._room(), len(view))
             self._connection.put_data(self.number, view[:size])
+            self.sent_bytes += size
             view = view[size:]
             await self._connection.drained()
             if view and self._connection.waiting:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from proxy.fast import bodies, heads
-from proxy.fast.calls import Broken, Gone
+from proxy.fast.calls import Broken, Gone, check_whole
 from proxy.fast.heads import END, AnswerHead, Fields, NotHttp, RequestHead
 from proxy.fast.streams import Stream, nothing
 
@@ -256,6 +256,7 @@ class Http1Asked:
         self.heard = False
         """Whether anything was heard of the target."""
         self._unsent = [head]
+        self._sent_bytes = 0
         if whole:
             self._flush()
 
@@ -267,10 +268,12 @@ class Http1Asked:
     async def send(self, data: bytes) -> None:
         """Send a piece of the body."""
         self._unsent.append(bodies.chunk(data) if self._chunked else data)
+        self._sent_bytes += len(data)
         await self._drain()
 
-    async def end(self) -> None:
-        """End the request."""
+    async def end(self, body_bytes: int) -> None:
+        """End the request, whose body has so many bytes; one of which some are missing stays without an end."""
+        check_whole(self._sent_bytes, body_bytes)
         if self._chunked:
             self._unsent.append(bodies.last_chunk(()))
         self._sent = True

@@ -11,7 +11,7 @@ from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 
 from proxy.fast import http2heads
-from proxy.fast.calls import Broken
+from proxy.fast.calls import Broken, check_whole
 from proxy.fast.flows import Flow
 from proxy.fast.heads import AnswerHead, Fields, NotHttp
 from proxy.fast.http1 import MAX_ANSWER_HEAD_BYTES
@@ -51,9 +51,10 @@ class Http2Asked:
         """Send a piece of the body."""
         await self.flow.send(data)
 
-    async def end(self) -> None:
-        """End the request."""
+    async def end(self, body_bytes: int) -> None:
+        """End the request, whose body has so many bytes; one of which some are missing stays without an end."""
         self.flow.may_send()
+        check_whole(self.flow.sent_bytes, body_bytes)
         self.flow.put_end()
         await self._target.drained()
 
@@ -164,12 +165,13 @@ class Http2Target(Multiplexed):
             raise Unprocessed("the connection to the target takes no more requests")
         number = self.wire.get_next_available_stream_id()
         flow = Flow(self, number)
+        asked = Http2Asked(self, flow, method)  # before anything is put: a head without one would leave unattended
         try:
             flow.put_head(http2heads.write_request(method, scheme, authority, path, fields), end=end)
         except ProtocolError as error:
             raise Unprocessed(f"the connection to the target takes no more requests: {error}") from None
         self.flows[number] = flow
-        asked = self._asked[number] = Http2Asked(self, flow, method)
+        self._asked[number] = asked
         return asked
 
     async def _read(self) -> None:

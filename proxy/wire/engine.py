@@ -165,8 +165,8 @@ class Engine(ABC):
         if seat is None:
             abort()
             return
-        self.gate.metrics.connections.set(len(self.crowd))
         try:
+            self.gate.metrics.connections.set(len(self.crowd))
             entrance = Entrance(self.gate, listener, context, reader, writer, partial(self.begin, seat))
             arrival = await self._enter(entrance, task)
             if arrival is not None:

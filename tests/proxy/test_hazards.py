@@ -30,6 +30,7 @@ from support.raw import authorization, connect, dial, read_all, read_head, statu
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
 from support.targets.base import Target
+from support.until import until
 
 pytestmark = pytest.mark.engines
 
@@ -323,6 +324,7 @@ class Upgrader(Target):
 
     NAMES = ("origin.test",)
     ANSWER = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: own/1\r\n\r\nraw!"
+    relayed = b""
 
     async def serve(self, stopped: asyncio.Event, ready: Callable[[int], None]) -> None:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -377,6 +379,40 @@ def test_another_protocol_than_was_decided_on_is_not_relayed(
         assert record["action"] == "code:execute"
         assert gate.outcome_of(record)["result"] == "failed"
     assert target.relayed == b""
+
+
+class WebSocketOfAnyVersion(Upgrader):
+    """Takes every upgrade to a WebSocket, whatever its version."""
+
+    ANSWER = (
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n\x81\x04raw!"
+    )
+
+
+@pytest.mark.parametrize("version", ["13", "8", "7", "0", "14", "13, 8", ""])
+def test_a_websocket_of_another_version_is_not_relayed(
+    tmp_path: Path, target_ca: Any, target_ca_pem: Path, version: str
+) -> None:
+    """RFC 6455, 4.1: 13 alone is what was decided on; another may frame as it likes, also where a target takes it."""
+    with WebSocketOfAnyVersion(target_ca) as target:
+        gate = LiveGate(tmp_path / "gate", target, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS)
+        with running(gate), tunnel(gate) as secure:
+            said = f"Sec-WebSocket-Version: {version}\r\n" if version else ""
+            head = "GET /x HTTP/1.1\r\nHost: origin.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            secure.sendall(f"{head}Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{said}\r\n".encode())
+            answered = status(read_head(secure))
+            with contextlib.suppress(OSError):
+                secure.sendall(b"\x81\x86\0\0\0\0hi\r\n\r\n")  # as no WebSocket, a request that is none
+            if version == "13":
+                assert answered == 101
+                until(lambda: target.relayed)
+            else:
+                assert answered == 502
+                assert b"raw!" not in read_all(secure)
+        (record,) = gate.records(outcome="ALLOW")
+        assert gate.outcome_of(record)["result"] == ("sent" if version == "13" else "failed")
+    assert bool(target.relayed) == (version == "13")
 
 
 @pytest.mark.parametrize("protocol", ["SPDY/3.1", "own/1", "TLS/1.0"])
@@ -530,6 +566,22 @@ def test_a_crash_in_the_engine_ends_the_connection(
         assert not read_all(secure).endswith(b"0\r\n\r\n")
     (record,) = gate.records()
     assert gate.outcome_of(record)["result"] == "failed"
+
+
+@pytest.mark.parametrize("place", ["connection", "count"])
+@pytest.mark.parametrize("fault", ["exception", "cancelled"])
+def test_a_crash_before_a_connection_is_served_ends_it(
+    gate: LiveGate, origin: Origin, monkeypatch: pytest.MonkeyPatch, place: str, fault: str
+) -> None:
+    """Nobody is there yet who would close it: it is broken off, and takes no seat from others."""
+    engine = type(gate.service.engine)
+    where = {"connection": (engine, "_connection"), "count": (type(gate.service.engine.crowd), "__len__")}
+    with monkeypatch.context() as planted:
+        planted.setattr(*where[place], FAULTS[fault])
+        with dial(gate) as raw, contextlib.suppress(ConnectionResetError):
+            assert read_all(raw) == b""
+    until(lambda: not len(gate.service.engine.crowd))
+    assert origin.connections == 0
 
 
 # --- M9: resolved twice --------------------------------------------------------------------------------

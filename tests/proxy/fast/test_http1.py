@@ -249,13 +249,23 @@ def test_a_request_is_sent_as_it_is_framed() -> None:
     assert stream.sent == b""
     for data in (b"", b"abc", b""):
         run(asked.send(data))
-    run(asked.end())
+    run(asked.end(3))
     assert stream.sent == b"HEAD3\r\nabc\r\n0\r\n\r\n"
     run(asked.answer())
     run(asked.read())
     asked.release()
     asked.release()
     assert kept == [stream]
+
+
+def test_a_body_that_misses_a_piece_is_not_ended() -> None:
+    """In chunks it would pass for whole, and be another than was judged."""
+    stream = Pieces([OK + b"Content-Length: 0\r\n\r\n"])
+    asked = Http1Asked(stream, "POST", b"HEAD", chunked=True, whole=False, reuse=list[object]().append)
+    run(asked.send(b"abc"))
+    with pytest.raises(RuntimeError, match="3 of 6 bytes of a body were sent"):
+        run(asked.end(6))
+    assert stream.sent == b"HEAD3\r\nabc\r\n"
 
 
 def test_no_answer_is_read_before_there_is_one() -> None:

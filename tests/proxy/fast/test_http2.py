@@ -1089,7 +1089,7 @@ async def test_a_target_is_asked() -> None:
             (b"te", b"trailers"),
         ]
         await asked.send(b"question")
-        await asked.end()
+        await asked.end(len(b"question"))
         await peer.until(h2.events.StreamEnded, number)
         assert peer.body(number) == b"question"
         assert not asked.heard
@@ -1480,7 +1480,7 @@ async def test_our_two_sides_speak_with_each_other() -> None:
         async def once(n: int) -> None:
             asked = target.ask("POST", "http", "a.test", f"/{n}", (), end=False)
             await asked.send(body)
-            await asked.end()
+            await asked.end(len(body))
             assert (await asked.answer()).status == 200
             assert await whole(asked.read) == body
             assert asked.trailers == ((b"x-length", b"%d" % len(body)),)
@@ -1504,7 +1504,7 @@ async def test_a_server_of_http2_is_asked(h2_origin: H2Origin, target_ca: trustm
     async def once(n: int) -> None:
         asked = target.ask("POST", "https", h2_origin.name, f"/{n}?pad=300000", (), end=False)
         await asked.send(sent)
-        await asked.end()
+        await asked.end(len(sent))
         assert (await asked.answer()).status == 200
         assert f'"bytes": {len(sent)}'.encode() in await whole(asked.read)
         asked.release()

@@ -164,7 +164,7 @@ def _goes_on(told: Told) -> None:
         )
         if body:
             await asked.send(body)
-            await asked.end()
+            await asked.end(len(body))
         target.flush()
         return stream.sent
 

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -113,9 +114,17 @@ HARMLESS: dict[tuple[str, str], str] = {
     },
 }
 """Which function may fail, and how, while what is allowed arrives as it should; and why."""
+_SAYS_NOTHING = ("wrong type", "nothing")
 SILENT: dict[tuple[str, str], str] = {
-    ("proxy.mitm.gathering.GatheringWriter.flush", kind): "it is what sends the answer"
-    for kind in ("wrong type", "nothing")
+    **{("proxy.mitm.gathering.GatheringWriter.flush", kind): "it is what sends the answer" for kind in _SAYS_NOTHING},
+    **{
+        ("proxy.fast.engine.Engine._bind", kind): "it makes what asyncio tells of a connection: nobody hears of it"
+        for kind in _SAYS_NOTHING
+    },
+    **{
+        ("proxy.fast.bodies.*._ends", kind): "it sees where a body ends: without, more is waited for as long as may be"
+        for kind in _SAYS_NOTHING
+    },
 }
 """What can leave an agent without an answer."""
 
@@ -248,6 +257,11 @@ class Bench:
         book.policies._match.cache_clear()  # type: ignore[attr-defined]
         book.mappings._hosts.clear()
 
+    def _part_with_targets(self) -> None:
+        """Have the next request dial anew; mitmproxy's engine keeps no connection for it."""
+        if (targets := getattr(self.gate.service.engine, "targets", None)) is not None:
+            self.gate.call(_called(targets.forget))
+
     def spend(self) -> None:
         """Use up what may be used once."""
         assert self._sender.send(SPEND).status == 200
@@ -256,6 +270,7 @@ class Bench:
         """Return once nothing is under way, in the gate or at a target."""
         engine = self.gate.service.engine
         self.gate.call(engine.idle())
+        self._part_with_targets()
         until(lambda: not engine._connections)  # else its last steps would meet the next bug
         self._target.settle()
         until(lambda: not self._h2._open)
@@ -281,6 +296,10 @@ class Bench:
         until(lambda: self._sender.end() or not thread.is_alive())
         thread.join()
         return got[0] if got else Answer(0)
+
+
+async def _called(what: Callable[[], object]) -> None:
+    what()
 
 
 def as_meant(request: Request, answer: Answer) -> bool:

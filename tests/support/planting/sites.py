@@ -11,8 +11,12 @@ from pathlib import Path
 from types import CodeType, FrameType, FunctionType
 from typing import Any
 
+import pytest
 from mitmproxy.proxy.layers.http import SendHttp
 from mitmproxy.proxy.layers.http._events import RequestHeaders
+
+from proxy.fast.http1 import Http1Asked
+from proxy.fast.http2targets import Http2Target
 
 ROOT = Path(__file__).resolve().parents[3]
 ROOMS = tuple(f"{ROOT / room}/" for room in ("proxy", "mappings", "policies", "chron"))
@@ -80,19 +84,34 @@ def traced() -> Iterator[Trace]:
 
 @contextmanager
 def on_its_way(tell: Callable[[], object]) -> Iterator[None]:
-    """Tell of each request that is handed to a connection with a target."""
-    original = SendHttp.__init__
+    """Tell of each request that is handed to a connection with a target, whichever engine serves it.
+
+    mitmproxy's has handed it over where a layer sends its head down: what follows is not ours. The fast one has when
+    the head is written to the connection, in HTTP/1 to its stream and in HTTP/2 to what makes frames of it.
+    """
+    sends, flushes, asks = SendHttp.__init__, Http1Asked._flush, Http2Target.ask
 
     def sending(self: SendHttp, event: Any, connection: Any) -> None:
         if isinstance(event, RequestHeaders):
             tell()
-        original(self, event, connection)
+        sends(self, event, connection)
 
-    SendHttp.__init__ = sending  # type: ignore[method-assign]
-    try:
+    def flushing(self: Http1Asked) -> None:
+        unsent = bool(self._unsent)
+        flushes(self)
+        if unsent:
+            tell()
+
+    def asking(self: Http2Target, *args: Any, **kwargs: Any) -> Any:
+        asked = asks(self, *args, **kwargs)
+        tell()
+        return asked
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(SendHttp, "__init__", sending)
+        patched.setattr(Http1Asked, "_flush", flushing)
+        patched.setattr(Http2Target, "ask", asking)
         yield
-    finally:
-        SendHttp.__init__ = original  # type: ignore[method-assign]
 
 
 class Functions:
