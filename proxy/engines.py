@@ -41,12 +41,6 @@ def version_of(name: EngineName) -> tuple[str, str]:
 class Front(Protocol):
     """What agents reach, in this process or in others."""
 
-    async def start(self, listen: Where) -> Address:
-        """Open the proxy's own listener; returns where it is. Raises OSError when it cannot."""
-
-    async def open(self, listener: ListenerConfig, address: Where) -> Address:
-        """Open a further way in; returns where it is. Raises OSError when it cannot."""
-
     async def stop(self, drain_timeout_s: float) -> None:
         """Take nothing more, let what is open end up to a limit, then end it."""
 

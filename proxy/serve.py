@@ -15,8 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from types import TracebackType
-from typing import Self
+from typing import override
 
 from OpenSSL import SSL
 from ulid import ULID
@@ -61,6 +60,7 @@ from proxy.destinations import DestinationRefused, Lookup, look_up
 from proxy.engines import Front
 from proxy.holding import Holding
 from proxy.housekeeping import Housekeeping
+from proxy.lifetimes import Lifetime
 from proxy.metrics import Metrics
 from proxy.pipeline import Gate
 from proxy.reloading import Reloading
@@ -75,7 +75,7 @@ from proxy.verdicts import Book
 from proxy.webhooks import Webhook, read_secret
 
 
-class Service:
+class Service(Lifetime):
     """A running gate. Use as `async with Service(config) as service`.
 
     A `private` one listens on free loopback ports and gives each agent an extra token that lives only in
@@ -101,24 +101,13 @@ class Service:
         self._tokens: dict[str, str] = {}
         self._started = now()
         self._stopping = False
-        self._stack = contextlib.AsyncExitStack()
         self.session = str(ULID()).lower()
         self.proxy_address = config.proxy.listen
         self.api_address = config.api.listen
         self.listener_addresses: dict[str, Address] = {}
         """Where the further ways in are, by name."""
 
-    async def __aenter__(self) -> Self:
-        async with contextlib.AsyncExitStack() as stack:
-            await self._start(stack)
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
-
+    @override
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         config = self._config
         make_state(config.state)
@@ -218,7 +207,7 @@ class Service:
     def _front_of(self, gate: Gate) -> Front:
         """What agents reach: the engines, in this process."""
         config, main = self._config, self._config.proxy.engine
-        engines = engines_of(
+        self._engines = engines_of(
             config,
             gate,
             self.authority,
@@ -229,22 +218,22 @@ class Service:
             clock=self._clock,
             later=self._later,
         )
-        self.engine = engines.main
-        return engines
+        self.engine = self._engines.main
+        return self._engines
 
     async def _open_api(self) -> Address:
         return await _listening(self.api.start, self._listen(self._config.api.listen))
 
     async def _open_listeners(self) -> None:
         """Open the ways in, one after the other."""
-        config, front = self._config, self._front
-        self.proxy_address = await _listening(front.start, self._listen(config.proxy.listen))
+        config, engines = self._config, self._engines
+        self.proxy_address = await _listening(engines.start, self._listen(config.proxy.listen))
         self._guard_own_ports()
         for listener in () if self._private else config.listeners:
-            opened = await _listening(partial(front.open, listener), listener.listen)
+            opened = await _listening(partial(engines.open, listener), listener.listen)
             self.listener_addresses[listener.name] = opened
             self._guard_own_ports()
-        front.sweep()  # an engine that has further listeners alone has not looked for ends that are known
+        engines.sweep()  # an engine that has further listeners alone has not looked for ends that are known
 
     def _listen(self, configured: Address) -> Address:
         return Address("127.0.0.1", 0) if self._private else configured

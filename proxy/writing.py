@@ -8,8 +8,7 @@ Gates with `chron_writer` in their configuration hand in what they record there 
 import contextlib
 from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
-from typing import Self
+from typing import override
 
 from ulid import ULID
 
@@ -18,47 +17,40 @@ from chron.serving import WriterServer
 from proxy.anchoring import Anchoring
 from proxy.config import Config, ConfigError
 from proxy.housekeeping import Housekeeping
+from proxy.lifetimes import Lifetime
 from proxy.statefolder import make_state
 from proxy.timers import Later, loop_later
 
 
-class WriterService:
+class WriterService(Lifetime):
     """A running writer."""
 
     def __init__(self, config: Config, *, now: Callable[[], datetime], later: Later = loop_later) -> None:
         self._config, self._now, self._later = config, now, later
-        self._stack = contextlib.AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
+    @override
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         place = self._config.chron_writer
         if place is None:
             raise ConfigError.plain(
                 'no "chron_writer" is configured: name the socket that gates hand their records in at'
             )
-        async with contextlib.AsyncExitStack() as stack:
-            config = self._config
-            make_state(config.state)
-            anchoring = Anchoring(config.checkpoints, now=self._now, later=self._later)
-            stack.push_async_callback(anchoring.stop)
-            signing, session = await anchoring.signing(), str(ULID()).lower()
-            self.chron = Chron.open(config.chron, session=session, signing=signing, spool=config.chron_spool)
-            stack.callback(self.chron.close)
-            anchoring.start(self.chron.newest_checkpoint)
-            housekeeping = Housekeeping(self.chron, config.retention, now=self._now, later=self._later)
-            stack.push_async_callback(housekeeping.stop)
-            housekeeping.start()
+        config = self._config
+        make_state(config.state)
+        anchoring = Anchoring(config.checkpoints, now=self._now, later=self._later)
+        stack.push_async_callback(anchoring.stop)
+        signing, session = await anchoring.signing(), str(ULID()).lower()
+        self.chron = Chron.open(config.chron, session=session, signing=signing, spool=config.chron_spool)
+        stack.callback(self.chron.close)
+        anchoring.start(self.chron.newest_checkpoint)
+        housekeeping = Housekeeping(self.chron, config.retention, now=self._now, later=self._later)
+        stack.push_async_callback(housekeeping.stop)
+        housekeeping.start()
 
-            def beside() -> dict[str, str]:
-                told = {"anchors": anchoring.fault(), "segments": housekeeping.fault}
-                return {name: fault for name, fault in told.items() if fault}
+        def beside() -> dict[str, str]:
+            told = {"anchors": anchoring.fault(), "segments": housekeeping.fault}
+            return {name: fault for name, fault in told.items() if fault}
 
-            server = WriterServer(place, self.chron.path, self.chron.writing, beside=beside)
-            stack.push_async_callback(server.stop)
-            await server.start()
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
+        server = WriterServer(place, self.chron.path, self.chron.writing, beside=beside)
+        stack.push_async_callback(server.stop)
+        await server.start()

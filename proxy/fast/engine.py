@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+from collections.abc import Callable
 from typing import cast
 
 from proxy.config import Address, ListenerConfig
@@ -34,9 +35,10 @@ class Engine(engine.Engine):
             raise OSError(errno.EOPNOTSUPP, f"{listener.mode} listeners are served by the mitmproxy engine")
         return await super().open(listener, address)
 
-    async def _bind(self, address: Where, accepted: engine.Accepted) -> asyncio.Server:
+    async def _bind(self, address: Where, accepted: Callable[[engine.Accepted], None]) -> asyncio.Server:
         def made(socket: Tcp) -> None:
-            accepted(cast(asyncio.StreamReader, socket), cast(asyncio.StreamWriter, socket), socket.abort)
+            streams = cast(asyncio.StreamReader, socket), cast(asyncio.StreamWriter, socket)
+            accepted(engine.Accepted(*streams, socket.abort))
 
         loop = asyncio.get_running_loop()
         return await loop.create_server(lambda: Tcp(made), **options(address), backlog=1024)

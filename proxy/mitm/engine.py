@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+from collections.abc import Callable
 from typing import Any
 
 from mitmproxy import http, version
@@ -62,9 +63,9 @@ class Engine(engine.Engine):
             raise OSError(errno.EOPNOTSUPP, "transparent listeners are for Linux")
         return await super().open(listener, address)
 
-    async def _bind(self, address: Where, accepted: engine.Accepted) -> asyncio.Server:
+    async def _bind(self, address: Where, accepted: Callable[[engine.Accepted], None]) -> asyncio.Server:
         def made(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            accepted(reader, writer, writer.transport.abort)
+            accepted(engine.Accepted(reader, writer, writer.transport.abort))
 
         return await asyncio.start_server(made, **options(address), backlog=1024)
 

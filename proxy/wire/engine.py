@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from OpenSSL import SSL
 
@@ -32,12 +32,12 @@ from proxy.wire.socks import NoSocks
 _log = logging.getLogger(__name__)
 
 
-class Accepted(Protocol):
-    """Takes a new connection; `abort` ends it at once, whatever waits in its buffers."""
+class Accepted(NamedTuple):
+    """A new connection; `abort` ends it at once, whatever waits in its buffers."""
 
-    def __call__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, abort: Callable[[], None]
-    ) -> None: ...
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    abort: Callable[[], None]
 
 
 class Connection(crowd.Served, sweeping.Connection, Protocol):
@@ -96,7 +96,7 @@ class Engine(ABC):
         """Make what it needs of its own, once."""
 
     @abstractmethod
-    async def _bind(self, address: Where, accepted: Accepted) -> asyncio.Server:
+    async def _bind(self, address: Where, accepted: Callable[[Accepted], None]) -> asyncio.Server:
         """Listen at an address. Raises OSError when that cannot be."""
 
     @abstractmethod
@@ -129,31 +129,20 @@ class Engine(ABC):
         host, port = server.sockets[0].getsockname()[:2]
         return Address(host, port)
 
-    def _accepted(
-        self,
-        listener: ListenerConfig | None,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        abort: Callable[[], None],
-    ) -> None:
-        task = asyncio.get_running_loop().create_task(self._accept(listener, reader, writer, abort))
+    def _accepted(self, listener: ListenerConfig | None, socket: Accepted) -> None:
+        task = asyncio.get_running_loop().create_task(self._accept(listener, socket))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._left, writer, abort))
+        task.add_done_callback(partial(self._left, socket))
 
-    def _left(self, writer: asyncio.StreamWriter, abort: Callable[[], None], task: "asyncio.Task[None]") -> None:
+    def _left(self, socket: Accepted, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a connection was not served", exc_info=error)
-        if not writer.is_closing():
-            abort()  # what should have ended it has failed, and an agent would wait for ever
+        if not socket.writer.is_closing():
+            socket.abort()  # what should have ended it has failed, and an agent would wait for ever
 
-    async def _accept(
-        self,
-        listener: ListenerConfig | None,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        abort: Callable[[], None],
-    ) -> None:
+    async def _accept(self, listener: ListenerConfig | None, socket: Accepted) -> None:
+        reader, writer, abort = socket
         task = cast("asyncio.Task[None]", asyncio.current_task())
         context = self._listener if listener is None or listener.tls else None
         if listener is not None and listener.tls and context is None:

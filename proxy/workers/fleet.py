@@ -19,10 +19,8 @@ from chron import ChronError
 from chron.peer import own_users_pid
 from chron.serving import WriterServer
 from proxy.breakglass import AgentException
-from proxy.config import Address, ListenerConfig
 from proxy.pipeline import Gate
 from proxy.verdicts import Book, Verdict
-from proxy.wire.sockets import Where
 from proxy.wire.sweeping import Sweeper
 from proxy.workers import frames
 from proxy.workers.counting import Sample, Totals, samples
@@ -163,14 +161,6 @@ class Fleet:
         return self._expected - sum(each.there for each in self._links)
 
     # --- as engines are used (`proxy.engines.Front`) ---
-
-    async def start(self, listen: Where) -> Address:
-        """Nothing is served in this process."""
-        raise NotImplementedError
-
-    async def open(self, listener: ListenerConfig, address: Where) -> Address:
-        """Nothing is served in this process."""
-        raise NotImplementedError
 
     def reload(self, listener: SSL.Context | None = None) -> None:  # noqa: ARG002 -- workers read theirs
         """Let changed rules count for what waits here."""

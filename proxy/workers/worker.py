@@ -6,8 +6,7 @@ import logging
 import time
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import override
 
 from ulid import ULID
 
@@ -17,6 +16,7 @@ from proxy.breakglass import ExceptionDesk
 from proxy.ca import own_authority
 from proxy.config import Config, ConfigError
 from proxy.holding import Holding
+from proxy.lifetimes import Lifetime
 from proxy.metrics import Metrics
 from proxy.pipeline import Gate
 from proxy.verdicts import Book
@@ -27,27 +27,16 @@ from proxy.workers.listening import Listening, Share
 _log = logging.getLogger(__name__)
 
 
-class Worker:
+class Worker(Lifetime):
     """A running worker. Use as `async with Worker(config, ...)`."""
 
     def __init__(self, config: Config, folder: Path, listening: Listening, share: Share) -> None:
         self._config, self._folder, self._listening, self._share = config, folder, listening, share
-        self._stack = contextlib.AsyncExitStack()
         self._column = listening.tally.column(listening.shares.index(share))
         self.session = str(ULID()).lower()
         self._link = CoordinatorLink(folder / FLEET, self.session)
 
-    async def __aenter__(self) -> Self:
-        async with contextlib.AsyncExitStack() as stack:
-            await self._start(stack)
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._stack.aclose()
-
+    @override
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         config, link = self._config, self._link
         stack.push_async_callback(link.stop)

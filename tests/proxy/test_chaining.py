@@ -106,17 +106,16 @@ def at(parent: Parent, scheme: str = "http", **more: Any) -> dict[str, Any]:
 # --- through a real one ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
+# Debian's squid has no certificate to show, so it is spoken to in the clear alone.
+@pytest.mark.parametrize(
+    ("parent", "scheme"), [("mitmdump", "http"), ("mitmdump", "https"), ("squid", "http")], indirect=["parent"]
+)
 def test_requests_go_through_it_and_it_sees_no_agent(
     tmp_path: Path, parent: Parent, origin: Origin, plain_origin: Origin, target_ca_pem: Path, scheme: str
 ) -> None:
     """TLS, plain HTTP, the second request of a connection: what is denied does not arrive."""
-    if isinstance(parent, Mitmdump):
-        proxy = at(parent, scheme, **({"ca": str(parent.ca)} if scheme == "https" else {}))
-    elif scheme == "https":
-        pytest.skip("Debian's squid has no certificate to show; mitmdump has one")
-    else:
-        proxy = at(parent)
+    ca = {"ca": str(parent.ca)} if isinstance(parent, Mitmdump) and scheme == "https" else {}
+    proxy = at(parent, scheme, **ca)
     live = gate_of(tmp_path / "gate", origin, plain_origin, ca=target_ca_pem, proxy=proxy)
     with running(live):
         with client_of(live) as client:

@@ -144,7 +144,7 @@ class Site:
                 return Proxy(name, f"127.0.0.1:{port}", ca, process, time.monotonic() - began)
             if process.poll() is not None:
                 raise SystemExit(f"a server did not start: {command!r}")
-            time.sleep(0.005)
+            time.sleep(0.005)  # a process of somebody else's tells nobody that it listens
 
     def mitmdump(self) -> Proxy:
         """Stock."""

@@ -147,7 +147,7 @@ def tunnels(site: Site, proxies: Sequence[Proxy]) -> None:
             grown_mb = proxy.rss_mb() - before_mb
             cells = f"{told['open']:>8}{told['errors']:>8}{before_mb + grown_mb:>9.0f}{grown_mb:>10.0f}"
             print(f"  {proxy.name:<14}{cells}{grown_mb * 1024 / max(1, told['open']):>9.1f}{told['seconds']:>13.1f}")
-        time.sleep(1)
+        time.sleep(1)  # to close so many takes it a while, which is not to be the next one's
 
 
 def processes(proxies: Sequence[Proxy]) -> None:

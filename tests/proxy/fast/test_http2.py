@@ -570,14 +570,16 @@ async def test_the_rest_of_a_refused_body_is_read_but_not_without_end() -> None:
         assert 4 * MIB <= sent <= 5 * MIB
 
 
+async def refuse(call: Http2Call) -> None:
+    """What a gate answers before the body has come."""
+    call.last()
+    call.begin(403, b"", (), "POST")
+    await call.send(b"no")
+    await call.end()
+
+
 async def test_a_refusal_with_a_body_waits_for_what_is_on_its_way() -> None:
     """Its head goes at once, the rest behind the request: curl 7.88 reads nothing more when it has all of an answer."""
-
-    async def refuse(call: Http2Call) -> None:
-        call.last()
-        call.begin(403, b"", (), "POST")
-        await call.send(b"no")
-        await call.end()
 
     async with Served(refuse) as served:
         peer = served.peer.start()
@@ -595,12 +597,6 @@ async def test_a_refusal_with_a_body_waits_for_what_is_on_its_way() -> None:
 async def test_a_refusal_with_a_body_does_not_wait_for_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an agent that sends nothing more before it has its answer, nothing more is waited for."""
     monkeypatch.setattr("proxy.fast.http2agents._QUIET_S", 0.01)
-
-    async def refuse(call: Http2Call) -> None:
-        call.last()
-        call.begin(403, b"", (), "POST")
-        await call.send(b"no")
-        await call.end()
 
     async with Served(refuse) as served:
         peer = served.peer.start()
@@ -1038,7 +1034,7 @@ async def test_a_silent_target_is_pinged_while_its_answer_is_waited_for(monkeypa
     """And not when nobody waits for one: an unused connection is closed soon."""
     monkeypatch.setattr("proxy.fast.http2targets.PING_S", 0.01)
     async with Asking() as asking:
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)  # five times as long: for what must not happen there is nothing to wait for
         assert not asking.peer.of(h2.events.PingReceived)
         asked = asking.ask()
         await asking.peer.until(h2.events.PingReceived)

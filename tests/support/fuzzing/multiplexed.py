@@ -21,7 +21,7 @@ from hyperframe.frame import (
     WindowUpdateFrame,
 )
 
-from proxy.facts import FactsError, Inbound, read_facts
+from proxy.facts import FactsError, read_facts
 from proxy.fast.calls import Gone
 from proxy.fast.heads import NotHttp
 from proxy.fast.http2agents import Http2Agent, Http2Call
@@ -29,7 +29,7 @@ from proxy.fast.http2targets import Http2Target
 from proxy.limits import Limits
 from support.dialogues import Pieces, Told, bytewise
 from support.fuzzing.harness import Harness
-from support.fuzzing.wires import forwarded, read_alike
+from support.fuzzing.wires import arriving, forwarded, read_alike
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SettingsFrame(0).serialize()
 _LIMITS = Limits(head_bytes=1024)
@@ -143,16 +143,8 @@ def _goes_on(told: Told) -> None:
     as_http1 = ("request", method, target, b"HTTP/2.0", (*fields, *framing), scheme, authority, None, body, ())
     if (wire := forwarded(as_http1)) is not None:
         read_alike(wire, body)
-    inbound = Inbound(
-        method.decode("latin-1"),
-        "https",
-        target.decode("latin-1"),
-        fields,
-        "127.0.0.1",
-        uri_authority=authority.decode("latin-1"),
-    )
     try:
-        facts = read_facts(inbound, body)
+        facts = read_facts(arriving(method, b"https", target, fields, authority), body)
     except FactsError:
         return
 

@@ -2,7 +2,7 @@
 
 import h11
 
-from proxy.facts import FactsError, Inbound, is_field, read_facts
+from proxy.facts import FactsError, Fields, Inbound, is_field, read_facts
 from proxy.fast import bodies, heads
 from proxy.fast.http1 import Http1Agent, Http1Call
 from proxy.upgrades import TCP
@@ -63,19 +63,23 @@ def read_alike(wire: bytes, body: bytes) -> None:
         assert (seen.method, seen.target, seen.body) == (first[1].decode(), first[2].decode(), body)
 
 
-def forwarded(told: Told) -> bytes | None:
-    """What a target gets of a request that was read, where nothing forbids it; None where it has no one reading."""
-    _, method, target, _, fields, scheme, authority, _, body, _ = told
-    inbound = Inbound(
+def arriving(method: bytes, scheme: bytes, target: bytes, fields: Fields, authority: bytes) -> Inbound:
+    """What an engine makes of the parts of a head."""
+    return Inbound(
         method.decode("latin-1"),
-        scheme.decode("latin-1") or "http",
+        scheme.decode("latin-1"),
         target.decode("latin-1"),
         fields,
         "127.0.0.1",
         uri_authority=authority.decode("latin-1"),
     )
+
+
+def forwarded(told: Told) -> bytes | None:
+    """What a target gets of a request that was read, where nothing forbids it; None where it has no one reading."""
+    _, method, target, _, fields, scheme, authority, _, body, _ = told
     try:
-        facts = read_facts(inbound, body)
+        facts = read_facts(arriving(method, scheme or b"http", target, fields, authority), body)
     except FactsError:
         return None
     if facts.upgrade == TCP:
