@@ -74,16 +74,11 @@ class Http1Call:
         lengths = any(name.lower() == b"content-length" for name, _ in kept)
         if status == 101:
             kept += [field for field in fields if field[0].lower() in (b"connection", b"upgrade")]
-        elif not self._silent and not lengths:
-            if self.head.version == b"HTTP/1.0":
-                self.persists = False
-            else:
-                self._chunked = True
-                kept.append((b"Transfer-Encoding", b"chunked"))
+        elif not self._silent and not lengths and self.head.version != b"HTTP/1.0":
+            self._chunked = True
+            kept.append((b"Transfer-Encoding", b"chunked"))
         if status != 101 and not self.persists:
             kept.append((b"Connection", b"close"))
-        elif self.head.version == b"HTTP/1.0" and status != 101:
-            kept.append((b"Connection", b"keep-alive"))
         self._agent.hold(heads.write_answer(status, phrase, tuple(kept)))
 
     async def send(self, data: bytes) -> None:
@@ -131,8 +126,9 @@ _PHRASES = {100: b"Continue", 102: b"Processing", 103: b"Early Hints"}
 def _persists(head: RequestHead) -> bool:
     options = b",".join(head.all(b"connection") + head.all(b"proxy-connection")).lower()
     names = {option.strip() for option in options.split(b",")}
-    # RFC 9112, 9.3: "close" counts before anything else.
-    return b"close" not in names and (head.version != b"HTTP/1.0" or b"keep-alive" in names)
+    # RFC 9112, 9.3: a proxy keeps no connection of HTTP/1.0, whatever is said of that: who stands before it may have
+    # passed "keep-alive" on without knowing it.
+    return b"close" not in names and head.version != b"HTTP/1.0"
 
 
 class Http1Agent:
