@@ -5,8 +5,8 @@
     reader.take(buffer) -> b"hello"
     reader.take(buffer) -> None, and reader.done; buffer is b"GET /next"
 
-`take` removes what it has understood from the buffer; b"" means that more bytes are needed. What comes then need not go
-through the buffer where it is data and nothing else (`straight`): of a large body that would be two copies of every byte.
+`take` removes what it has understood from the buffer; b"" means that more bytes are needed. What comes then goes past
+the buffer where it is data and nothing else (`straight`): through it every byte would be copied twice more.
 """
 
 import re
