@@ -48,8 +48,11 @@ class Http1Call:
             piece = self._body.take(agent.buffer)
             if piece is None or piece:
                 return piece
-            if not await agent.more():
+            data = await agent.come()
+            if not data:
                 raise Gone("the agent ended its request before its body was whole")
+            if piece := bodies.straight(self._body, agent.buffer, data):
+                return piece
 
     def interim(self, status: int, fields: Fields = ()) -> None:
         """Send an interim response; HTTP/1.0 knows none."""
@@ -153,15 +156,14 @@ class Http1Agent:
         """What has come of a head that is none, or is not there yet."""
         return bytes(self.buffer[: self._head_bytes])
 
-    async def more(self) -> bool:
-        """Wait for bytes; False when no more will come."""
+    async def come(self) -> bytes:
+        """Wait for bytes, which go into the buffer or anywhere else; b"" when no more will come."""
         try:
             data = await self.stream.read()
         except OSError as error:
             raise Gone(str(error)) from None
-        self.buffer += data
         self.received_bytes += len(data)
-        return bool(data)
+        return data
 
     async def next(self) -> Http1Call | None:
         """The next request; None when the agent has ended. Raises NotHttp where there is a head that is none."""
@@ -188,8 +190,10 @@ class Http1Agent:
             if len(buffer) > self._head_bytes:
                 raise HeadTooLong("the request head is too long")
             searched = max(0, len(buffer) - 3)
-            if not await self.more():
+            data = await self.come()
+            if not data:
                 return None
+            buffer += data
         self._passed_over = False
         self.reading_head = False
         head = bytes(buffer[: end + len(END)])
@@ -282,15 +286,14 @@ class Http1Asked:
         except OSError as error:
             raise Broken(f"the connection to the target broke off: {error}") from None
 
-    async def _more(self) -> bool:
+    async def _come(self) -> bytes:
         self._flush()
         try:
             data = await self._stream.read()
         except OSError as error:
             raise Broken(f"the connection to the target broke off: {error}") from None
         self.heard = self.heard or bool(data)
-        self._buffer += data
-        return bool(data)
+        return data
 
     async def answer(self) -> AnswerHead:
         """The head of the answer, or of an interim response."""
@@ -299,12 +302,13 @@ class Http1Asked:
             if len(self._buffer) - len(END) + 1 > MAX_ANSWER_HEAD_BYTES:
                 raise Broken("the head of the answer is too long")
             searched = max(0, len(self._buffer) - 3)
-            if not await self._more():
+            data = await self._come()
+            if not data:
                 raise Broken("server closed connection")
+            self._buffer += data
         if end > MAX_ANSWER_HEAD_BYTES:
             raise Broken("the head of the answer is too long")
-        head = bytes(self._buffer[: end + len(END)])
-        del self._buffer[: len(head)]
+        head = bodies.cut(self._buffer, end + len(END))
         try:
             read = heads.read_answer(head)
         except NotHttp as error:
@@ -330,11 +334,14 @@ class Http1Asked:
                 piece = body.take(self._buffer)
                 if piece is None or piece:
                     return piece
-                if not await self._more():
+                data = await self._come()
+                if not data:
                     if body.eof() and not self._stream.cut_off:
                         return None
                     # RFC 9112, 9.8: who cuts TLS off would else say where an answer ends.
                     raise Broken("the answer ended before its body was whole")
+                if piece := bodies.straight(body, self._buffer, data):
+                    return piece
         except NotHttp as error:
             raise Broken(f"invalid response: {error}") from None
 
