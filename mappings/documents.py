@@ -65,9 +65,10 @@ _HALF = re.compile("[\ud800-\udfff]")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 # "y" and "n" are on the list of YAML 1.1 too, but no reader in use takes them for booleans.
 _BOOLEAN_WORDS = frozenset({"yes", "no", "on", "off", "true", "false"})
+# Some leave out every "_" behind the first character (ruamel.yaml, go-yaml) and take capitals for a base (go-yaml).
 _NUMBER = re.compile(
-    r"[-+]?(?:0x[0-9a-fA-F_]+|0o?[0-7_]+|0b[01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"
-    r"|[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))"
+    r"(?!_)[-+]?(?:0_*[xX][0-9a-fA-F_]+|0_*[oO]?[0-7_]+|0_*[bB][01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"
+    r"|[0-9_]+(?:\.[0-9_]*)?(?:[eE]_*[-+]?_*[0-9][0-9_]*)?|\.[0-9_]+(?:[eE]_*[-+]?_*[0-9][0-9_]*)?|\.(?:inf|Inf|INF))"
     r"|\.(?:nan|NaN|NAN)"
 )
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?")

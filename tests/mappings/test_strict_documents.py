@@ -64,6 +64,10 @@ REFUSED = {
         "v: 1234567890123456\n",
         "f.yaml:1:4: 1234567890123456 would be read as a number; quote it",
     ),
+    "underscore in a number": ("v: -_1\n", "f.yaml:1:4: -_1 would be read as a number; quote it"),
+    "underscore in a fraction": ("v: ._5\n", "f.yaml:1:4: ._5 would be read as a number; quote it"),
+    "underscore in a base": ("v: 0_x1\n", "f.yaml:1:4: 0_x1 would be read as a number; quote it"),
+    "base in capitals": ("v: 0X1F\n", "f.yaml:1:4: 0X1F would be read as a number; quote it"),
     "not a number": ("v: .nan\n", "f.yaml:1:4: .nan would be read as a number; quote it"),
     "date": ("v: 2020-01-01\n", "f.yaml:1:4: 2020-01-01 would be read as a date; quote it"),
     "time": ("v: 2020-01-01T00:00:00Z\n", "f.yaml:1:4: 2020-01-01T00:00:00Z would be read as a date; quote it"),
@@ -142,6 +146,8 @@ TAKEN = {
     "address": ("127.0.0.1:8080", "127.0.0.1:8080"),
     "network": ("10.0.0.0/8", "10.0.0.0/8"),
     "quoted merge word": ('"<<"', "<<"),
+    "underscore before digits": ("_1", "_1"),
+    "sign before letters": ("-_x", "-_x"),
     "block text": ("|\n  a\n  b\n", "a\nb\n"),
 }
 
@@ -152,6 +158,24 @@ def test_taken(written: str, value: object) -> None:
     document = read_document(f"k: {written}\n", "f.yaml")
     assert document.value == {"k": value}
     assert type(document.value["k"]) is type(value)  # type: ignore[index]
+
+
+QUOTED = {
+    "line break": ("a\\nf.yaml:9:9: all is well", r"a\nf.yaml:9:9: all is well"),
+    "escape sequence": ("\\e[2J", r"\x1b[2J"),
+    "right to left": ("a\\u202Eb", r"a\u202eb"),
+    "separator": ("a\\u2028b", r"a\u2028b"),
+    "tag character": ("\\U000E0041", r"\U000e0041"),
+    "letters of any language": ("żółw 亀", "żółw 亀"),
+}
+
+
+@pytest.mark.parametrize(("key", "shown"), QUOTED.values(), ids=QUOTED)
+def test_a_fault_is_one_line_of_what_can_be_seen(key: str, shown: str) -> None:
+    """A fault that quotes the file neither begins a line of its own nor moves what a terminal shows."""
+    assert _faults(f'version: 1\n"{key}": 1\n') == [
+        f'f.yaml:2:1: unknown key "{shown}"; known here: version, steps, allow, names'
+    ]
 
 
 def test_digest_covers_the_canonical_text() -> None:

@@ -70,7 +70,7 @@ def _faults(error: DocumentError, canonical: str) -> None:
         # What a text names and nobody has is a fault of the registry beside it.
         assert 1 <= fault.place.line <= len(lines) + 1 or fault.place.file != "x.yaml"
         assert fault.place.column >= 1
-        assert "\n" not in str(fault)
+        assert str(fault).isprintable()
         assert fault.message
 
 
