@@ -147,7 +147,12 @@ _YAML = (
     b"~",
 )
 HARNESSES = (
-    Harness("yaml", document, (*_YAML, b"0x1", b"1_0", b"yes", b"12:30", b"2026-01-01", b"<<", b"\xef\xbb\xbf"), 512),
+    Harness(
+        "yaml",
+        document,
+        (*_YAML, b"0x1", b"1_0", b"yes", b"12:30", b"2026-01-01", b"<<", b"\xef\xbb\xbf", b"%YAML 1.1\n---\n"),
+        512,
+    ),
     Harness(
         "mapping-text",
         mapping,
