@@ -15,6 +15,9 @@ setup: ## create or refresh .venv with everything (uv if it works here, else ven
 rehearse: setup ## see the gate allow and refuse, from a real client, in under a minute
 	@.venv/bin/claiim rehearse
 
+# Hundreds of processes read the same modules: they are compiled once, whatever this machine's habit is.
+test engines torture: export PYTHONDONTWRITEBYTECODE =
+
 # Half of what a test takes is waiting: for the disk, for servers, for clients.
 workers = $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 ))
 

@@ -5,7 +5,8 @@
     reader.take(buffer) -> b"hello"
     reader.take(buffer) -> None, and reader.done; buffer is b"GET /next"
 
-`take` removes what it has understood from the buffer; b"" means that more bytes are needed.
+`take` removes what it has understood from the buffer; b"" means that more bytes are needed. What comes then goes past
+the buffer where it is data and nothing else (`straight`): through it every byte would be copied twice more.
 """
 
 import re
@@ -16,7 +17,7 @@ from proxy.fast.heads import END, AnswerHead, Fields, NotHttp, RequestHead, chec
 MAX_LINE_BYTES = 64 * 1024
 """The longest line between two chunks, and the longest trailers; RFC 9112, 7.1.1, wants a limit for extensions."""
 PIECE_BYTES = 256 * 1024
-"""How much of a body is handed on at once."""
+"""How much of a body is taken out of a buffer at once."""
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?")  # RFC 9112, 7.1
 
@@ -31,6 +32,9 @@ class Body(Protocol):
     def take(self, buffer: bytearray) -> bytes | None:
         """The next piece, None when the body has ended, b"" when more is needed; raises NotHttp."""
 
+    def skip(self, most: int) -> int:
+        """How many of so many bytes that come next are its data just as they stand; they count as taken."""
+
     def eof(self) -> bool:
         """Whether the body may end where the connection does."""
 
@@ -44,6 +48,10 @@ class Nothing:
     def take(self, _: bytearray) -> bytes | None:
         """Nothing is read."""
         return None
+
+    def skip(self, _: int) -> int:
+        """None are."""
+        return 0
 
     def eof(self) -> bool:
         """It has ended already."""
@@ -63,11 +71,14 @@ class Length:
         """The next bytes of it."""
         if self.done:
             return None
-        piece = bytes(buffer[: min(self._left, PIECE_BYTES)])
-        del buffer[: len(piece)]
-        self._left -= len(piece)
+        return cut(buffer, self.skip(min(len(buffer), PIECE_BYTES)))
+
+    def skip(self, most: int) -> int:
+        """All but what is behind its end."""
+        count = min(self._left, most)
+        self._left -= count
         self.done = not self._left
-        return piece
+        return count
 
     def eof(self) -> bool:
         """Bytes are missing, unless it has ended."""
@@ -82,9 +93,11 @@ class UntilClose:
 
     def take(self, buffer: bytearray) -> bytes | None:
         """All that has come."""
-        piece = bytes(buffer)
-        buffer.clear()
-        return piece
+        return cut(buffer, len(buffer))
+
+    def skip(self, most: int) -> int:
+        """All are."""
+        return most
 
     def eof(self) -> bool:
         """That is its end."""
@@ -106,10 +119,7 @@ class Chunked:
             return None
         while True:
             if self._left > 0:
-                piece = bytes(buffer[: min(self._left, PIECE_BYTES)])
-                del buffer[: len(piece)]
-                self._left -= len(piece)
-                return piece
+                return cut(buffer, self.skip(min(len(buffer), PIECE_BYTES)))
             if self._left == 0:
                 if len(buffer) < 2:
                     return b""
@@ -131,6 +141,12 @@ class Chunked:
                 return None
             del buffer[: len(line) + 2]
             self._left = size
+
+    def skip(self, most: int) -> int:
+        """What is left of the chunk that has begun."""
+        count = min(max(self._left, 0), most)
+        self._left -= count
+        return count
 
     def _ends(self, buffer: bytearray, start: int) -> bool:
         """Read the trailers that begin at `start`; False when their end has not come."""
@@ -182,6 +198,23 @@ def of_answer(head: AnswerHead, method: str) -> Body:
         return Chunked()
     lengths = head.all(b"content-length")
     return Length(int(lengths[0])) if lengths else UntilClose()
+
+
+def cut(buffer: bytearray, count: int) -> bytes:
+    """Take so many bytes out of a buffer, from its beginning."""
+    with memoryview(buffer) as view:
+        data = bytes(view[:count])
+    del buffer[:count]
+    return data
+
+
+def straight(body: Body, buffer: bytearray, data: bytes) -> bytes:
+    """What of `data`, which has just come, is the body's next piece as it stands; the rest goes into the buffer."""
+    count = 0 if buffer else body.skip(len(data))
+    if count == len(data):
+        return data
+    buffer += memoryview(data)[count:]
+    return data[:count]
 
 
 def chunk(data: bytes) -> bytes:

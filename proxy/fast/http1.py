@@ -48,8 +48,11 @@ class Http1Call:
             piece = self._body.take(agent.buffer)
             if piece is None or piece:
                 return piece
-            if not await agent.more():
+            data = await agent.come()
+            if not data:
                 raise Gone("the agent ended its request before its body was whole")
+            if piece := bodies.straight(self._body, agent.buffer, data):
+                return piece
 
     def interim(self, status: int, fields: Fields = ()) -> None:
         """Send an interim response; HTTP/1.0 knows none."""
@@ -74,16 +77,11 @@ class Http1Call:
         lengths = any(name.lower() == b"content-length" for name, _ in kept)
         if status == 101:
             kept += [field for field in fields if field[0].lower() in (b"connection", b"upgrade")]
-        elif not self._silent and not lengths:
-            if self.head.version == b"HTTP/1.0":
-                self.persists = False
-            else:
-                self._chunked = True
-                kept.append((b"Transfer-Encoding", b"chunked"))
+        elif not self._silent and not lengths and self.head.version != b"HTTP/1.0":
+            self._chunked = True
+            kept.append((b"Transfer-Encoding", b"chunked"))
         if status != 101 and not self.persists:
             kept.append((b"Connection", b"close"))
-        elif self.head.version == b"HTTP/1.0" and status != 101:
-            kept.append((b"Connection", b"keep-alive"))
         self._agent.hold(heads.write_answer(status, phrase, tuple(kept)))
 
     async def send(self, data: bytes) -> None:
@@ -131,8 +129,9 @@ _PHRASES = {100: b"Continue", 102: b"Processing", 103: b"Early Hints"}
 def _persists(head: RequestHead) -> bool:
     options = b",".join(head.all(b"connection") + head.all(b"proxy-connection")).lower()
     names = {option.strip() for option in options.split(b",")}
-    # RFC 9112, 9.3: "close" counts before anything else.
-    return b"close" not in names and (head.version != b"HTTP/1.0" or b"keep-alive" in names)
+    # RFC 9112, 9.3: a proxy keeps no connection of HTTP/1.0, whatever is said of that: who stands before it may have
+    # passed "keep-alive" on without knowing it.
+    return b"close" not in names and head.version != b"HTTP/1.0"
 
 
 class Http1Agent:
@@ -157,15 +156,14 @@ class Http1Agent:
         """What has come of a head that is none, or is not there yet."""
         return bytes(self.buffer[: self._head_bytes])
 
-    async def more(self) -> bool:
-        """Wait for bytes; False when no more will come."""
+    async def come(self) -> bytes:
+        """Wait for bytes, which go into the buffer or anywhere else; b"" when no more will come."""
         try:
             data = await self.stream.read()
         except OSError as error:
             raise Gone(str(error)) from None
-        self.buffer += data
         self.received_bytes += len(data)
-        return bool(data)
+        return data
 
     async def next(self) -> Http1Call | None:
         """The next request; None when the agent has ended. Raises NotHttp where there is a head that is none."""
@@ -192,8 +190,10 @@ class Http1Agent:
             if len(buffer) > self._head_bytes:
                 raise HeadTooLong("the request head is too long")
             searched = max(0, len(buffer) - 3)
-            if not await self.more():
+            data = await self.come()
+            if not data:
                 return None
+            buffer += data
         self._passed_over = False
         self.reading_head = False
         head = bytes(buffer[: end + len(END)])
@@ -286,15 +286,14 @@ class Http1Asked:
         except OSError as error:
             raise Broken(f"the connection to the target broke off: {error}") from None
 
-    async def _more(self) -> bool:
+    async def _come(self) -> bytes:
         self._flush()
         try:
             data = await self._stream.read()
         except OSError as error:
             raise Broken(f"the connection to the target broke off: {error}") from None
         self.heard = self.heard or bool(data)
-        self._buffer += data
-        return bool(data)
+        return data
 
     async def answer(self) -> AnswerHead:
         """The head of the answer, or of an interim response."""
@@ -303,12 +302,13 @@ class Http1Asked:
             if len(self._buffer) - len(END) + 1 > MAX_ANSWER_HEAD_BYTES:
                 raise Broken("the head of the answer is too long")
             searched = max(0, len(self._buffer) - 3)
-            if not await self._more():
+            data = await self._come()
+            if not data:
                 raise Broken("server closed connection")
+            self._buffer += data
         if end > MAX_ANSWER_HEAD_BYTES:
             raise Broken("the head of the answer is too long")
-        head = bytes(self._buffer[: end + len(END)])
-        del self._buffer[: len(head)]
+        head = bodies.cut(self._buffer, end + len(END))
         try:
             read = heads.read_answer(head)
         except NotHttp as error:
@@ -334,11 +334,14 @@ class Http1Asked:
                 piece = body.take(self._buffer)
                 if piece is None or piece:
                     return piece
-                if not await self._more():
+                data = await self._come()
+                if not data:
                     if body.eof() and not self._stream.cut_off:
                         return None
                     # RFC 9112, 9.8: who cuts TLS off would else say where an answer ends.
                     raise Broken("the answer ended before its body was whole")
+                if piece := bodies.straight(body, self._buffer, data):
+                    return piece
         except NotHttp as error:
             raise Broken(f"invalid response: {error}") from None
 

@@ -70,7 +70,9 @@ class Tcp(asyncio.Protocol):
 
     def __init__(self, accepted: "Callable[[Tcp], None] | None" = None) -> None:
         self._accepted = accepted
-        self._buffer = bytearray()
+        self._pieces: list[bytes] = []
+        self.unread_bytes = 0
+        """How much has come and was not read."""
         self._ended = False
         self._error: BaseException | None = None
         self._reader: asyncio.Future[None] | None = None
@@ -97,8 +99,9 @@ class Tcp(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Keep what came until it is read."""
         self.moved += 1
-        self._buffer += data
-        if len(self._buffer) > _MOST_UNREAD_BYTES and not self._paused:
+        self._pieces.append(data)
+        self.unread_bytes += len(data)
+        if self.unread_bytes > _MOST_UNREAD_BYTES and not self._paused:
             self._paused = True
             self.transport.pause_reading()
         self._wake()
@@ -138,7 +141,7 @@ class Tcp(asyncio.Protocol):
 
     async def read(self, most: int = 2**20, /) -> bytes:
         """The next bytes; b"" when nothing more will come. Raises OSError when it has broken off."""
-        while not self._buffer:
+        while not self._pieces:
             if self._ended:
                 if isinstance(self._error, OSError):
                     raise self._error
@@ -148,40 +151,36 @@ class Tcp(asyncio.Protocol):
                 await self._reader
             finally:
                 self._reader = None
-        if len(self._buffer) <= most:
-            data = bytes(self._buffer)
-            self._buffer.clear()
-        else:
-            data = bytes(self._buffer[:most])
-            del self._buffer[:most]
-        self._let_come()
+        data = self.take()
+        if len(data) > most:
+            self.put_back(data[most:])
+            data = data[:most]
         return data
 
     def _let_come(self) -> None:
-        if self._paused and len(self._buffer) <= _MOST_UNREAD_BYTES:
+        if self._paused:
             self._paused = False
             with contextlib.suppress(RuntimeError):
                 self.transport.resume_reading()
 
     def put_back(self, data: bytes) -> None:
         """Let these bytes be read again, first."""
-        self._buffer[:0] = data
-
-    @property
-    def unread_bytes(self) -> int:
-        """How much has come and was not read."""
-        return len(self._buffer)
+        if data:
+            self._pieces.insert(0, data)
+            self.unread_bytes += len(data)
 
     def take(self) -> bytes:
         """What has come and was not read; nothing is waited for."""
-        data = bytes(self._buffer)
-        self._buffer.clear()
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self.unread_bytes = 0
         self._let_come()  # else nothing would ever come to whoever reads next
         return data
 
     def quiet(self) -> bool:
         """Whether nothing has come that was not read, and it has not ended."""
-        return not self._buffer and not self._ended and not self.transport.is_closing()
+        return not self._pieces and not self._ended and not self.transport.is_closing()
 
     def write(self, data: bytes) -> None:
         """Send."""

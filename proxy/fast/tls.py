@@ -24,7 +24,7 @@ from proxy.destinations import Route
 _log = logging.getLogger(__name__)
 
 _ALPN = ("h2", "http/1.1")  # RFC 7301, 6 and RFC 9113, 3.2
-_MOST_BYTES = 256 * 1024
+_RECORD_BYTES = 16 * 1024  # RFC 8446, 5.1; OpenSSL reads no more at once
 _CACHED_CONTEXTS = 1024
 
 
@@ -80,7 +80,7 @@ class Tls:
             return b""
         pieces = []
         try:
-            while piece := self._tls.read(_MOST_BYTES):
+            while piece := self._tls.read(_RECORD_BYTES):
                 pieces.append(piece)
                 if not self._incoming.pending and not self._tls.pending():
                     break  # asked again it would only raise that it wants more
@@ -94,7 +94,7 @@ class Tls:
             self._failed = TlsError(_words(error))
             if not pieces:
                 raise self._failed from None
-        return b"".join(pieces)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _shake_hands(self) -> bool:
         try:

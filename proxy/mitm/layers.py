@@ -608,6 +608,10 @@ class GateHttp1Server(KeepsFirstBytes, ReadsTrailers, Http1Server):
         """Whether a head has begun and is not complete."""
         return self.state == self.read_headers and len(self.buf) > 0
 
+    @property
+    def _in_http_1_0(self) -> bool:
+        return self.request is not None and self.request.http_version == "HTTP/1.0"
+
     def _handle_event(self, event: events.Event) -> Commands[None]:
         if isinstance(event, SlowHead):
             if self.beginning:
@@ -622,6 +626,8 @@ class GateHttp1Server(KeepsFirstBytes, ReadsTrailers, Http1Server):
         yield from super()._handle_event(event)
 
     def send(self, event: HttpEvent) -> Commands[None]:
+        if isinstance(event, ResponseHeaders) and event.response.status_code >= 200 and self._in_http_1_0:
+            event.response.headers["Connection"] = "close"  # RFC 9112, 9.3: a proxy keeps no connection of HTTP/1.0
         if isinstance(event, ResponseTrailers):
             self._trailers = event.trailers  # they are sent with the last chunk; without chunks there is no place
             return

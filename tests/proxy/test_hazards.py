@@ -680,6 +680,18 @@ def test_a_request_with_two_readings_is_refused(gate: LiveGate, origin: Origin, 
     assert record["code"].startswith("wire.")
 
 
+@pytest.mark.parametrize("option", ["keep-alive", "keep-alive, X-A"])
+def test_no_request_follows_one_in_http_1_0(gate: LiveGate, origin: Origin, option: str) -> None:
+    """Whoever stands before it may have passed "keep-alive" on unread; the connection ends behind the answer."""
+    with tunnel(gate) as secure:
+        head = b"GET /echo HTTP/%s\r\nHost: origin.test\r\nConnection: %s\r\n\r\n"
+        secure.sendall(head % (b"1.0", option.encode()) + head % (b"1.1", b"close"))
+        answer = read_all(secure)
+    assert status(answer) == 200
+    assert b"\r\nconnection: close\r\n" in answer.lower()
+    assert answer.count(b"HTTP/1.") == len(gate.records()) == len(origin.seen) == 1
+
+
 # --- M11: the gate's own listeners ---------------------------------------------------------------------
 
 

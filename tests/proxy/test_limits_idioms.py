@@ -127,7 +127,7 @@ def test_a_head_that_does_not_come_is_answered_in_them_too(
     gate = gate_of(tmp_path, origin, target_ca_pem, head_s=30)
     with running(gate), tunnel(gate, f"{host}:443", sni=host) as secure:
         secure.sendall(began(named))
-        until(lambda: beginning(gate))
+        until(lambda: gate.unread_bytes() == len(began(named)))
         for _ in range(33):  # a look at a time, since what one look ends the next one closes
             gate.pass_(1)
         answer = read_all(secure)
@@ -137,12 +137,6 @@ def test_a_head_that_does_not_come_is_answered_in_them_too(
     assert called == "RequestTimeout"
     assert message.startswith("limit -- the head of the request did not come in time; ")
     assert json.loads(counted["codes"]) == {"limit.head-time": 1}
-
-
-def beginning(gate: TimedGate) -> bool:
-    """Whether what was sent of a head has arrived."""
-    served = [seat.served for seat in gate.service.engine.crowd._seats]
-    return any(each is not None and each.beginning() for each in served)
 
 
 BUSY = {

@@ -221,11 +221,11 @@ def test_an_upload_to_a_target_that_does_not_answer_is_not_kept(
             pushing = threading.Thread(target=push, args=(raw,))
             pushing.start()
             full = MIB // 8 if gate.engine_name == "fast" else MIB  # the fast engine reads 256 KiB ahead and no more
-            until(lambda: unread(gate) > full)
+            until(lambda: gate.unread_bytes() > full)
             with client_of(gate) as client:
                 for _ in range(20):
                     assert client.get("https://origin.test/echo").status_code == 200
-                    assert unread(gate) < 2 * MIB
+                    assert gate.unread_bytes() < 2 * MIB
             with contextlib.suppress(OSError):
                 raw.shutdown(socket.SHUT_RDWR)
             pushing.join()
@@ -250,15 +250,6 @@ def push(raw: ssl.SSLSocket) -> None:
             raw.sendall(b"\0" * MIB)
     except OSError:
         pass
-
-
-def unread(gate: TimedGate) -> int:
-    """The most that any connection holds of what its agent sent."""
-
-    async def most() -> int:
-        return max((each.unread_bytes() for each in gate.service.engine._connections), default=0)
-
-    return gate.call(most())
 
 
 def test_a_line_between_two_chunks_has_an_end(made: Made, origin: Origin) -> None:

@@ -36,6 +36,14 @@ class TimedGate(LiveGate):
         """How many clients are connected."""
         return len(self.service.engine.crowd)
 
+    def unread_bytes(self) -> int:
+        """The most that any connection holds of what its agent has sent."""
+
+        async def most() -> int:
+            return max((each.unread_bytes() for each in self.service.engine._connections), default=0)
+
+        return self.call(most())
+
     def refusals(self) -> list[dict[str, Any]]:
         """What was refused without a record of its own, told by now."""
         self.loop.call_soon_threadsafe(self.service.gate.flush)
