@@ -107,3 +107,22 @@ async def test_what_was_broken_off_there_is_an_error() -> None:
         with pytest.raises(ConnectionError):
             await here.read()
         assert not here.quiet()
+
+
+async def test_what_was_written_is_waited_for_until_the_other_side_has_read() -> None:
+    """A stop that did not would cut the end of an answer off."""
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[Tcp] = loop.create_future()
+    server = await loop.create_server(lambda: Tcp(accepted.set_result), "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=2**16)
+        one = await accepted
+        one.write(b"x" * 2**24)  # more than the kernel's buffers and the reader's take
+        one.close()
+        emptied = asyncio.ensure_future(one.emptied())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not emptied.done()
+        assert len(await reader.read(-1)) == 2**24
+        await emptied
+        writer.close()
