@@ -184,8 +184,7 @@ def test_messages_are_judged_one_by_one_and_counted_over_workers(gate: Ways) -> 
 
 
 def test_an_external_pdp_is_asked_by_each_worker(gate: Ways) -> None:
-    """Its yes is in the record, its no refuses, and so does its silence: at each worker, and where the coordinator
-    judges."""
+    """Its yes is in the record, its no refuses, and so does what is neither: at each worker."""
     with gate.one_client_each(URL) as clients:
         for client in clients:
             assert gate.record_of(client.get(URL))["pdp"] == "allow"
