@@ -65,17 +65,21 @@ _HALF = re.compile("[\ud800-\udfff]")
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
 # "y" and "n" are on the list of YAML 1.1 too, but no reader in use takes them for booleans.
 _BOOLEAN_WORDS = frozenset({"yes", "no", "on", "off", "true", "false"})
+# Some leave out every "_" behind the first character (ruamel.yaml, go-yaml) and take capitals for a base (go-yaml).
+# "*+" gives nothing back: without it a long row of "_" takes time with the square of its length.
 _NUMBER = re.compile(
-    r"[-+]?(?:0x[0-9a-fA-F_]+|0o?[0-7_]+|0b[01_]+|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?"
-    r"|[0-9][0-9_]*(?:\.[0-9_]*)?(?:[eE][-+]?[0-9]+)?|\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))"
-    r"|\.(?:nan|NaN|NAN)"
+    r"(?!_)[-+]?(?:_*+0_*+(?:[xX][0-9a-fA-F_]+|[oO]?[0-7_]+|[bB][01_]+)"
+    r"|[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?|(?:[0-9_]+(?:\.[0-9_]*)?|\.[0-9_]+)(?:[eE]_*+[-+]?_*+[0-9][0-9_]*)?"
+    r"|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
 )
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt \t].*)?")
 
 
 def canonical_text(text: str) -> str:
-    """Return `text` with LF line ends, no BOM, no trailing blanks and exactly one final newline."""
-    lines = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    """Return `text` with LF line ends, without a BOM at its start or trailing blanks, and with one final newline."""
+    # Of two none is taken off: the text would lose the other one when it is read again. Such a text is refused.
+    text = text if text.startswith("\ufeff\ufeff") else text.removeprefix("\ufeff")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     return "\n".join(line.rstrip(" \t") for line in lines).rstrip("\n") + "\n"
 
 
@@ -156,6 +160,9 @@ class _Reader:
                     if documents == 2:
                         self._fault(self._at(event), "a second document starts here; use one file for each")
                         return
+                    if event.version or event.tags:  # with "%YAML 1.1" a "y" is true to ruamel.yaml
+                        what = "%YAML" if event.version else "%TAG"
+                        self._fault(self._at(event), f'directive "{what}" is not supported; remove it')
                 elif isinstance(event, yaml.NodeEvent):
                     self.value = self._node(event, events, ())
         except yaml.MarkedYAMLError as wrong:

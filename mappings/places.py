@@ -33,7 +33,8 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.message}"
+        # A name or a value is quoted as it stands in the file: with its line breaks, and with what a terminal obeys.
+        return printable(f"{self.place}: {self.message}")
 
 
 class DocumentError(Exception):
@@ -99,3 +100,10 @@ def shown(value: object) -> str:
 def one_line(text: str) -> str:
     """Return `text` on one line."""
     return " ".join(text.split())
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line, an escape for each character that is not to be seen (CWE-150)."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -263,27 +263,28 @@ class Http2Agent(Multiplexed):
         self.calls[number] = call
         task = asyncio.ensure_future(self._serve_to_the_end(call))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._served, call))
 
     async def _serve_to_the_end(self, call: Http2Call) -> None:
         flow = call.flow
-        try:
-            flow.may_send()  # what was taken back before it was looked at costs nothing more (CVE-2023-44487)
-            await self._serve(call)
-            if flow.sent and not flow.ended:
-                await call.discard(self.discard_s)
-                if not flow.ended:
-                    call.refuse_the_rest()
-        except Gone:
-            pass
-        except Exception:
-            _log.exception("serving a request failed; it is broken off")
-        finally:
-            if not (flow.sent and flow.ended):
-                call.abort()
-            flow.drop()
-            del self.flows[flow.number], self.calls[flow.number]
-            self._close_when_idle()
+        flow.may_send()  # what was taken back before it was looked at costs nothing more (CVE-2023-44487)
+        await self._serve(call)
+        if flow.sent and not flow.ended:
+            await call.discard(self.discard_s)
+            if not flow.ended:
+                call.refuse_the_rest()
+
+    def _served(self, call: Http2Call, task: "asyncio.Task[None]") -> None:
+        """Leave no stream without an end, whatever has become of who served it: its agent would wait for ever."""
+        flow = call.flow
+        self._tasks.discard(task)
+        del self.flows[flow.number], self.calls[flow.number]
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Gone):
+            _log.error("serving a request failed; it is broken off", exc_info=error)
+        if not (flow.sent and flow.ended):
+            call.abort()
+        flow.drop()
+        self._close_when_idle()
 
     def was_reset(self, flow: Flow, code: int) -> None:
         """The agent has given a request up."""

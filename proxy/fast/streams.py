@@ -194,6 +194,11 @@ class Tcp(asyncio.Protocol):
         if isinstance(self._error, OSError):
             raise self._error
 
+    async def emptied(self) -> None:
+        """Wait until all that was written is sent, or cannot be any more."""
+        self.transport.set_write_buffer_limits(0)
+        await self._room.wait()
+
     def write_eof(self) -> None:
         """Close the writing half."""
         with contextlib.suppress(OSError, RuntimeError):

@@ -64,6 +64,14 @@ REFUSED = {
         "v: 1234567890123456\n",
         "f.yaml:1:4: 1234567890123456 would be read as a number; quote it",
     ),
+    "underscore in a number": ("v: -_1\n", "f.yaml:1:4: -_1 would be read as a number; quote it"),
+    "underscore in a fraction": ("v: ._5\n", "f.yaml:1:4: ._5 would be read as a number; quote it"),
+    "underscore in a base": ("v: 0_x1\n", "f.yaml:1:4: 0_x1 would be read as a number; quote it"),
+    "underscores in an exponent": ("v: 1e_5\n", "f.yaml:1:4: 1e_5 would be read as a number; quote it"),
+    "underscores alone": ("v: -__\n", "f.yaml:1:4: -__ would be read as a number; quote it"),
+    "zero and underscores": ("v: 0__\n", "f.yaml:1:4: 0__ would be read as a number; quote it"),
+    "underscore before a base": ("v: -_0x1\n", "f.yaml:1:4: -_0x1 would be read as a number; quote it"),
+    "base in capitals": ("v: 0X1F\n", "f.yaml:1:4: 0X1F would be read as a number; quote it"),
     "not a number": ("v: .nan\n", "f.yaml:1:4: .nan would be read as a number; quote it"),
     "date": ("v: 2020-01-01\n", "f.yaml:1:4: 2020-01-01 would be read as a date; quote it"),
     "time": ("v: 2020-01-01T00:00:00Z\n", "f.yaml:1:4: 2020-01-01T00:00:00Z would be read as a date; quote it"),
@@ -80,6 +88,8 @@ REFUSED = {
         "a: 1\n---\nb: 2\n",
         "f.yaml:2:1: a second document starts here; use one file for each",
     ),
+    "version of YAML": ("%YAML 1.1\n---\na: y\n", 'f.yaml:1:1: directive "%YAML" is not supported; remove it'),
+    "prefix of tags": ("%TAG ! x:\n---\na: y\n", 'f.yaml:1:1: directive "%TAG" is not supported; remove it'),
     "unclosed": ("a: [\n", "f.yaml:2:1: did not find expected node content"),
     "tab": ("a:\n\tb: 1\n", "f.yaml:2:1: a tab cannot stand here; use spaces"),
     "hidden line": (
@@ -89,6 +99,10 @@ REFUSED = {
     "bidirectional": (
         "a: x\u202e\n",
         "f.yaml:1:5: character U+202E is invisible but changes what is read; remove it",
+    ),
+    "two marks": (
+        "\ufeff\ufeffa: 1\n",
+        "f.yaml:1:2: character U+FEFF is invisible but changes what is read; remove it",
     ),
     "depth": ("[" * 50, "f.yaml:1:34: nested deeper than 32 levels"),
     "size": ("a" * (1 << 20), "f.yaml:1:1: larger than 1048576 characters; split the file"),
@@ -142,6 +156,8 @@ TAKEN = {
     "address": ("127.0.0.1:8080", "127.0.0.1:8080"),
     "network": ("10.0.0.0/8", "10.0.0.0/8"),
     "quoted merge word": ('"<<"', "<<"),
+    "underscore before digits": ("_1", "_1"),
+    "sign before letters": ("-_x", "-_x"),
     "block text": ("|\n  a\n  b\n", "a\nb\n"),
 }
 
@@ -154,6 +170,24 @@ def test_taken(written: str, value: object) -> None:
     assert type(document.value["k"]) is type(value)  # type: ignore[index]
 
 
+QUOTED = {
+    "line break": ("a\\nf.yaml:9:9: all is well", r"a\nf.yaml:9:9: all is well"),
+    "escape sequence": ("\\e[2J", r"\x1b[2J"),
+    "right to left": ("a\\u202Eb", r"a\u202eb"),
+    "separator": ("a\\u2028b", r"a\u2028b"),
+    "tag character": ("\\U000E0041", r"\U000e0041"),
+    "letters of any language": ("żółw 亀", "żółw 亀"),
+}
+
+
+@pytest.mark.parametrize(("key", "shown"), QUOTED.values(), ids=QUOTED)
+def test_a_fault_is_one_line_of_what_can_be_seen(key: str, shown: str) -> None:
+    """A fault that quotes the file neither begins a line of its own nor moves what a terminal shows."""
+    assert _faults(f'version: 1\n"{key}": 1\n') == [
+        f'f.yaml:2:1: unknown key "{shown}"; known here: version, steps, allow, names'
+    ]
+
+
 def test_digest_covers_the_canonical_text() -> None:
     """Line ends, trailing blanks and a BOM do not make another version; anything else does."""
     plain = read_document("a: 1\nb: 2\n", "f.yaml")
@@ -162,11 +196,13 @@ def test_digest_covers_the_canonical_text() -> None:
     assert plain.text == "a: 1\nb: 2\n"
 
 
-def test_canonical_text_is_stable() -> None:
+@pytest.mark.parametrize(
+    ("text", "canonical"), [("\ufeff a\t\r\rb", " a\n\nb\n"), ("\ufeff\ufeffa", "\ufeff\ufeffa\n"), ("", "\n")]
+)
+def test_canonical_text_is_stable(text: str, canonical: str) -> None:
     """What is canonical stays as it is."""
-    once = canonical_text("\ufeff a\t\r\rb")
-    assert once == " a\n\nb\n"
-    assert canonical_text(once) == once
+    assert canonical_text(text) == canonical
+    assert canonical_text(canonical) == canonical
 
 
 def test_place_of_a_value_and_of_what_is_missing() -> None:

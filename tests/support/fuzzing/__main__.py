@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.fuzzing.harness import Harness, harnesses, written
+from support.fuzzing.harness import RAISED_BY, Harness, harnesses, read_rows, written
 
 ROOT = Path(__file__).parents[3]
 STATE = ROOT / ".fuzz"
@@ -23,6 +23,7 @@ MINIMISE_S = 20
 _EXECUTED = re.compile(r"number_of_executed_units: *([0-9]+)")
 _COVERED = re.compile(r"cov: ([0-9]+) ft: ([0-9]+)")
 _KEPT = re.compile(r"Test unit written to (\S+)")
+_INPUT = re.compile(rf"^{RAISED_BY}(.*)$", re.MULTILINE)
 _RAISED = re.compile(r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt)\b.*$", re.MULTILINE)
 
 
@@ -65,7 +66,11 @@ def fuzz(harness: Harness, seconds: int, seed: int) -> Result:
     covered = _COVERED.findall(output)
     executed = _EXECUTED.search(output)
     kept = _KEPT.search(output)
+    said = _INPUT.findall(output)
     failed = Path(kept[1]) if kept else None
+    if failed is None and said:
+        failed = found / "raised"
+        failed.write_bytes(read_rows(said[-1])[0])
     raised = _RAISED.findall(output)
     why = raised[-1] if raised else output[-300:]
     if failed is not None and raised:

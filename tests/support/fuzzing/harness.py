@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 
 CORPORA = Path(__file__).parents[2] / "fuzz" / "corpus"
+RAISED_BY = "raised by: "
+"""Before the input, as a row, in what a fuzzing process says of a finding."""
 _MODULES = ("addresses", "rules", "texts", "bodies", "packs", "queries", "records", "wires", "multiplexed")
 
 

@@ -10,7 +10,7 @@ from chron import schema
 from chron.body import canonical
 from chron.conditions import condition
 from chron.errors import FilterError
-from chron.filtering import MAX_TERMS, All, Compare, Filter, Not, Some, Word, parse_filter
+from chron.filtering import MAX_CHARS, MAX_TERMS, All, Compare, Filter, Not, Some, Word, parse_filter
 from support.filters import holds
 from support.fuzzing.harness import Harness, refusal, text_of
 
@@ -39,8 +39,8 @@ def query(data: bytes) -> str:
         return refusal(error, _FAULT)
     assert _terms(asked) <= 4 * MAX_TERMS
     said = _said(asked)
-    # Parentheses of our own may take more levels than were asked for.
-    if len(said) < 2000 and _depth(asked) < 12:
+    # Quotes make it longer, and a time that was a span; terms and levels it has no more than what was asked.
+    if len(said) <= MAX_CHARS:
         assert parse_filter(said, NOW) == asked, said
     # Half a character cannot be bound, and text_of never makes one.
     statement = condition(asked)
@@ -51,20 +51,32 @@ def query(data: bytes) -> str:
 
 
 def _said(asked: Filter) -> str:
+    """The filter in as few terms and levels as it can be written in; each "not" and each parenthesis is one as well."""
     match asked:
         case All():
-            return " and ".join(f"({_said(each)})" for each in asked.inner)
+            return " ".join(_inside(each, All, Some) for each in asked.inner)
         case Some():
-            return " or ".join(f"({_said(each)})" for each in asked.inner)
+            return " or ".join(_inside(each, Some) for each in asked.inner)
+        case Not(Compare(_, "=" | "~") as compared):
+            return _compared(compared, negated=True)
         case Not():
-            return f"not ({_said(asked.inner)})"
+            return f"not {_inside(asked.inner, All, Some)}"
         case Word():
             return _quoted(asked.text)
         case Compare():
-            name = asked.field if asked.field in _listed() else f".{asked.field}"
-            if len(asked.values) > 1:
-                return f"{name} in ({','.join(map(_quoted, asked.values))})"
-            return f"{name}{asked.sign}{_quoted(asked.values[0])}"
+            return _compared(asked)
+
+
+def _inside(asked: Filter, *enclosed: type[Filter]) -> str:
+    said = _said(asked)
+    return f"({said})" if isinstance(asked, enclosed) else said
+
+
+def _compared(asked: Compare, *, negated: bool = False) -> str:
+    name = asked.field if asked.field in _listed() else f".{asked.field}"
+    if len(asked.values) > 1:
+        return f"{name} {'not ' * negated}in ({','.join(map(_quoted, asked.values))})"
+    return f"{name}{'!' * negated}{asked.sign}{_quoted(asked.values[0])}"
 
 
 @cache
@@ -88,16 +100,6 @@ def _terms(asked: Filter) -> int:
             return len(asked.values)
         case Word():
             return 1
-
-
-def _depth(asked: Filter) -> int:
-    match asked:
-        case All() | Some():
-            return 1 + max(map(_depth, asked.inner), default=0)
-        case Not():
-            return 1 + _depth(asked.inner)
-        case _:
-            return 0
 
 
 @cache
