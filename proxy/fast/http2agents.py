@@ -59,6 +59,8 @@ class Http2Call:
     async def read(self) -> bytes | None:
         """The next piece of the body, None at its end; NotHttp when it is not as long as the head says."""
         piece = await self.flow.read()
+        if piece is None and not self.flow.whole:
+            raise RuntimeError("a body ended before all that has come of it was read")
         self._read_bytes += len(piece or b"")
         if self._length is not None and (
             self._read_bytes > self._length or (piece is None and self._read_bytes < self._length)

@@ -213,6 +213,7 @@ class Multiplexed(ABC):
         window_bytes = event.flow_controlled_length
         flow = self.flows.get(event.stream_id)
         if flow is not None and not flow.closed:
+            flow.came_bytes += len(event.data)
             flow.keep(event.data, window_bytes)
         else:
             self.give_back(window_bytes)

@@ -94,7 +94,11 @@ class Tcp(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(_MOST_UNSENT_BYTES)
         if self._accepted is not None:
-            self._accepted(self)
+            try:
+                self._accepted(self)
+            except BaseException:
+                self.transport.abort()  # else nobody would read, and nobody end, what the loop has accepted
+                raise
 
     def data_received(self, data: bytes) -> None:
         """Keep what came until it is read."""

@@ -6,6 +6,7 @@ import inspect
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import h2.config
 import h2.connection
@@ -22,7 +23,7 @@ from hpack import Decoder, Encoder
 
 from proxy.fast import http2heads, lenient
 from proxy.fast.calls import Broken, Gone
-from proxy.fast.flows import WINDOW_BYTES
+from proxy.fast.flows import WINDOW_BYTES, Flow
 from proxy.fast.heads import NotHttp
 from proxy.fast.http2agents import Http2Agent, Http2Call
 from proxy.fast.http2targets import Http2Asked, Http2Target, Unprocessed
@@ -798,6 +799,24 @@ async def test_a_body_that_is_not_as_long_as_it_says_is_none(ending: str) -> Non
         await peer.until(h2.events.StreamEnded, number)
         assert peer.status(number) == b"400"
         assert read == [False]
+
+
+@pytest.mark.parametrize(("name", "broken"), [("keep", lambda *_: None), ("read", AsyncMock(return_value=None))])
+async def test_a_body_of_which_a_piece_was_lost_is_none(
+    name: str, broken: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has come is counted where it comes: an end before all of it was read is no end, with or without a length."""
+    monkeypatch.setattr(Flow, name, broken)
+
+    async def serve(call: Http2Call) -> None:
+        assert not call.complete
+        await whole(call.read)
+
+    async with Served(serve) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        peer.data(number, b"a", end=True)
+        await peer.until(h2.events.StreamReset, number)
 
 
 async def test_trailers_of_a_request_end_its_body() -> None:

@@ -1,6 +1,7 @@
 """The one file that has sockets: what a connection says when it ends, is full, or is broken off."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -126,3 +127,21 @@ async def test_what_was_written_is_waited_for_until_the_other_side_has_read() ->
         assert len(await reader.read(-1)) == 2**24
         await emptied
         writer.close()
+
+
+async def test_a_connection_that_nobody_takes_is_ended() -> None:
+    """Whatever kept it from being served: whoever has dialled would wait for ever."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+    def accepted(_: Tcp) -> None:
+        raise RuntimeError("planted")
+
+    server = await asyncio.get_running_loop().create_server(lambda: Tcp(accepted), "127.0.0.1", 0)
+    try:
+        here = await dial(server.sockets[0].getsockname()[:2])
+        with contextlib.suppress(OSError):
+            assert await here.read() == b""
+        here.abort()
+    finally:
+        server.close()
+        await server.wait_closed()
