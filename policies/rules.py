@@ -35,6 +35,12 @@ class Finding:
     pattern: str = ""
     policy: TextRef | None = None
 
+    def __reduce__(self) -> str | tuple[object, ...]:
+        """Cross over to another process of the gate; what is compared by identity is the one that is there."""
+        if self is PASSES:
+            return "PASSES"
+        return Finding, (self.outcome, self.stage, self.reason, self.code, self.rule, self.pattern, self.policy)
+
 
 PASSES = Finding(Outcome.DENY, "error", "policy -- what only lets an action pass has decided", "policy.error")
 """Nothing stands against an action. A DENY in itself: what passes every stage is allowed by a line, not by this."""

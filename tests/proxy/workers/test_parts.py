@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from chron.frames import unpacked
 from mappings import Request, load_mappings
-from policies import Credential
+from mappings.documents import read_document
+from policies import Credential, Question, compile_policies, credential
 from proxy.config import Address, JwtIssuer
 from proxy.facts import Inbound
 from proxy.identity.workload import load_issuers
@@ -78,6 +79,35 @@ def test_rules_mean_the_same_on_the_other_side() -> None:
     there = frames.unpickled(frames.pickled(here))
     assert {name: there.resolve(request) for name, request in asked.items()} == found
     assert there.digest == here.digest
+
+
+POLICIES = {
+    "agents": """
+version: 1
+humans: [{id: bob@acme.test, org: acme, state: active}]
+agents:
+- {id: bot, anchor: bob@acme.test, org: acme, state: active, skill: s, tokens: [RIGHT]}
+- {id: stopped, anchor: bob@acme.test, org: acme, state: suspended, skill: s, tokens: [STOPPED]}
+""".replace("RIGHT", credential("", "right").token_sha256).replace("STOPPED", credential("", "stopped").token_sha256),
+    "s": "skill: s\nallow: [plain:read]\ndeny: [never:do]\n",
+}
+
+
+def test_policies_decide_alike_on_the_other_side() -> None:
+    """Also by what is compared by identity there: that nothing stands against an action."""
+    agents, skill = (read_document(text, f"{name}.yaml") for name, text in POLICIES.items())
+    here = compile_policies(agents, [skill])
+    at = datetime.now(UTC)
+    questions = [
+        Question(credential(agent, token), action, "in/x", "", at, "127.0.0.1")
+        for agent in ("bot", "stopped", "unknown")
+        for token in ("right", "stopped")
+        for action in ("plain:read", "never:do", "other:read")
+    ]
+    found = [here.decide(question) for question in questions]
+    there = frames.unpickled(frames.pickled(here))
+    assert [there.decide(question) for question in questions] == found
+    assert [each.outcome for each in found[:3]] == ["ALLOW", "DENY", "DENY"]
 
 
 def test_issuers_are_believed_alike_on_the_other_side(tmp_path: Path) -> None:
