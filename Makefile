@@ -24,8 +24,9 @@ workers = $$(( $$(getconf _NPROCESSORS_ONLN) * 3 / 2 ))
 test: setup ## run all tests, on every core
 	.venv/bin/python -m pytest -n $(workers) --dist loadfile --no-loadscope-reorder
 
-engines: setup ## the tests of the wire, attacks, clients, readers and torture, all with the fast engine (half an hour)
-	CLAIIM_PROXY_ENGINE=fast .venv/bin/python -m pytest -n $(workers) --dist loadfile tests/proxy tests/attacks tests/clients tests/sdk tests/fuzz tests/torture
+ENGINE ?= $(or $(CLAIIM_PROXY_ENGINE),mitmproxy)
+engines: setup ## the tests of the wire, attacks, clients, readers and torture, all with the engine that is not the default (half an hour)
+	CLAIIM_PROXY_ENGINE=$(ENGINE) .venv/bin/python -m pytest -n $(workers) --dist loadfile tests/proxy tests/attacks tests/clients tests/sdk tests/fuzz tests/torture
 
 clients: setup ## fetch the vendors' libraries that some tests run for real (needs the package registries; half a minute)
 	@tools/clients.sh

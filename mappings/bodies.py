@@ -40,6 +40,14 @@ MISSING = _Missing()
 """Where a pointer leads to nothing, or to ``null``: servers treat both as unset."""
 
 
+@dataclass(frozen=True, slots=True)
+class Json:
+    """The value of a body that was read: what holds it is none of the values that a body can have, as None is one."""
+
+    value: object
+    """MISSING when the body is empty."""
+
+
 _UNREADABLE = "a rule depends on the body, but %s"
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from mappings.bodies import MISSING, Pointer, look_up
-from mappings.globs import read_glob
+from mappings.globs import SURELY, read_glob
 from mappings.hosts import covers
 from mappings.operations import OperationSet
 from mappings.paths import PathIndex
@@ -69,12 +69,14 @@ def all_hold(predicates: Sequence[Predicate], subject: Subject) -> Answer:
             return False
         if isinstance(answer, Problem):
             doubt = doubt or answer
+        elif answer is not True:
+            raise TypeError("a condition was answered neither yes nor no")
     return doubt or True
 
 
 def _text_matches(condition: Condition, value: str) -> bool:
     if condition.kind == "glob":
-        return any(read_glob(str(glob)).fits(value) for glob in condition.values)
+        return any(SURELY[read_glob(str(glob)).fits(value)] for glob in condition.values)
     return value in condition.values
 
 
@@ -181,7 +183,7 @@ class JsonHolds:
     def holds(self, subject: Subject) -> Answer:
         """Doubt when the body cannot be read, or the field is of a kind that servers convert."""
         body = subject.reading.json()
-        found = body if isinstance(body, Problem) or body is MISSING else look_up(body, self.pointer)
+        found = body if isinstance(body, Problem) else look_up(body.value, self.pointer)
         if isinstance(found, Problem):
             return found
         if self.condition.kind == "exists":
@@ -269,4 +271,4 @@ class Not:
     def holds(self, subject: Subject) -> Answer:
         """Doubt stays doubt."""
         answer = all_hold(self.predicates, subject)
-        return answer if isinstance(answer, Problem) else not answer
+        return answer if isinstance(answer, Problem) else not SURELY[answer]

@@ -62,7 +62,7 @@ def form_values(request: Request, names: frozenset[str]) -> list[str]:
 
     "" stands for a value that was not looked for: in a multipart form, or behind `MAX_FIELDS` fields.
     """
-    if not request.body or not request.body_complete or not may_hold(request.body, names):
+    if not request.body or not request.body_complete or may_hold(request.body, names) is False:
         return []
     kinds = {value.partition(";")[0].strip().lower() for value in request.header_values("content-type")}
     found: list[str] = []

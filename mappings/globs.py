@@ -15,6 +15,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+SURELY = {True: True, False: False}
+"""A yes or a no, for who cannot say which of them refuses more; anything else is a KeyError, and so a refusal."""
+
 
 @dataclass(frozen=True, slots=True)
 class Glob:

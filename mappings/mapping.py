@@ -96,14 +96,14 @@ class Mappings:
         return tuple(self._compiled.packs)
 
     def needs_body(self, request: Request) -> bool:
-        """Say whether naming a request with this head takes its body; ``request.body`` is None."""
-        try:
-            if self._form_counts(request):
-                return True
-            every = [request, *(other.request for other in alternatives(request))]
-            return any(self._needs_body(each) for each in every)
-        except Exception:  # noqa: BLE001 - reading a body too many costs time; one too few costs the answer
+        """Say whether naming a request with this head takes its body; ``request.body`` is None.
+
+        Raises what a pack raises: whoever asks refuses the request.
+        """
+        if self._form_counts(request) is not False:
             return True
+        every = [request, *(other.request for other in alternatives(request))]
+        return any(self._needs_body(each) is not False for each in every)
 
     def family(self, host: str) -> str:
         """Return the shape of refusals on a host, whatever is asked of it; "" when it is bound to nothing."""
@@ -122,16 +122,18 @@ class Mappings:
             if request.method == "CONNECT":
                 return resolve_tunnel(self._compiled, request)
             first = self._resolve(request)
+            if not isinstance(first, Resolution):
+                raise TypeError("a request was resolved to nothing")
             # If these lines are removed, a deletion passes as a POST behind more padding than is read.
-            if request.whole().body is None and self._form_counts(request):
+            if request.whole().body is None and self._form_counts(request) is not False:
                 return Resolution((), _UNREAD_FORM, first.family, first.packs)
-            if ordinary(request):
+            if ordinary(request) is True:
                 return first
             keeps = self._binding(request.host).keeps_slashes
             methods: set[str] = set()
             for other in alternatives(request):
                 methods.add(other.request.method)
-                if not _agree(first, self._resolve(other.request), other, keeps):
+                if _agree(first, self._resolve(other.request), other, keeps) is not True:
                     why = f"two readings of this request differ: {other.why}"
                     return Resolution((), Problem(CONFLICT, why), first.family, first.packs)
             return replace(first, methods=tuple(sorted(methods - {request.method})))
@@ -202,9 +204,10 @@ class Mappings:
             seen.extend(_considered(chosen, trace))
         if isinstance(chosen, Problem):
             return chosen
-        if not chosen:
+        winners = len(chosen)
+        if winners == 0:
             return _NO_RULE if call is None else naming.by_itself(call)
-        if len(chosen) == 1:
+        if winners == 1:
             return naming.by_rule(chosen[0].item, chosen[0].captures, chosen[0].subject.facts)
         found: list[Operation] = []
         for candidate in sorted(chosen, key=_rule_id):
@@ -241,7 +244,7 @@ class Mappings:
     def _needs_body(self, request: Request) -> bool:
         here = self._binding(request.host)
         inside = _inside(here, request)
-        if inside is not None and any(pack.needs_body(inside) for pack in here.packs):
+        if inside is not None and any(pack.needs_body(inside) is not False for pack in here.packs):
             return True
         lookups = any(lookup.reads_body for lookup in self._compiled.lookups)
         if not here.reads_body and not lookups:
@@ -349,7 +352,8 @@ def _agree(first: Resolution, other: Resolution, how: Alternative, keeps_slashes
         return True
     if first.problem is not None or other.problem is not None:
         return first.problem is not None and other.problem is not None and first.problem.code == other.problem.code
-    return _essence(first, how.lenient) == _essence(other, how.lenient)
+    # Not "==", by which two that were not made are alike.
+    return not _essence(first, how.lenient) ^ _essence(other, how.lenient)
 
 
 def _essence(resolution: Resolution, lenient: bool) -> set[tuple[str, ...]]:

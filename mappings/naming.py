@@ -13,7 +13,7 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from mappings.actions import canonical_action
-from mappings.bodies import MISSING, Pointer, look_up_all
+from mappings.bodies import Pointer, look_up_all
 from mappings.compiled import HTTP_PACK, Compiled, Rule
 from mappings.conditions import Subject, all_hold
 from mappings.environments import environment
@@ -140,7 +140,7 @@ class Naming:
         if isinstance(each, str):
             return (self.call.lists.get(each, ()) if self.call else ()) or ("",)
         body = self.reading.json()
-        found = () if body is MISSING else body if isinstance(body, Problem) else look_up_all(body, each)
+        found = body if isinstance(body, Problem) else look_up_all(body.value, each)
         if isinstance(found, Problem):
             return found
         if len(found) > MAX_OPERATIONS:

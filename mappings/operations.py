@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 
 from mappings.actions import canonical_pattern, is_pattern, pattern_regex
-from mappings.globs import GlobIndex, read_glob
+from mappings.globs import SURELY, GlobIndex, read_glob
 
 MAX_ALTERNATIVES = 512
 
@@ -60,7 +60,7 @@ class OperationPattern:
             return self._expression.fullmatch(name) is not None
         segments = name.split(":")
         return len(segments) == len(self._segments) and all(
-            glob.fits(segment) for glob, segment in zip(self._segments, segments, strict=True)
+            SURELY[glob.fits(segment)] for glob, segment in zip(self._segments, segments, strict=True)
         )
 
 
@@ -97,6 +97,6 @@ class OperationIndex[T]:
         """Return item, exactness and literal characters of every pattern that a case-folded name fits."""
         found = list(self._exact.get(name, ()))
         for pattern, item in self._patterns.find(name):
-            if pattern.fits(name):
+            if SURELY[pattern.fits(name)]:
                 found.append((item, PATTERN_OPERATION, pattern.literal_chars))
         return found

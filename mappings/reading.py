@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from mappings.bodies import MISSING, read_json
+from mappings.bodies import MISSING, Json, read_json
 from mappings.canonical import CanonicalError, canonical_target
 from mappings.forms import FORM, MULTIPART, form_values, may_hold
 from mappings.paths import split_path
@@ -52,7 +52,7 @@ class Reading:
         self._segments: tuple[str, ...] | _Unasked | None = _UNASKED
         self._query: dict[str, tuple[str, ...]] | None = None
         self._headers: dict[str, tuple[str, ...]] | None = None
-        self._json: object = _UNASKED
+        self._json: Json | Problem | _Unasked = _UNASKED
 
     @property
     def segments(self) -> tuple[str, ...] | None:
@@ -75,14 +75,14 @@ class Reading:
             self._headers = _gathered(self.request.headers)
         return self._headers
 
-    def json(self) -> object | Problem:
+    def json(self) -> Json | Problem:
         """Return the JSON value of the body, or why it cannot be read."""
-        if self._json is _UNASKED:
+        if isinstance(self._json, _Unasked):
             found = read_json(self.request)
             null = found is None and (self.request.body or b"").strip() == b"null"
             if not (null or found is MISSING or isinstance(found, _VALUES)):
                 raise TypeError("a body was read as no JSON value")  # in which a rule would find nothing
-            self._json = found
+            self._json = found if isinstance(found, Problem) else Json(found)
         return self._json
 
 
@@ -106,6 +106,8 @@ class Alternative:
 
 
 _ODD_HEADERS = _OVERRIDE_HEADERS | _TARGET_HEADERS
+_AS_ONE = str.maketrans("_", "-")
+"""CGI and WSGI hand "X_A" and "X-A" to an application under one name (RFC 3875 section 4.1.18)."""
 _SUFFIXES = tuple(suffix + slash for suffix in _FORMATS for slash in ("", "/"))
 
 
@@ -116,16 +118,18 @@ def ordinary(request: Request) -> bool:
         return False
     body = request.body
     for name, value in request.headers:
-        if name in _ODD_HEADERS or ("_" in name and _folded(name) in _ODD_HEADERS):
+        if name in _ODD_HEADERS or ("_" in name and name.translate(_AS_ONE) in _ODD_HEADERS):
             return False
-        if body and name == "content-type" and "form" in value.lower() and may_hold(body, _OVERRIDE_PARAMETERS):
+        if not body or name != "content-type" or "form" not in value.lower():
+            continue
+        if may_hold(body, _OVERRIDE_PARAMETERS) is not False:
             return False
     return not any(name.lower() in _OVERRIDE_PARAMETERS for name, _ in request.query)
 
 
 def alternatives(request: Request) -> Iterator[Alternative]:
     """Yield the other ways to read a request, nothing for an ordinary one."""
-    if ordinary(request):
+    if ordinary(request) is True:
         return
     bases = [request]
     if "%2F" in request.path:
@@ -133,7 +137,7 @@ def alternatives(request: Request) -> Iterator[Alternative]:
         yield Alternative(slashes, 'some servers read "%2F" as "/"', lenient=False, slashes=True)
         bases.append(slashes)
     for name, value in request.headers:
-        if _folded(name) in _TARGET_HEADERS:
+        if name.translate(_AS_ONE) in _TARGET_HEADERS:
             elsewhere = _elsewhere(request, value)
             yield Alternative(elsewhere, f'some servers read the path from "{name}"', False)
             if elsewhere.method != NO_METHOD:
@@ -158,11 +162,6 @@ def form_may_override(request: Request, *, parts: bool) -> bool:
     return request.method == "POST" and not kinds.isdisjoint(sent)
 
 
-def _folded(name: str) -> str:
-    # CGI and WSGI hand "X_A" and "X-A" to an application under one name (RFC 3875 section 4.1.18).
-    return name.replace("_", "-")
-
-
 def _elsewhere(request: Request, target: str) -> Request:
     """Return the request for another target; for one without a single reading, with a method no rule lists."""
     try:
@@ -173,7 +172,7 @@ def _elsewhere(request: Request, target: str) -> Request:
 
 
 def _overriding_methods(request: Request) -> list[str]:
-    named = [value for name, value in request.headers if _folded(name) in _OVERRIDE_HEADERS]
+    named = [value for name, value in request.headers if name.translate(_AS_ONE) in _OVERRIDE_HEADERS]
     named += [value for name, value in request.query if name.lower() in _OVERRIDE_PARAMETERS]
     named += form_values(request, _OVERRIDE_PARAMETERS)
     methods = {method: None for value in named if (method := value.strip().upper()) != request.method}

@@ -39,7 +39,7 @@ class Request:
 
     def header(self, name: str) -> str | None:
         """Return the header's value, several joined with ", "; None when it is absent."""
-        values = self.header_values(name)
+        values = [*self.header_values(name)]
         return ", ".join(values) if values else None
 
     def header_values(self, name: str) -> tuple[str, ...]:

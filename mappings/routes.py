@@ -125,8 +125,10 @@ def choose[T](
         best = candidate.rank
         if isinstance(answer, Problem):
             doubt = doubt or answer
-        else:
+        elif answer is True:
             winners.append(candidate)
+        else:
+            raise TypeError("whether a rule holds was answered neither yes nor no")
     return doubt or winners
 
 

@@ -149,7 +149,7 @@ class _Fit(Protocol):
 def body_field(pointer: Pointer, reading: Reading) -> str | Problem:
     """Return the text or number at a pointer into the body, "" when it is not there, or why it cannot be told."""
     body = reading.json()
-    found = body if isinstance(body, Problem) or body is MISSING else look_up(body, pointer)
+    found = body if isinstance(body, Problem) else look_up(body.value, pointer)
     return found if isinstance(found, Problem) else plain(found, pointer)
 
 

@@ -19,7 +19,7 @@ from mappings.actions import canonical_action
 from policies.asking import asked_so
 from policies.conditions import Truth
 from policies.patterns import Matcher
-from policies.rules import Finding, Rule, Rules, TextRules
+from policies.rules import PASSES, Finding, Rule, Rules, TextRules
 from policies.standing import Boundaries, Standing
 from policies.values import Agent, CrossGrant, Hold, Human, Organisation, Outcome, Question, State, TextRef
 from policies.weighing import MatchedText, Weighing, match
@@ -90,10 +90,10 @@ def _next(standing: Standing, question: Question) -> Step | None:
 def _admitted(standing: Standing, question: Question) -> Step | None:
     """Return the step past what the registry forbids; None when nothing is, without words when none is known."""
     agent, human, at = standing.agent, standing.human, question.at
-    if standing.inactive(at):
+    if standing.inactive(at) is not PASSES:
         freed = replace(standing, agent=_revived(agent, agent.state_at(at)))
         return _reviving("agent", agent.id, agent.state_at(at), standing.place), freed, question
-    if standing.anchor_inactive(at):
+    if standing.anchor_inactive(at) is not PASSES:
         freed = replace(standing, human=_revived(human, human.state_at(at)))
         return _reviving("human", human.id, human.state_at(at), ""), freed, question
     boundaries = standing.boundaries
@@ -121,8 +121,10 @@ def _reviving(kind: str, name: str, state: State, place: str) -> str:
 
 def _foreign_to(standing: Standing, question: Question) -> str | None:
     """Return the organisation that does not let the agent in; "" when it cannot be told."""
-    foreign = standing.outside(question.at) or standing.foreign(question.target, question.action, question.at)
-    if foreign is None:
+    foreign = standing.outside(question.at)
+    if foreign is PASSES:
+        foreign = standing.foreign(question.target, question.action, question.at)
+    if foreign is PASSES:
         return None
     if foreign.code == "org.different":
         return standing.human.org

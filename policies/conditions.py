@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
 
-from mappings.globs import Glob, read_glob
+from mappings.globs import SURELY, Glob, read_glob
 from policies.conditionschema import Conditions, TimeWindow, clock_minutes
 from policies.values import Question
 
@@ -79,10 +79,10 @@ class Guard:
         match all_hold(self.unless, question):
             case Truth.YES:
                 return Truth.NO
-            case Truth.UNTOLD:
-                return Truth.UNTOLD
-            case _:
+            case Truth.NO:
                 return met
+            case _:
+                return Truth.UNTOLD
 
     def untold(self, question: Question) -> Iterator[str]:
         """Yield the names of the conditions that cannot be told."""
@@ -105,8 +105,8 @@ def all_hold(conditions: Iterable[Condition], question: Question) -> Truth:
         truth = condition.check(question)
         if truth is Truth.NO:
             return truth
-        if truth is Truth.UNTOLD:
-            result = truth
+        if truth is not Truth.YES:
+            result = Truth.UNTOLD
     return result
 
 
@@ -217,9 +217,9 @@ def fits(globs: Iterable[Glob], text: str) -> Truth:
     """Say whether one of the globs fits a text of a request; of one that stands in no record only "*" can be told."""
     if any(not any(glob.pieces) and len(glob.pieces) > 1 for glob in globs):
         return Truth.YES
-    if is_cut(text):
+    if is_cut(text) is not False:
         return Truth.UNTOLD
-    return Truth.YES if any(glob.fits(text) for glob in globs) else Truth.NO
+    return Truth.YES if any(SURELY[glob.fits(text)] for glob in globs) else Truth.NO
 
 
 def is_cut(text: str) -> bool:
@@ -234,7 +234,7 @@ def _environment(texts: Sequence[str]) -> Check:
         environment = question.environment.lower()
         if environment in _NO_ENVIRONMENT:
             return Truth.UNTOLD
-        return Truth.YES if any(glob.fits(environment) for glob in globs) else Truth.NO
+        return Truth.YES if any(SURELY[glob.fits(environment)] for glob in globs) else Truth.NO
 
     return check
 

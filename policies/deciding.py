@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from mappings.actions import MAX_ACTION_CHARS
 from policies.decisions import anonymous, broken, decided, unknown, weighed, where
 from policies.explaining import explain
-from policies.rules import Finding, Rules
+from policies.rules import PASSES, Finding, Rules
 from policies.standing import Boundaries, Standing
 from policies.tokens import Tokens
 from policies.values import (
@@ -84,7 +84,7 @@ class Policies:
         # thousands of agents none of them is in the processor's cache.
         self._room = max(REMEMBERED, 4 * len(self.standings))
         self._decisions: dict[tuple[Standing, Finding, str], Decision] = {}
-        self._identified: tuple[Credential | None, datetime | None, Decision | None] = (None, None, None)
+        self._identified: tuple[Credential | None, datetime | None, Decision] = (None, None, _IDENTIFIED)
         """The last credential, when it was looked at, and the answer: a request asks three times at the same time."""
 
     @property
@@ -95,14 +95,19 @@ class Policies:
     def identify(self, credential: Credential, at: datetime) -> Decision | None:
         """Return None for an agent that is who it says and may act at all, else the DENY."""
         try:
-            return self._identify(credential, self.standings.get(credential.agent), at)
+            found = self._identify(credential, self.standings.get(credential.agent), at)
+            if found is _IDENTIFIED:
+                return None
+            if not isinstance(found, Decision):
+                raise TypeError("whether somebody is who they say was not decided")  # and None would be a yes
+            return found
         except Exception as error:  # noqa: BLE001 -- whatever went wrong, nobody was identified
             return broken(credential, error)
 
     def proves(self, credential: Credential, at: datetime) -> bool:
         """Say whether a credential is right for the agent it names, in whatever state that agent is."""
         known, right = self._tokens.presented(credential.agent, credential.token_sha256, at)
-        return credential.agent in self.standings and self._unproven(credential, known, right, at) is None
+        return credential.agent in self.standings and self._unproven(credential, known, right, at) is _PROVEN
 
     def agent_of_token(self, token_sha256: str) -> str | None:
         """Return the agent that a token's digest belongs to, in whatever state it is; None when to nobody."""
@@ -120,7 +125,7 @@ class Policies:
         organisation = self.organisations.get(human.org)
         if organisation is not None and organisation.state is not State.ACTIVE:
             return None
-        return human if self._human_tokens.proves(human.id, token_sha256, at) else None
+        return human if self._human_tokens.proves(human.id, token_sha256, at) is True else None
 
     def limits(self, agent: str, action: str) -> tuple[Limit, ...]:
         """Return the limits that count an action of an agent; whoever asks `decide` brings their uses."""
@@ -145,8 +150,8 @@ class Policies:
             standing = self.standings.get(credential.agent)
             # If this line is removed, anybody acts as any agent.
             refusal = self._identify(credential, standing, question.at)
-            if refusal is not None or standing is None:
-                return refusal or unknown(credential)
+            if refusal is not _IDENTIFIED or standing is None:
+                return refusal
             return self._authorise(standing, question)
         except Exception as error:  # noqa: BLE001 -- every unknown is a deny
             return broken(getattr(question, "credential", None), error)
@@ -157,8 +162,8 @@ class Policies:
             standing = self.standings.get(question.credential.agent)
             if standing is None:
                 return unknown(question.credential)
-            refused = standing.inactive(question.at) or standing.boundary(question.at)
-            return decided(standing, refused, "") if refused else self._authorise(standing, question)
+            refused = standing.out_of_action(question.at)
+            return self._authorise(standing, question) if refused is PASSES else decided(standing, refused, "")
         except Exception as error:  # noqa: BLE001 -- every unknown is a deny
             return broken(question.credential, error)
 
@@ -174,7 +179,7 @@ class Policies:
         finding = Finding(Outcome.DENY, stage, reason, code)
         try:
             standing = self.standings.get(credential.agent)
-            if standing is None or self._identify(credential, standing, at) is not None:
+            if standing is None or self._identify(credential, standing, at) is not _IDENTIFIED:
                 return anonymous(credential, finding)
             return decided(standing, finding, "", enforced=not observable)
         except Exception as error:  # noqa: BLE001 -- the refusal stands, whatever else is wrong
@@ -196,7 +201,8 @@ class Policies:
         }
         return Policies(standings, self.humans, self.boundaries, self.texts, self.digest, self.in_force)
 
-    def _identify(self, credential: Credential, standing: Standing | None, at: datetime) -> Decision | None:
+    def _identify(self, credential: Credential, standing: Standing | None, at: datetime) -> Decision:
+        """Return `_IDENTIFIED`, or the DENY."""
         last, last_at, answer = self._identified
         if last is credential and last_at is at:  # the very same values, not equal ones
             return answer
@@ -204,32 +210,31 @@ class Policies:
         self._identified = (credential, at, answer)
         return answer
 
-    def _identified_anew(self, credential: Credential, standing: Standing | None, at: datetime) -> Decision | None:
+    def _identified_anew(self, credential: Credential, standing: Standing | None, at: datetime) -> Decision:
         known, right = self._tokens.presented(credential.agent, credential.token_sha256, at)
         if standing is None:
             return unknown(credential)
         inactive = standing.inactive(at)
-        if inactive is not None:
+        if inactive is not PASSES:
             return decided(standing, inactive, "")
         failing = self._unproven(credential, known, right, at)
-        if failing is not None:
+        if failing is not _PROVEN:
             return decided(standing, standing.barred("agent", standing.agent.id, *failing), "")
         outside = standing.boundary(at)
-        return None if outside is None else decided(standing, outside, "")
+        return _IDENTIFIED if outside is PASSES else decided(standing, outside, "")
 
-    def _unproven(self, credential: Credential, known: bool, right: bool, at: datetime) -> _Failing | None:
-        """Say why what was presented does not prove the agent it names; None when it does."""
+    def _unproven(self, credential: Credential, known: bool, right: bool, at: datetime) -> _Failing:
+        """Say why what was presented does not prove the agent it names; `_PROVEN` when it does."""
+        by_token = _PROVEN if right is True else _EXPIRED if known else _WRONG
         if not credential.identities:
-            return None if right else _EXPIRED if known else _WRONG
+            return by_token
         owners = {self._agent_of_identity.get(identity) for identity in credential.identities} - {None}
         # If these lines are removed, a certificate of one agent carries the token of another.
         if (owners | ({self._tokens.owner.get(credential.token_sha256)} - {None})) - {credential.agent}:
             return _TWO_AGENTS
         if owners and credential.expires is not None and at >= credential.expires:
             return _EXPIRED
-        if owners and not credential.token_sha256:
-            return None
-        return None if right else _EXPIRED if known else _WRONG
+        return _PROVEN if owners and not credential.token_sha256 else by_token
 
     def _matched(self, rules: Rules, action: str) -> Matched:
         # Only what can be an action is remembered: long texts would fill the memory.
@@ -240,7 +245,7 @@ class Policies:
         matched = self._matched(standing.rules, question.action)
         if not standing.at_home:
             foreign = standing.foreign(question.target, question.action, question.at)
-            if foreign is not None:
+            if foreign is not PASSES:
                 return weighed(standing, foreign, Weighing(matched, question, standing.agent))
         if matched.settled is not None and not question.exceptions:
             return self._settled(standing, matched.settled, matched.observed)
@@ -261,9 +266,13 @@ class Policies:
 type _Failing = tuple[str, str]
 """In words, and as a code."""
 
+_PROVEN = ("right", "right")
 _WRONG = ("wrong token", "wrong-token")
 _EXPIRED = ("credential expired", "credential-expired")
 _TWO_AGENTS = ("credentials of two agents", "two-identities")
+
+_IDENTIFIED = anonymous(None, PASSES)
+"""Of somebody who is who they say and may act; `PASSES` as a decision, and a DENY like that."""
 
 
 def _headers(sets: Iterable[Rules]) -> Iterable[str]:

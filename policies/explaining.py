@@ -17,9 +17,9 @@ from dataclasses import replace
 
 from policies.changing import changes
 from policies.conditions import Truth
-from policies.rules import Finding, Rule
+from policies.rules import PASSES, Finding, Rule
 from policies.standing import Standing
-from policies.values import Decision, Explanation, Outcome, Question, Stage
+from policies.values import Decision, Explanation, Outcome, Question, Stage, Verdict
 from policies.weighing import Matched, MatchedText, Weighing, match
 
 NEAR_ENOUGH = 0.4
@@ -55,13 +55,13 @@ def _stages(standing: Standing, question: Question, decision: Decision) -> Itera
     home = "the same for both" if agent.org == standing.human.org else f"answered for in {standing.human.org}"
     yield _identity("org", standing.outside(at), f"org:{agent.org} -- {home}", standing.place)
     foreign = standing.foreign(question.target, question.action, at)
-    if foreign is not None:
+    if foreign is not PASSES:
         yield Stage("org", "deny", foreign.reason, foreign.rule)
     yield from _Telling(match(standing.rules, question.action), question, standing).stages(decision)
 
 
-def _identity(name: str, failed: Finding | None, passed: str, place: str) -> Stage:
-    if failed is None:
+def _identity(name: str, failed: Finding, passed: str, place: str) -> Stage:
+    if failed is PASSES:
         return Stage(name, "pass", passed, place)
     return Stage(name, "deny", failed.reason, failed.rule)
 
@@ -93,7 +93,7 @@ class _Telling:
             if text.text.allow is not None:
                 lines = (*text.approvable, *text.allow)
                 yield self._lists("policy allow", text, Weighing.not_listed, "action in allow list", lines)
-        if expired := self._weighing().ended():
+        if (expired := self._weighing().ended(skill)) is not PASSES:
             yield Stage("skill", "deny", expired.reason, expired.rule)
         if skill.text.ref is not None:
             yield self._lists("skill deny", skill, Weighing.denied, "action not in deny list", skill.deny)
@@ -110,19 +110,18 @@ class _Telling:
         self,
         name: str,
         text: MatchedText,
-        asked: Callable[[Weighing, MatchedText], Finding | None],
+        asked: Callable[[Weighing, MatchedText], Finding],
         passed: str,
         lines: Sequence[Rule],
     ) -> Stage:
         weighing = self._weighing()
         if weighing.over(text):
             return Stage(name, "pass", f"{_subject(text)} -- expired", text.text.expired.rule)
-        finding = asked(weighing, text)
-        found = finding or next(iter(weighing.noted), None)
-        if found is not None:
+        verdict, found = _found(asked(weighing, text), weighing)
+        if verdict != "pass":
             line = next((rule for rule in lines if rule.finding is found), None)
             note = _also(line) if line else _but_for(lines)
-            return Stage(name, "deny" if finding else "would deny", found.reason, found.rule, _told(note, weighing))
+            return Stage(name, verdict, found.reason, found.rule, _told(note, weighing))
         permits = weighing.permission(text) if asked is Weighing.not_listed else None
         if permits is not None:
             return Stage(name, "pass", f"{_subject(text)} -- {passed}", permits.place, _also(permits))
@@ -166,14 +165,21 @@ class _Telling:
                 finding = weighing.unapproved(replace(text, approve=(rule,)))
                 if weighing.holds or weighing.noted:
                     stage = _asked("approval", weighing, finding, rule.finding.reason, rule.place, _also(rule))
-                    yield replace(stage, verdict="hold") if finding else stage
+                    yield stage if finding is PASSES else replace(stage, verdict="hold")
 
 
-def _asked(name: str, weighing: Weighing, finding: Finding | None, passed: str, place: str, note: str) -> Stage:
-    found = finding or next(iter(weighing.noted), None)
-    if found is None:
+def _asked(name: str, weighing: Weighing, finding: Finding, passed: str, place: str, note: str) -> Stage:
+    verdict, found = _found(finding, weighing)
+    if verdict == "pass":
         return Stage(name, "pass", passed, place, note)
-    return Stage(name, "deny" if finding else "would deny", found.reason, found.rule, _told(note, weighing))
+    return Stage(name, verdict, found.reason, found.rule, _told(note, weighing))
+
+
+def _found(finding: Finding, weighing: Weighing) -> tuple[Verdict, Finding]:
+    """Return what a stage comes to, and by what: it denies, a policy in observe mode would, or it passes."""
+    if finding is not PASSES:
+        return "deny", finding
+    return ("would deny", weighing.noted[0]) if weighing.noted else ("pass", PASSES)
 
 
 def _subject(text: MatchedText) -> str:

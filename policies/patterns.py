@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from mappings.actions import canonical_action
-from mappings.globs import Glob, GlobIndex, read_glob
+from mappings.globs import SURELY, Glob, GlobIndex, read_glob
 
 RESERVED_SEGMENTS = ("unknown", "conflict", "unrecognised", "unbound", "unreadable", "unmapped")
 """What the mappings say when the facts name no environment or two, when the host's pack does not know the request,
@@ -137,7 +137,7 @@ def _stepped[T](places: list[_Node[T]], segment: str, wild: bool) -> list[_Node[
                 reached.append(node)
                 looped = True
             if node.partial is not None:
-                reached.extend(child for glob, child in node.partial.find(segment) if glob.fits(segment))
+                reached.extend(child for glob, child in node.partial.find(segment) if SURELY[glob.fits(segment)])
     # Only by way of a "**" can two places lead to the same one.
     return list(dict.fromkeys(reached)) if looped else reached
 

@@ -6,7 +6,8 @@
     require: [{action: deploy:*, header: x-ticket}]    a Requirement
     limits: [{action: infra:destroy, most: 3, ...}]    a LimitRule
 
-Nothing here decides; `policies.weighing` does.
+Nothing here decides; `policies.weighing` does. Whoever is asked what stands against an action always answers with a
+`Finding`, and nothing does by one of them alone, `PASSES`: who says nothing, or anything else, has permitted nothing.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ class Finding:
     """The place of the deciding line, "file:line:col"."""
     pattern: str = ""
     policy: TextRef | None = None
+
+
+PASSES = Finding(Outcome.DENY, "error", "policy -- what only lets an action pass has decided", "policy.error")
+"""Nothing stands against an action. A DENY in itself: what passes every stage is allowed by a line, not by this."""
 
 
 class Guarded(Protocol):
@@ -82,20 +87,19 @@ class Requirement:
     place: str
     policy: TextRef | None
 
-    def failing(self, question: Question) -> str:
-        """Say why the request does not meet this; "" when it does."""
+    def asked(self, question: Question) -> Finding:
+        """Return that the request does not meet this, or `PASSES`."""
         value = question.attributes.get(f"header.{self.header}")
         if value is None:
-            return f'header "{self.header}" is needed and cannot be seen here'
+            return self._unmet("is needed and cannot be seen here")
         if not value:
-            return f'header "{self.header}" is missing'
-        if fits(self.like, value) is not Truth.YES:
-            return f'header "{self.header}" is not like {self.shown}'
-        return ""
+            return self._unmet("is missing")
+        if fits(self.like, value) is Truth.YES:
+            return PASSES
+        return self._unmet(f"is not like {self.shown}")
 
-    def finding(self, failing: str) -> Finding:
-        """Return what it means that it is not met."""
-        reason = f"{self.subject} -- {failing}"
+    def _unmet(self, why: str) -> Finding:
+        reason = f'{self.subject} -- header "{self.header}" {why}'
         code = f"{self.stage}.requirement"
         return Finding(Outcome.DENY, self.stage, reason, code, self.place, self.pattern, self.policy)
 
@@ -173,4 +177,4 @@ class Rules:
         return (*self.policies, self.skill)
 
 
-__all__ = ["Finding", "Guarded", "LimitRule", "Requirement", "Rule", "Rules", "TextRules"]
+__all__ = ["PASSES", "Finding", "Guarded", "LimitRule", "Requirement", "Rule", "Rules", "TextRules"]

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 
-from mappings.globs import Glob, GlobIndex, read_glob
+from mappings.globs import SURELY, Glob, GlobIndex, read_glob
 from policies.conditions import is_cut
 from policies.patterns import Matcher, read_action
-from policies.rules import Finding, Rules
+from policies.rules import PASSES, Finding, Rules
 from policies.values import Agent, CrossGrant, Human, Organisation, Outcome, State, Token
 
 _ANY_TIME = datetime(1970, 1, 1, tzinfo=UTC)
@@ -43,7 +43,7 @@ class Boundaries:
 
     def owners(self, target: str) -> list[str]:
         """Return the organisations that own a target, sorted."""
-        return sorted({owner for glob, owner in self._owners.find(target) if glob.fits(target)})
+        return sorted({owner for glob, owner in self._owners.find(target) if SURELY[glob.fits(target)]})
 
     def may_cross(self, agent: Agent, into: str, action: str | None, at: datetime) -> bool:
         """Say whether an agent may act in another organisation; None asks whether for any action at all."""
@@ -73,8 +73,8 @@ class Standing:
     """Whether nothing in the registry about it begins or ends with time."""
     at_home: bool = field(init=False)
     """Whether no target can be outside its organisation's boundary, so that nobody need ask."""
-    _inactive_always: Finding | None = field(init=False)
-    _boundary_always: Finding | None = field(init=False)
+    _inactive_always: Finding = field(init=False)
+    _boundary_always: Finding = field(init=False)
 
     def __post_init__(self) -> None:
         grants = any(grant.until is not None for grant in self.boundaries.grants)
@@ -92,49 +92,55 @@ class Standing:
         """Return what it means that the registry forbids everything."""
         return Finding(Outcome.DENY, stage, f"{stage}:{subject} -- {why}", f"{stage}.{code}", rule=self.place)
 
-    def inactive(self, at: datetime) -> Finding | None:
-        """Return why the agent itself may not act; None when it may."""
+    def inactive(self, at: datetime) -> Finding:
+        """Return why the agent itself may not act, or `PASSES`."""
         return self._inactive_always if self.timeless else self._inactive(at)
 
-    def _inactive(self, at: datetime) -> Finding | None:
+    def _inactive(self, at: datetime) -> Finding:
         return self._unless_active("agent", self.agent.id, self.agent.state_at(at))
 
-    def anchor_inactive(self, at: datetime) -> Finding | None:
-        """Return why its human does not answer for anybody; None when that is fine."""
+    def out_of_action(self, at: datetime) -> Finding:
+        """Return why it may do nothing at all, or `PASSES`."""
+        inactive = self.inactive(at)
+        return self.boundary(at) if inactive is PASSES else inactive
+
+    def anchor_inactive(self, at: datetime) -> Finding:
+        """Return why its human does not answer for anybody, or `PASSES`."""
         return self._unless_active("anchor", self.human.id, self.human.state_at(at))
 
-    def outside(self, at: datetime) -> Finding | None:
-        """Return why its organisation forbids everything; None when nothing does."""
+    def outside(self, at: datetime) -> Finding:
+        """Return why its organisation forbids everything, or `PASSES`."""
         agent, human = self.agent, self.human
         for name in (agent.org, human.org):
             organisation = self.boundaries.organisations.get(name)
             if organisation is not None and organisation.state is not State.ACTIVE:
                 return self._unless_active("org", name, organisation.state)
-        if agent.org != human.org and not self.boundaries.may_cross(agent, human.org, None, at):
+        if agent.org != human.org and self.boundaries.may_cross(agent, human.org, None, at) is not True:
             return self.barred("org", agent.org, "agent and anchor belong to different organisations", "different")
-        return None
+        return PASSES
 
-    def boundary(self, at: datetime) -> Finding | None:
-        """Return why its human or its organisation forbids everything; None when nothing does."""
+    def boundary(self, at: datetime) -> Finding:
+        """Return why its human or its organisation forbids everything, or `PASSES`."""
         return self._boundary_always if self.timeless else self._boundary(at)
 
-    def _boundary(self, at: datetime) -> Finding | None:
-        return self.anchor_inactive(at) or self.outside(at)
+    def _boundary(self, at: datetime) -> Finding:
+        inactive = self.anchor_inactive(at)
+        return self.outside(at) if inactive is PASSES else inactive
 
-    def foreign(self, target: str, action: str, at: datetime) -> Finding | None:
-        """Return why an action on a target lies outside its organisation's boundary; None when it does not."""
-        agent, boundaries = self.agent, self.boundaries
-        if agent.org != self.human.org and not boundaries.may_cross(agent, self.human.org, read_action(action)[0], at):
+    def foreign(self, target: str, action: str, at: datetime) -> Finding:
+        """Return why an action on a target lies outside its organisation's boundary, or `PASSES`."""
+        agent, home, boundaries = self.agent, self.human.org, self.boundaries
+        if agent.org != home and boundaries.may_cross(agent, home, read_action(action)[0], at) is not True:
             return self.barred("org", agent.org, "agent and anchor belong to different organisations", "different")
         if not boundaries.owned:
-            return None
-        if not target or is_cut(target):
+            return PASSES
+        if not target or is_cut(target) is not False:
             return self.barred("org", agent.org, "whose target this is cannot be told", "foreign-target")
         # What several own is nobody's alone: each of them has to let the agent in.
         for owner in boundaries.owners(target):
-            if owner != agent.org and not boundaries.may_cross(agent, owner, read_action(action)[0], at):
+            if owner != agent.org and boundaries.may_cross(agent, owner, read_action(action)[0], at) is not True:
                 return self.barred("org", owner, "target belongs to another organisation", "foreign-target")
-        return None
+        return PASSES
 
-    def _unless_active(self, stage: str, subject: str, state: State) -> Finding | None:
-        return None if state is State.ACTIVE else self.barred(stage, subject, state.value, state.value)
+    def _unless_active(self, stage: str, subject: str, state: State) -> Finding:
+        return PASSES if state is State.ACTIVE else self.barred(stage, subject, state.value, state.value)

@@ -20,6 +20,7 @@ from mappings.documents import Document
 from policies.conditionschema import moment
 from policies.deciding import Policies
 from policies.invariants import violations
+from policies.rules import PASSES
 from policies.testcoverage import met_by
 from policies.testschema import CaseEntry, CasesFile, ExceptionEntry, NeverEntry, RequestEntry
 from policies.values import BreakGlass, Credential, Decision, Outcome, Question
@@ -138,7 +139,7 @@ class Cases:
             exceptions=tuple(_grant(case.agent, number, each, at) for number, each in enumerate(case.exceptions, 1)),
         )
         standing = self._policies.standings.get(case.agent)
-        if case.request is None or standing is None or standing.inactive(at) or standing.boundary(at):
+        if case.request is None or standing is None or standing.out_of_action(at) is not PASSES:
             return [question]  # who may not act at all is refused before the request is read
         asked = self._resolve(case.request, question, self._policies)
         match asked:

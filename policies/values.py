@@ -267,7 +267,7 @@ class Hold:
 
     def satisfied(self, approvers: Iterable[str], anchor: str) -> bool:
         """Say whether enough of those who may have said yes; each human counts once."""
-        return len({human for human in approvers if self.eligible(human, anchor)}) >= self.approvers
+        return len({human for human in approvers if self.eligible(human, anchor) is True}) >= self.approvers
 
 
 @dataclass(frozen=True, slots=True)

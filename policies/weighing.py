@@ -6,6 +6,9 @@
 `Matched` is what does not depend on the question, so it is remembered; where nothing in it does, it holds the
 finding already (`settled`) and nothing is weighed. What cannot be told counts against the agent: a deny, a
 requirement, an approval that is untold is asked for, a permission that is untold does not permit.
+
+Every stage returns a `Finding`: what stands against the action, or `PASSES`. On from a stage leads that one value
+and no other, and so does one answer, the exact `True`, where a yes lifts or lessens what is asked.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from datetime import UTC, datetime
 from mappings.globs import read_glob
 from policies.conditions import ALWAYS, Truth, is_cut
 from policies.patterns import Matcher, read_action
-from policies.rules import Finding, Guarded, LimitRule, Requirement, Rule, Rules, TextRules
+from policies.rules import PASSES, Finding, Guarded, LimitRule, Requirement, Rule, Rules, TextRules
 from policies.values import Agent, BreakGlass, Credential, Hold, Limit, Mode, Outcome, Question, State
 
 
@@ -80,7 +83,7 @@ def match(rules: Rules, asked: str) -> Matched:
     policies = tuple(_matched(text, action, canonical) for text in rules.policies)
     skill = _matched(rules.skill, action, canonical)
     matched = Matched(action, canonical, policies, skill, None, "")
-    if not all(text.plain for text in matched.texts):
+    if not all(text.plain is True for text in matched.texts):
         return matched
     weighing = Weighing(matched, _NOTHING, _NOBODY)
     settled = weighing.lists()
@@ -125,20 +128,23 @@ class Weighing:
             return found
         for stage in (self.unmet, self.used_up):
             for text in self.texts:
-                if refused := stage(text):
+                if (refused := stage(text)) is not PASSES:
                     return refused
         # All of them are asked, so that the humans learn at once whose word is needed.
-        missing = [line for text in self.texts if (line := self.unapproved(text))]
+        missing = [line for text in self.texts if (line := self.unapproved(text)) is not PASSES]
         return missing[0] if missing else self._granted(found)
 
     def lists(self) -> Finding:
         """Return what deny, allow and approve lists say."""
-        in_force = [text for text in self.matched.policies if not self.over(text)]
+        in_force = [text for text in self.matched.policies if self.over(text) is not True]
         for stage in (self.denied, self.not_listed):
             for text in in_force:
-                if refused := stage(text):
+                if (refused := stage(text)) is not PASSES:
                     return refused
-        return self.ended() or self.denied(self.matched.skill) or self.permitted()
+        for of_skill in (self.ended, self.denied):
+            if (refused := of_skill(self.matched.skill)) is not PASSES:
+                return refused
+        return self.permitted()
 
     # --- deny and allow lists ---
 
@@ -149,37 +155,38 @@ class Weighing:
     @property
     def texts(self) -> list[MatchedText]:
         """Those whose requirements, limits and approvals count, the skill last."""
-        return [text for text in self.matched.texts if not self.over(text)]
+        return [text for text in self.matched.texts if self.over(text) is not True]
 
-    def denied(self, text: MatchedText) -> Finding | None:
-        """Return the line of a deny list that counts."""
+    def denied(self, text: MatchedText) -> Finding:
+        """Return the line of a deny list that counts, or `PASSES`."""
         for rule in text.deny:
             if self.truth(rule) is Truth.NO:
                 continue
             # If this were asked of every rule, two humans could lift a deny that was to hold against anybody.
-            if rule.overridable and self._excepted(text):
+            if rule.overridable and self._excepted(text) is True:
                 continue
             return self._enforced(text, rule.finding)
-        return None
+        return PASSES
 
-    def not_listed(self, text: MatchedText) -> Finding | None:
-        """Return that a policy's allow list does not hold the action."""
-        if text.text.allow is None or self.permission(text) or self._excepted(text):
-            return None
+    def not_listed(self, text: MatchedText) -> Finding:
+        """Return that a policy's allow list does not hold the action, or `PASSES`."""
+        if text.text.allow is None or isinstance(self.permission(text), Rule) or self._excepted(text) is True:
+            return PASSES
         return self._enforced(text, text.text.not_allowed)
 
-    def ended(self) -> Finding | None:
-        """Return that the skill's time is over."""
-        over = self.matched.skill.text.ended(self.question.at)
-        return self.matched.skill.text.expired if over and not self._excepted(self.matched.skill) else None
+    def ended(self, skill: MatchedText) -> Finding:
+        """Return that the skill's time is over, or `PASSES`."""
+        if skill.text.ended(self.question.at) is False or self._excepted(skill) is True:
+            return PASSES
+        return skill.text.expired
 
     def permitted(self) -> Finding:
         """Return what permits the action in the skill's name, or that nothing does."""
         skill = self.matched.skill
-        if not skill.text.ended(self.question.at) and (rule := self.permission(skill)):
+        if skill.text.ended(self.question.at) is False and (rule := self.permission(skill)) is not None:
             return rule.finding
         # Without a skill there is nothing to make an exception from, and nobody to say what it must never do.
-        if skill.text.ref is not None and (grant := self._excepted(skill)):
+        if skill.text.ref is not None and self._excepted(skill) is True and (grant := self.exception) is not None:
             reason = f"exception:{grant.id} -- {grant.by[0]} and {grant.by[1]} let it through"
             return Finding(Outcome.ALLOW, "exception", reason, "exception.granted")
         return skill.text.not_allowed
@@ -197,50 +204,51 @@ class Weighing:
             self._note_untold(rule.place, rule.guard.untold(self.question))
         return truth
 
-    def _excepted(self, text: MatchedText) -> BreakGlass | None:
-        """Return the break-glass grant that covers the question, and remember that a text made it needed."""
+    def _excepted(self, text: MatchedText) -> bool:
+        """Say whether a break-glass grant covers the question, and remember it: a text made it needed."""
         if not self.matched.canonical or text.text.mode is Mode.OBSERVE:
-            return None
+            return False
         for grant in self.question.exceptions:
-            if covers(grant, self.question, self.matched.action):
+            if covers(grant, self.question, self.matched.action) is True:
                 self.exception = grant
-                return grant
-        return None
+                return True
+        return False
 
     # --- what is asked of an action that may be done ---
 
-    def unmet(self, text: MatchedText) -> Finding | None:
-        """Return the requirement that the request does not meet."""
+    def unmet(self, text: MatchedText) -> Finding:
+        """Return the requirement that the request does not meet, or `PASSES`."""
         for requirement in text.require:
             if self.truth(requirement) is Truth.NO:
                 continue
-            failing = requirement.failing(self.question)
-            if failing and (refused := self._enforced(text, requirement.finding(failing))):
+            found = requirement.asked(self.question)
+            if found is not PASSES and (refused := self._enforced(text, found)) is not PASSES:
                 return refused
-        return None
+        return PASSES
 
-    def used_up(self, text: MatchedText) -> Finding | None:
-        """Return the limit that is reached."""
+    def used_up(self, text: MatchedText) -> Finding:
+        """Return the limit that is reached, or `PASSES`."""
         for rule in text.limits:
             limit = rule.limit(self.agent)
             used = self.question.uses.get(limit.key)
             if used is None:
                 self._note_untold(rule.place, ["uses"])
             reached = used is None or used >= limit.most
-            if reached and (refused := self._enforced(text, rule.finding(self.agent))):
+            if reached and (refused := self._enforced(text, rule.finding(self.agent))) is not PASSES:
                 return refused
-        return None
+        return PASSES
 
-    def unapproved(self, text: MatchedText) -> Finding | None:
-        """Return the first line whose humans have not said yes, and keep all that have to."""
-        missing: Finding | None = None
+    def unapproved(self, text: MatchedText) -> Finding:
+        """Return the first line whose humans have not said yes, and keep all that have to; else `PASSES`."""
+        missing = PASSES
         for rule in text.approve:
             if rule.hold is None or self.truth(rule) is Truth.NO:
                 continue
-            if self._enforced(text, rule.finding):
+            if self._enforced(text, rule.finding) is not PASSES:
                 self.holds.append(rule.hold)
-                if not rule.hold.satisfied(self.question.approvers, self.agent.anchor):
-                    missing = missing or rule.finding
+                said = rule.hold.satisfied(self.question.approvers, self.agent.anchor)
+                if said is not True and missing is PASSES:
+                    missing = rule.finding
         return missing
 
     def _granted(self, found: Finding) -> Finding:
@@ -248,7 +256,9 @@ class Weighing:
         if not self.holds:
             return found
         anchor = self.agent.anchor
-        heard = {who for who in self.question.approvers if any(hold.eligible(who, anchor) for hold in self.holds)}
+        heard = {
+            who for who in self.question.approvers if any(hold.eligible(who, anchor) is True for hold in self.holds)
+        }
         subject = found.reason.partition(" -- ")[0]
         reason = f"{subject} -- action approved by {', '.join(sorted(heard))}"
         return Finding(
@@ -265,12 +275,12 @@ class Weighing:
         """The fields that stay out of the record, sorted."""
         return tuple(sorted({field for text in self.texts for listed in text.redact for field in listed}))
 
-    def _enforced(self, text: MatchedText, finding: Finding) -> Finding | None:
-        """Return a finding that counts; what a policy in observe mode finds is only noted."""
-        if text.text.mode is Mode.ENFORCE:
-            return finding
-        self.noted.append(finding)
-        return None
+    def _enforced(self, text: MatchedText, finding: Finding) -> Finding:
+        """Return a finding that counts; what a policy in observe mode finds is only noted, and `PASSES`."""
+        if text.text.mode is Mode.OBSERVE:
+            self.noted.append(finding)
+            return PASSES
+        return finding
 
     def _note_untold(self, place: str, names: Iterable[str]) -> None:
         note = f"{place} {', '.join(names)}"
@@ -285,7 +295,10 @@ def covers(grant: BreakGlass, question: Question, action: str) -> bool:
         grant.agent == question.credential.agent
         and grant.by[0] != grant.by[1]
         and grant.since <= question.at < grant.until
-        and (grant.target == "*" or (bool(target) and not is_cut(target) and read_glob(grant.target).fits(target)))
+        and (
+            grant.target == "*"
+            or (bool(target) and is_cut(target) is False and read_glob(grant.target).fits(target) is True)
+        )
         and bool(Matcher([(grant.action, True)], allow=True).match(action))
     )
 

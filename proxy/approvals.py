@@ -69,7 +69,7 @@ class Asked:
 
     def eligible(self, human: str) -> bool:
         """Say whether a human's yes would count for anything here."""
-        return any(hold.eligible(human, self.anchor) for hold in self.holds)
+        return any(hold.eligible(human, self.anchor) is True for hold in self.holds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Approval:
         if at >= self.expires:
             return Phase.EXPIRED
         # If this asked for any hold instead of all, the weakest of several lines would decide.
-        enough = all(hold.satisfied(self.approvers(counting), self.asked.anchor) for hold in self.asked.holds)
+        enough = all(hold.satisfied(self.approvers(counting), self.asked.anchor) is True for hold in self.asked.holds)
         return Phase.APPROVED if enough and self.asked.holds else Phase.PENDING
 
     def approvers(self, counting: Iterable[str]) -> tuple[str, ...]:
@@ -184,7 +184,7 @@ class Approvals:
         # If this line is removed, somebody who was shown one request can be made to approve another.
         if fingerprint != approval.asked.fingerprint:
             raise ApprovalError("approval.fingerprint", "that is the fingerprint of another request; look again")
-        if not approval.asked.eligible(word.human):
+        if approval.asked.eligible(word.human) is not True:
             raise ApprovalError("approval.not-eligible", f"{word.human} may not approve this")
         if any(each.human == word.human for each in approval.words):
             return approval
@@ -194,7 +194,7 @@ class Approvals:
         """Take a human's no, which ends it; raises ApprovalError when it does not count."""
         approval = self._open(approval_id, word.at)
         # The anchor may stop what their agent does even where others have to approve it.
-        if not approval.asked.eligible(word.human) and word.human != approval.asked.anchor:
+        if approval.asked.eligible(word.human) is not True and word.human != approval.asked.anchor:
             raise ApprovalError("approval.not-eligible", f"{word.human} may not refuse this")
         return self.put(replace(approval, end=Phase.REFUSED, ended=word))
 

@@ -185,7 +185,9 @@ class ExceptionDesk:
         if not self._all:  # what nearly every question meets
             return ()
         mine = (one for one in self._all.values() if one.agent == agent and one.stand(at) is Stand.ACTIVE)
-        return tuple(one.grant for one in mine if all(may_speak(policies, human, agent, at) for human in one.grant.by))
+        return tuple(
+            one.grant for one in mine if all(may_speak(policies, human, agent, at) is True for human in one.grant.by)
+        )
 
     def get(self, exception_id: str) -> AgentException:
         """Return an exception; raises ApprovalError when there is none."""
@@ -280,5 +282,5 @@ class ExceptionDesk:
             raise ApprovalError("exception.changed", f"{one.id} was decided by somebody else meanwhile")
 
     def _must_speak(self, policies: Policies, human: Human, agent: str, at: datetime) -> None:
-        if not may_speak(policies, human.id, agent, at):
+        if may_speak(policies, human.id, agent, at) is not True:
             raise ApprovalError("exception.not-eligible", f"{human.id} has no say in what {agent} does")

@@ -29,7 +29,7 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
     head, facts, resolution = case.head, case.facts, case.decided.resolution
     operations: Sequence[Operation | None] = resolution.operations or (None,)
     listed = list(zip(operations, case.decided.judgements, ids, strict=True))
-    if refused := [each for each in listed if not each[1].decision.forwards]:
+    if refused := [each for each in listed if each[1].decision.forwards is not True]:
         # What is denied goes before what only needs approval: no approval would help.
         operation, judgement, chron_id = min(refused, key=lambda each: each[1].decision.outcome is not Outcome.DENY)
         return _answered(case, refusal_of(operation, judgement.decision, chron_id, resolution.unnamed), ids)
@@ -40,6 +40,7 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
     if route is None or facts is None:
         lost = replace(permitted, code="upstream.unresolved", reason=f"upstream -- {unreachable}")
         reply = answer(lost, facts.request if facts else None, family)
+        _require(reply)
         return Verdict(reply, facts, None, ids[0], ids, lost, head.started_ns, unreachable)
     messages = judging(resolution.packs) if facts.upgrade == WEBSOCKET else frozenset[str]()
     return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns, family=family, messages=messages)
@@ -60,6 +61,7 @@ def _answered(case: Case, refusal: Refusal, ids: tuple[str, ...], error: str = "
     head, facts = case.head, case.facts
     request = facts.request if facts else likely_request(head.inbound)
     reply = answer(refusal, request, _family(head, facts, case.decided.resolution.family))
+    _require(reply)
     how = channel(head.inbound)
     return Verdict(reply, facts, None, refusal.chron_id, ids, refusal, head.started_ns, error, how)
 
@@ -84,10 +86,17 @@ def unrecorded(head: Head, code: str, reason: str) -> Verdict:
     try:
         request = head.facts.request if head.facts else likely_request(head.inbound)
         reply = answer(refusal, request, _family(head, head.facts, ""))
+        _require(reply)
     except Exception:  # noqa: BLE001 -- even then there is an answer, and it is no permission
         _log.exception("no answer could be made")
         reply = Answer(503, ((b"Content-Length", b"0"),), b"")
     return Verdict(reply, None, None, "", (), refusal, head.started_ns)
+
+
+def _require(reply: object) -> None:
+    """Raise TypeError for what is no answer: where a verdict has none, it is a permission."""
+    if not isinstance(reply, Answer):
+        raise TypeError("a refusal without an answer")
 
 
 def _family(head: Head, facts: Facts | None, resolved: str) -> str:

@@ -106,6 +106,9 @@ class JwtIssuer:
 
 type EngineName = Literal["fast", "mitmproxy"]
 
+DEFAULT_ENGINE: EngineName = "fast"
+"""Of the ways in that both serve (docs/why/014-two-engines.md)."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProxyConfig:
@@ -122,8 +125,8 @@ class ProxyConfig:
     """How often the log is told how far an exchange is that goes on."""
     tls: TlsConfig | None = None
     """Given: the listener speaks TLS, and nothing else."""
-    engine: EngineName = "mitmproxy"
-    """What serves the listener, and every other one that names none."""
+    engine: EngineName = DEFAULT_ENGINE
+    """What serves the listener, and every other one that names none, where it can (`proxy.engines`)."""
     workers: int = 1
     """How many processes serve the listeners; with more than one, another one writes the log and has the API."""
 

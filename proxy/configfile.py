@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from mappings import CanonicalError, canonical_host, split_authority
 from proxy.chaining import read_exception
 from proxy.checkpointconfig import CheckpointsSection, has_enough
-from proxy.config import SIGNATURE_ALGORITHMS, EngineName, SignatureAlgorithm, parse_address
+from proxy.config import DEFAULT_ENGINE, SIGNATURE_ALGORITHMS, EngineName, SignatureAlgorithm, parse_address
 from proxy.limits import DEFAULTS, Limits
 from proxy.listenerconfig import Listeners
 from proxy.retention import RetentionSection
@@ -179,7 +179,7 @@ class ProxySection(_Section):
     max_body_bytes: Annotated[int, Field(ge=0, le=64 * 2**20)] = 2**20
     drain_timeout_s: Annotated[int, Field(ge=0, le=600)] = 25
     segment_s: Annotated[int, Field(ge=1, le=86_400)] = 300
-    engine: EngineName = "mitmproxy"
+    engine: EngineName = DEFAULT_ENGINE
     workers: Annotated[int, Field(ge=1, le=256)] | Literal["cores"] = 1
 
 

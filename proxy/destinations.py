@@ -141,16 +141,17 @@ class Destinations:
         """Tell which ports of this machine are ours; called once the listeners are up."""
         self._own_ports = ports
 
-    def check_port(self, port: int) -> None:
-        """Raise DestinationRefused unless requests may name this port."""
+    def checked_port(self, port: int) -> int:
+        """Return a port that requests may name; raises DestinationRefused for any other."""
         if port not in self._allowed_ports:
             raise DestinationRefused(
                 "destination.port", f"port {port} is not in proxy.allowed_ports of the gate's configuration"
             )
+        return port
 
     async def route(self, host: str, port: int) -> Route:
         """The checked address for a canonical host; raises DestinationRefused or DestinationUnknown."""
-        self.check_port(port)
+        port = self.checked_port(port)
         verify = host not in self._upstream.unverified_hosts
         if entry := self._resolve.get(host):
             addresses = await self._addresses(entry.address.host)

@@ -120,7 +120,7 @@ class Holding:
     def counting(self, approval: Approval, policies: Policies, at: datetime) -> tuple[str, ...]:
         """Return who said yes and may still say so."""
         named = (word.human for word in approval.words)
-        return tuple(human for human in named if may_speak(policies, human, approval.asked.agent, at))
+        return tuple(human for human in named if may_speak(policies, human, approval.asked.agent, at) is True)
 
     def phase(self, approval_id: str, policies: Policies) -> Phase:
         """Return where an approval stands now."""
@@ -231,7 +231,7 @@ class Holding:
 
     def _word(self, approval_id: str, human: Human, reason: str, policies: Policies) -> Word:
         approval, at = self.get(approval_id), self._now()
-        if not may_speak(policies, human.id, approval.asked.agent, at):
+        if may_speak(policies, human.id, approval.asked.agent, at) is not True:
             raise ApprovalError("approval.not-eligible", f"{human.id} has no say in what {approval.asked.agent} does")
         return Word(human.id, at, reason)
 

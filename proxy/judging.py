@@ -115,7 +115,7 @@ class Judging:
                 exceptions,
             )
             decision = policies.decide(question)
-            if decision.forwards:
+            if decision.forwards is not False:
                 charges += self.uses.charge(decision.limits, at)
             judged.append(Judgement(decision, question))
         return judged

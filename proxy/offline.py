@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mappings import Mappings, Request
-from proxy.facts import Inbound, connect_authority, read_facts, tunnel_facts
+from proxy.facts import FactsError, Inbound, connect_authority, read_facts, tunnel_facts
 
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """RFC 6455, 3: a WebSocket URL names the HTTP request that opens the connection."""
@@ -71,6 +71,9 @@ def as_judged(inbound: Inbound, body: bytes | None, mappings: Mappings, max_body
     if body == b"":
         return read_facts(inbound, b"").request
     request = read_facts(inbound, None).request
-    if body is None or not mappings.needs_body(request):
-        return request
+    try:
+        if body is None or not mappings.needs_body(request):
+            return request
+    except Exception as error:
+        raise FactsError("gate.error", "internal error") from error
     return replace(request, body=body[:max_body_bytes], body_complete=len(body) <= max_body_bytes)

@@ -150,10 +150,11 @@ class Gate:
         book, started_ns, at = self.book, time.perf_counter_ns(), self.now()
         try:
             admitted = book.policies.identify(who, at) is None
-            facts = read_facts(inbound, b"" if inbound.bodiless else None, self.limits)
+            # If this were asked for less than a True, a body could go on that was judged as none.
+            facts = read_facts(inbound, b"" if inbound.bodiless is True else None, self.limits)
             may_hold = admitted and book.policies.ever_holds(who.agent)
             needs_body = (
-                not inbound.bodiless
+                inbound.bodiless is not True
                 and admitted
                 and (book.mappings.needs_body(facts.request) or (may_hold and _may_hold(book, who, facts)))
             )
@@ -195,10 +196,10 @@ class Gate:
             return await self.judge(self.malformed_head(inbound, NOBODY, who), None)
         problem = _INTERNAL_ERROR
         try:
-            place = connect_authority(authority, inbound.fields)
-            self.destinations.check_port(place[1])
+            host, port = connect_authority(authority, inbound.fields)
+            place = host, int(self.destinations.checked_port(port))
             policies, at = self.book.policies, self.now()
-            proven = who is not NOBODY and (policies.identify(who, at) is None or policies.proves(who, at))
+            proven = who is not NOBODY and (policies.identify(who, at) is None or policies.proves(who, at) is True)
             if proven and not self._judging.stopping:
                 return place if self.book.mappings.tunnel(*place) is None else self.opaque_head(inbound, who, place)
         except (FactsError, DestinationRefused) as error:
@@ -225,7 +226,8 @@ class Gate:
             return refuse(now, "mapping.unmapped", "mapping -- this tunnel is written down no more")
         decided = self._judging.decide(now, facts)
         self.uses.release(decided.charges)
-        return next((each.decision for each in decided.judgements if each.denies and not _used_up(each)), None)
+        denied = [each for each in decided.judgements if each.denies is not False]
+        return next((each.decision for each in denied if _used_up(each) is not True), None)
 
     # --- judging -------------------------------------------------------------------------------------
 
@@ -281,9 +283,9 @@ class Gate:
         if facts is not None and body is not None:
             facts = replace(facts, request=replace(facts.request, body=body, body_complete=complete))
         case = Case(head, facts, self._judging.decide(head, facts))
-        if self._elsewhere is not None and case.decided.shared:
+        if self._elsewhere is not None and case.decided.shared is not False:
             return await self._judged_elsewhere(trail, case, gone, self._elsewhere)
-        if case.decided.held:
+        if case.decided.held is not False:
             waited = await self._waiting.wait(trail, case, gone)
             if isinstance(waited, Verdict):
                 return waited
@@ -308,7 +310,7 @@ class Gate:
         """The refusal of a request that is one of too many to have a record; None where it is to be recorded."""
         case = Case(head, head.facts, self._judging.decide(head, None))
         decision = case.decided.judgements[0].decision
-        if decision.forwards or self._floods.admits(head.flood, decision.code):
+        if decision.forwards is not False or self._floods.admits(head.flood, decision.code):
             return None
         self.metrics.refused(decision.code)
         return turned_away(case)
@@ -367,7 +369,7 @@ class Gate:
 
     async def _route(self, case: Case) -> tuple[Case, Route | None, str]:
         """Where a request that may go on goes: what that makes of it, its route, why there is none."""
-        if case.facts is None or case.head.inbound.delegated or not case.decided.forwards:
+        if case.facts is None or case.head.inbound.delegated or case.decided.forwards is not True:
             return case, None, ""
         request = case.facts.request
         try:

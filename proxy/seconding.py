@@ -16,7 +16,7 @@ from proxy.verdicts import Decided, Judgement
 
 async def seconded(pdp: Pdp, decided: Decided, at: datetime) -> Decided:
     """A request as it is decided once the PDP was asked about all of it; it is not asked when a part is refused."""
-    if not decided.forwards:
+    if decided.forwards is False:
         return decided
     resolution, judgements = decided.resolution, decided.judgements
     operations: Sequence[Operation | None] = resolution.operations or (None,)
@@ -30,7 +30,7 @@ async def seconded(pdp: Pdp, decided: Decided, at: datetime) -> Decided:
 
 async def seconded_each(pdp: Pdp | None, judged: list[Judgement], at: datetime) -> list[Judgement]:
     """The same of questions that stand each for itself."""
-    going = [index for index, each in enumerate(judged) if each.decision.forwards]
+    going = [index for index, each in enumerate(judged) if each.decision.forwards is not False]
     if pdp is None or not going:
         return judged
     asked = [evaluation(judged[index].decision, judged[index].question, "", at) for index in going]

@@ -4,7 +4,8 @@
     Inquiry -> Judgement -> (record) -> Checked                       a question that is asked first
 
 None of them has a permissive default: an empty `Decided` holds nothing, a `Verdict` with neither answer nor route
-forwards nothing.
+forwards nothing. Whoever asks one of them a yes or no goes on by the exact `True` or `False` that lets least through:
+what came of a fault is neither, and refuses.
 """
 
 from dataclasses import dataclass, field, replace
@@ -71,7 +72,7 @@ class Judgement:
     @property
     def denies(self) -> bool:
         """Say whether it stops the request, whatever humans say."""
-        return self.decision.outcome is Outcome.DENY and not self.decision.forwards
+        return self.decision.outcome is Outcome.DENY and self.decision.forwards is not True
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class Decided:
     @property
     def held(self) -> bool:
         """Say whether nothing but the word of humans is missing."""
-        stopped = [each for each in self.judgements if not each.decision.forwards]
-        return bool(stopped) and not any(each.denies for each in stopped)
+        stopped = [each for each in self.judgements if each.decision.forwards is not True]
+        return bool(stopped) and not any(each.denies is not False for each in stopped)
 
     @property
     def shared(self) -> bool:
@@ -98,7 +99,7 @@ class Decided:
     @property
     def forwards(self) -> bool:
         """Say whether all of it may go on, as far as was decided until now."""
-        return bool(self.judgements) and all(each.decision.forwards for each in self.judgements)
+        return bool(self.judgements) and all(each.decision.forwards is True for each in self.judgements)
 
     @property
     def redact(self) -> set[str]:

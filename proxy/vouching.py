@@ -17,4 +17,4 @@ def may_speak(policies: Policies, human: str, agent: str, at: datetime) -> bool:
     organisation = policies.organisations.get(person.org)
     if organisation is not None and organisation.state is not State.ACTIVE:
         return False
-    return person.org == one.org or policies.boundaries.may_cross(one, person.org, None, at)
+    return person.org == one.org or policies.boundaries.may_cross(one, person.org, None, at) is True

@@ -93,11 +93,11 @@ class Waiting:
         """
         decided = again.decided
         needed = any(each.decision.holds for each in decided.judgements)
-        if not needed or any(each.denies for each in decided.judgements):
+        if not needed or any(each.denies is not False for each in decided.judgements):
             return again
         if _asked(again).fingerprint != approval.asked.fingerprint:
             raise ApprovalError("approval.changed", f"{approval.id} -- the request has another meaning by now")
-        if decided.held:
+        if decided.held is not False:
             return None
         # If this line is removed, an approval is good for any number of runs.
         return replace(again, approval=self._holding.take(approval.id, again.head.book.policies, again.head.at))

@@ -52,7 +52,7 @@ def nested_requests(request: Request) -> tuple[Request, ...]:
     """Return the requests in a batch, in order; raise BatchError when they cannot be told for certain."""
     if request.body is None:
         raise BatchError("it was not read in full")
-    if request.header_values("content-encoding"):
+    if request.header("content-encoding") is not None:
         raise BatchError("it is compressed")
     kinds = request.header_values("content-type")
     match = _BOUNDARY.fullmatch(kinds[0]) if len(kinds) == 1 else None

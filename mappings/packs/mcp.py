@@ -112,7 +112,7 @@ class McpPack:
             return _posted(request)
         if request.method == "GET" and _accepts_events(request.header_values("accept")):
             return _without_body(request, "stream")
-        if request.method == "DELETE" and request.header_values("mcp-session-id"):
+        if request.method == "DELETE" and request.header("mcp-session-id"):
             return _without_body(request, "session-end")
         return NOT_RECOGNISED
 

@@ -163,10 +163,10 @@ def _capability(request: Request) -> str | Recognition:
 
 def _namespace(request: Request) -> str | Recognition:
     """Return the namespace that the header names, "" for the root."""
-    given = request.header_values("x-vault-namespace")
+    given = {value.strip() for value in request.header_values("x-vault-namespace")}
     if not given:
         return ""
-    value, *others = {value.strip() for value in given}
+    value, *others = given
     if others:
         return conflict("the header X-Vault-Namespace stands there twice and differs")
     match = NAMESPACE.fullmatch(value)

@@ -20,7 +20,7 @@ from proxy.attack import attacks
 from proxy.attack.target import RecordingTarget
 from proxy.attack.wire import Gate
 from proxy.ca import create_authority, load_authority
-from proxy.config import Config, EngineName
+from proxy.config import DEFAULT_ENGINE, Config, EngineName
 from proxy.configloading import load_config
 from proxy.destinations import DestinationUnknown
 from proxy.serve import Service
@@ -185,7 +185,7 @@ def own_config(folder: Path, target: RecordingTarget, rules: Config | None, engi
         "proxy": {
             "listen": "127.0.0.1:0",
             "allowed_ports": [443, 80, target.port],
-            "engine": engine or (rules.proxy.engine if rules is not None else "mitmproxy"),
+            "engine": engine or (rules.proxy.engine if rules is not None else DEFAULT_ENGINE),
         },
         "api": {"listen": "127.0.0.1:0"},
         "resolve": {

@@ -54,7 +54,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
 
     from proxy.cli.versions import version_of
 
-    versions = {name: version_of(name) for name in ("claiim-gate", "mitmproxy")}
+    versions = {name: version_of(name) for name in ("claiim-gate", "httptools", "mitmproxy")}
     click.echo("  ".join(f"{name} {version}" for name, version in versions.items()))
     click.echo(f"Python {platform.python_version()}  {ssl.OPENSSL_VERSION}")
     ctx.exit()

@@ -71,7 +71,7 @@ class Length:
         """The next bytes of it."""
         if self.done:
             return None
-        return cut(buffer, self.skip(min(len(buffer), PIECE_BYTES)))
+        return cut(buffer, int(self.skip(min(len(buffer), PIECE_BYTES))))
 
     def skip(self, most: int) -> int:
         """All but what is behind its end."""
@@ -119,7 +119,7 @@ class Chunked:
             return None
         while True:
             if self._left > 0:
-                return cut(buffer, self.skip(min(len(buffer), PIECE_BYTES)))
+                return cut(buffer, int(self.skip(min(len(buffer), PIECE_BYTES))))
             if self._left == 0:
                 if len(buffer) < 2:
                     return b""
@@ -210,7 +210,7 @@ def cut(buffer: bytearray, count: int) -> bytes:
 
 def straight(body: Body, buffer: bytearray, data: bytes) -> bytes:
     """What of `data`, which has just come, is the body's next piece as it stands; the rest goes into the buffer."""
-    count = 0 if buffer else body.skip(len(data))
+    count = 0 if buffer else int(body.skip(len(data)))
     if count == len(data):
         return data
     buffer += memoryview(data)[count:]

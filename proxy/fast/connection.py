@@ -131,6 +131,8 @@ class AgentConnection:
 
     async def _goes_on(self, call: Http1Call) -> bool:
         """Whether another request may follow; what is left of this one is thrown away, for the answer to be read."""
+        if not call.answered:
+            return False  # nothing more is said to it, so that it is not to wait
         if not call.complete:
             with contextlib.suppress(NotHttp):
                 await call.discard()

@@ -38,7 +38,7 @@ class Engine(engine.Engine):
     async def _bind(self, address: Where, accepted: Callable[[engine.Accepted], None]) -> asyncio.Server:
         def made(socket: Tcp) -> None:
             streams = cast(asyncio.StreamReader, socket), cast(asyncio.StreamWriter, socket)
-            accepted(engine.Accepted(*streams, socket.abort))
+            accepted(engine.Accepted(*streams, socket.abort, socket.emptied))
 
         loop = asyncio.get_running_loop()
         return await loop.create_server(lambda: Tcp(made), **options(address), backlog=1024)

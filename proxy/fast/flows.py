@@ -38,6 +38,9 @@ class Flow:
         """How much of a body we have sent."""
         self.closed = False
         """Whether both are over, in order or not."""
+        self.came_bytes = 0
+        """How much of a body has come, counted by the connection; `whole` holds what was read against it."""
+        self._got_bytes = 0
         self._no_more: Callable[[], Exception] | None = None
         """Why nothing more will come."""
         self._no_way: Callable[[], Exception] | None = None
@@ -53,7 +56,7 @@ class Flow:
     @property
     def whole(self) -> bool:
         """Whether the other side has ended its half, and all of it was read."""
-        return self.ended and not self._pieces
+        return self.ended and not self._pieces and self._got_bytes == self.came_bytes
 
     @property
     def kept(self) -> int:
@@ -133,6 +136,7 @@ class Flow:
             await self.look()
         data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
         self._pieces.clear()
+        self._got_bytes += len(data)
         read_bytes, self._kept_bytes = self._kept_bytes, 0
         self._connection.give_back(read_bytes)
         self._give_back(read_bytes)

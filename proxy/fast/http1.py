@@ -41,14 +41,19 @@ class Http1Call:
         """Whether the body was read to its end."""
         return self._body.done
 
+    @property
+    def answered(self) -> bool:
+        """Whether its answer has come to its end."""
+        return self._ended
+
     async def read(self) -> bytes | None:
         """The next piece of the body, None at its end."""
         agent = self._agent
         while True:
             piece = self._body.take(agent.buffer)
-            if piece is None or piece:
+            if piece or (piece is None and self._body.done is True):
                 return piece
-            data = await agent.come()
+            data = await agent.come() if piece is not None else b""
             if not data:
                 raise Gone("the agent ended its request before its body was whole")
             if piece := bodies.straight(self._body, agent.buffer, data):
@@ -332,9 +337,9 @@ class Http1Asked:
         try:
             while True:
                 piece = body.take(self._buffer)
-                if piece is None or piece:
+                if piece or (piece is None and body.done is True):
                     return piece
-                data = await self._come()
+                data = await self._come() if piece is not None else b""
                 if not data:
                     if body.eof() and not self._stream.cut_off:
                         return None

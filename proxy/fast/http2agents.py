@@ -59,6 +59,8 @@ class Http2Call:
     async def read(self) -> bytes | None:
         """The next piece of the body, None at its end; NotHttp when it is not as long as the head says."""
         piece = await self.flow.read()
+        if piece is None and not self.flow.whole:
+            raise RuntimeError("a body ended before all that has come of it was read")
         self._read_bytes += len(piece or b"")
         if self._length is not None and (
             self._read_bytes > self._length or (piece is None and self._read_bytes < self._length)
@@ -263,27 +265,28 @@ class Http2Agent(Multiplexed):
         self.calls[number] = call
         task = asyncio.ensure_future(self._serve_to_the_end(call))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(partial(self._served, call))
 
     async def _serve_to_the_end(self, call: Http2Call) -> None:
         flow = call.flow
-        try:
-            flow.may_send()  # what was taken back before it was looked at costs nothing more (CVE-2023-44487)
-            await self._serve(call)
-            if flow.sent and not flow.ended:
-                await call.discard(self.discard_s)
-                if not flow.ended:
-                    call.refuse_the_rest()
-        except Gone:
-            pass
-        except Exception:
-            _log.exception("serving a request failed; it is broken off")
-        finally:
-            if not (flow.sent and flow.ended):
-                call.abort()
-            flow.drop()
-            del self.flows[flow.number], self.calls[flow.number]
-            self._close_when_idle()
+        flow.may_send()  # what was taken back before it was looked at costs nothing more (CVE-2023-44487)
+        await self._serve(call)
+        if flow.sent and not flow.ended:
+            await call.discard(self.discard_s)
+            if not flow.ended:
+                call.refuse_the_rest()
+
+    def _served(self, call: Http2Call, task: "asyncio.Task[None]") -> None:
+        """Leave no stream without an end, whatever has become of who served it: its agent would wait for ever."""
+        flow = call.flow
+        self._tasks.discard(task)
+        del self.flows[flow.number], self.calls[flow.number]
+        if not task.cancelled() and (error := task.exception()) is not None and not isinstance(error, Gone):
+            _log.error("serving a request failed; it is broken off", exc_info=error)
+        if not (flow.sent and flow.ended):
+            call.abort()
+        flow.drop()
+        self._close_when_idle()
 
     def was_reset(self, flow: Flow, code: int) -> None:
         """The agent has given a request up."""

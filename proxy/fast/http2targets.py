@@ -90,6 +90,8 @@ class Http2Asked:
     async def read(self) -> bytes | None:
         """The next piece of the answer's body."""
         piece = await self.flow.read()
+        if piece is None and not self.flow.whole:
+            raise Broken("the answer ended before all that has come of it was read")
         self._read_bytes += len(piece or b"")
         if self._length is not None and (
             self._read_bytes > self._length or (piece is None and self._read_bytes < self._length)

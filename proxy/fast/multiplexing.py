@@ -193,6 +193,8 @@ class Multiplexed(ABC):
             try:
                 received = self.wire.receive_data(data[start : start + _SLICE_BYTES])
             except ProtocolError as error:
+                # Requests before it in these bytes were not looked at, and a body whose end was there has none. GOAWAY
+                # counts them among what may have been processed (RFC 9113, 6.8): no agent sends them again by itself.
                 return f"HTTP/2 protocol error: {error}"
             except (ValueError, IndexError, KeyError) as error:
                 # https://github.com/python-hyper/h2/issues/1231, and whatever else bytes may do to a parser.
@@ -211,6 +213,7 @@ class Multiplexed(ABC):
         window_bytes = event.flow_controlled_length
         flow = self.flows.get(event.stream_id)
         if flow is not None and not flow.closed:
+            flow.came_bytes += len(event.data)
             flow.keep(event.data, window_bytes)
         else:
             self.give_back(window_bytes)

@@ -94,7 +94,11 @@ class Tcp(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(_MOST_UNSENT_BYTES)
         if self._accepted is not None:
-            self._accepted(self)
+            try:
+                self._accepted(self)
+            except BaseException:
+                self.transport.abort()  # else nobody would read, and nobody end, what the loop has accepted
+                raise
 
     def data_received(self, data: bytes) -> None:
         """Keep what came until it is read."""
@@ -193,6 +197,11 @@ class Tcp(asyncio.Protocol):
             await self._room.wait()
         if isinstance(self._error, OSError):
             raise self._error
+
+    async def emptied(self) -> None:
+        """Wait until all that was written is sent, or cannot be any more."""
+        self.transport.set_write_buffer_limits(0)
+        await self._room.wait()
 
     def write_eof(self) -> None:
         """Close the writing half."""

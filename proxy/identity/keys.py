@@ -41,6 +41,14 @@ class VerifyingKey:
     key: jwk.Key
     algorithms: frozenset[str]
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross over to another process of the gate as it is published: OpenSSL's own form does not."""
+        return _crossed, (self.key.as_dict(private=False), self.algorithms)
+
+
+def _crossed(public: dict[str, Any], algorithms: frozenset[str]) -> VerifyingKey:
+    return VerifyingKey(jwk.import_key(public), algorithms)
+
 
 def read_keys(path: Path) -> dict[str, VerifyingKey]:
     """The keys of a file by their `kid`; raises ConfigError."""

@@ -2,7 +2,7 @@
 
 mitmproxy's add-on manager logs what a hook raises and lets the request through; this dispatcher replaces
 it. `handle_hook` is the catch-all: whatever happens inside a hook, a flow leaves it with a permit, with an
-answer, or killed.
+answer, or killed, and an agent is not left without a word.
 
 Order of hooks for one intercepted request:
 
@@ -239,6 +239,7 @@ class AgentConnection(server.LiveConnectionHandler):
             if pending is not None:
                 with self.timeout_watchdog.disarm():  # a judgement is no inactivity
                     await pending
+            self._require_an_end(hook.name, subject)
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):
                 _log.exception("the hook %s failed; its request is refused", hook.name)
@@ -251,6 +252,13 @@ class AgentConnection(server.LiveConnectionHandler):
             task = asyncio.current_task()
             if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
                 raise
+
+    def _require_an_end(self, name: str, subject: Any) -> None:
+        """Raise RuntimeError where a hook has left its agent with nothing that follows."""
+        if name == "http_connect" and subject.response is None and self._tunnel is None and self._unread is None:
+            raise RuntimeError("a CONNECT was neither answered nor accepted")  # the engine would say that it was
+        if name == "next_layer" and subject.layer is None and layers.is_told(subject):
+            raise RuntimeError("nothing reads what the agent sends")  # it would wait for an answer for ever
 
     def _fail_closed(self, name: str, subject: Any) -> None:
         """Leave nothing behind that could be forwarded."""
@@ -273,8 +281,8 @@ class AgentConnection(server.LiveConnectionHandler):
                 self._close_client()
             case tls.TlsData():
                 subject.ssl_conn = None  # the engine closes a connection that has no TLS context
-            case _ if name == "client_connected" or subject is None:
-                self._close_client()
+            case _:
+                self._close_client()  # also of a TLS ClientHello: nobody knows which name was asked for
 
     def _close_client(self) -> None:
         agent = self.transports.get(self.client)
@@ -357,8 +365,6 @@ class AgentConnection(server.LiveConnectionHandler):
         if not layers.inside_tls(nextlayer):
             self._inner = nextlayer
         nextlayer.layer = layers.next_layer(nextlayer, self._engine.limits)
-        if nextlayer.layer is None and layers.is_told(nextlayer):
-            raise RuntimeError("nothing reads what the agent sends")  # it would wait for an answer for ever
         if isinstance(nextlayer.layer, layers.GateHttpLayer):
             self._http = nextlayer.layer
 

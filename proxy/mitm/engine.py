@@ -1,6 +1,7 @@
 """mitmproxy's layers behind the listening sockets: what they are told, and how they are run."""
 
 import asyncio
+import contextlib
 import errno
 from collections.abc import Callable
 from typing import Any
@@ -65,7 +66,12 @@ class Engine(engine.Engine):
 
     async def _bind(self, address: Where, accepted: Callable[[engine.Accepted], None]) -> asyncio.Server:
         def made(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            accepted(engine.Accepted(reader, writer, writer.transport.abort))
+            async def emptied() -> None:
+                writer.transport.set_write_buffer_limits(0)
+                with contextlib.suppress(OSError):
+                    await writer.drain()
+
+            accepted(engine.Accepted(reader, writer, writer.transport.abort, emptied))
 
         return await asyncio.start_server(made, **options(address), backlog=1024)
 

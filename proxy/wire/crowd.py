@@ -8,6 +8,8 @@ Time is looked at once a second, for all connections together: no request sets a
 to the second.
 """
 
+import logging
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,6 +18,8 @@ from mappings import Problem
 from proxy.limits import Limits
 from proxy.quotas import Quotas
 from proxy.timers import Handle, Later
+
+_log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 1.0
 
@@ -153,14 +157,19 @@ class Crowd:
             del self._by_address[seat.address]
 
     def look(self) -> None:
-        """End what has taken too long, and look again in a while."""
+        """End what has taken too long, and what cannot be looked at; look again in a while."""
         self.stop()
         at = self._clock()
         for seat in list(self._seats):
-            if seat.ended:
-                seat.close()  # what is sent to it is not read either
-            elif seat.served is not None:
-                self._look_at(seat, seat.served, at)
+            try:
+                if seat.ended:
+                    seat.close()  # what is sent to it is not read either
+                elif seat.served is not None:
+                    self._look_at(seat, seat.served, at)
+            except (Exception, CancelledError):  # nobody cancels a timer: a cancellation is a bug like others
+                # Without this, one connection would keep the limits from all that come after it.
+                _log.exception("a connection could not be looked at; it is closed")
+                seat.close()
         if self._seats:
             self._timer = self._later(LOOK_EVERY_S, self.look)
 
@@ -178,7 +187,7 @@ class Crowd:
     def _overdue(self, seat: Seat, served: Served, at: float) -> str:
         """The limit that a connection has come to; "" when to none."""
         limits = self._limits
-        if served.waits():
+        if served.waits() is True:
             seat.moved_at, seat.begun = at, -1
             return ""
         if not seat.agent and at - seat.opened_at > limits.head_s:

@@ -5,13 +5,14 @@ No exchange is left without its ending: not by a limit, not by a stop. How bytes
 """
 
 import asyncio
+import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from OpenSSL import SSL
 
@@ -38,6 +39,8 @@ class Accepted(NamedTuple):
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     abort: Callable[[], None]
+    emptied: Callable[[], Coroutine[Any, Any, None]]
+    """Returns when nothing waits there any more, sent or lost."""
 
 
 class Connection(crowd.Served, sweeping.Connection, Protocol):
@@ -83,7 +86,9 @@ class Engine(ABC):
         self._listener = listener
         self._servers: list[asyncio.Server] = []
         self._connections: dict[Connection, asyncio.Task[None]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Accepted] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+        """Of connections that are closed, and of which something is still to be sent."""
         self._handshakes: set[asyncio.Task[None]] = set()
         self._sweeper = sweeping.Sweeper(gate, self._connections.keys())
         self._exchanges = Exchanges(gate, response_timeout_s=response_timeout_s, segment_s=segment_s, later=later)
@@ -131,18 +136,22 @@ class Engine(ABC):
 
     def _accepted(self, listener: ListenerConfig | None, socket: Accepted) -> None:
         task = asyncio.get_running_loop().create_task(self._accept(listener, socket))
-        self._tasks.add(task)
+        self._tasks[task] = socket
         task.add_done_callback(partial(self._left, socket))
 
     def _left(self, socket: Accepted, task: "asyncio.Task[None]") -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("a connection was not served", exc_info=error)
         if not socket.writer.is_closing():
             socket.abort()  # what should have ended it has failed, and an agent would wait for ever
+        if socket.writer.transport.get_write_buffer_size():
+            leaving = asyncio.get_running_loop().create_task(socket.emptied())
+            self._leaving.add(leaving)
+            leaving.add_done_callback(self._leaving.discard)
 
     async def _accept(self, listener: ListenerConfig | None, socket: Accepted) -> None:
-        reader, writer, abort = socket
+        reader, writer, abort, _ = socket
         task = cast("asyncio.Task[None]", asyncio.current_task())
         context = self._listener if listener is None or listener.tls else None
         if listener is not None and listener.tls and context is None:
@@ -229,7 +238,9 @@ class Engine(ABC):
             server.close()
         self._sweeper.stop()
         self.crowd.stop()
+        ends = asyncio.get_running_loop().time() + drain_timeout_s
         await self._exchanges.drained(drain_timeout_s)
+        await self._emptied(ends)
         for handshake in list(self._handshakes):
             handshake.cancel()
         # Closing a connection ends its exchanges, and that writes their outcome.
@@ -245,6 +256,15 @@ class Engine(ABC):
         self._close()
         await asyncio.sleep(0)
         self._exchanges.end_what_is_left()
+
+    async def _emptied(self, ends: float) -> None:
+        """Wait until all answers have left, also to agents that read slowly, but for no longer than until `ends`.
+
+        If this is removed, an answer that is on record as sent ends without its last bytes.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(ends):
+                await asyncio.gather(*self._leaving, *(socket.emptied() for socket in self._tasks.values()))
 
     def reload(self, listener: SSL.Context | None = None) -> None:
         """Let changed rules count.

@@ -100,7 +100,7 @@ class Fleet:
         """Count a worker among those who are told, and tell it."""
         self._links.add(link)
         self._totals.came(link.session)
-        await link.obey(self._number, self._in_force(link))
+        await link.obey(self._number)
         async with self._more:
             self._more.notify_all()
 
@@ -117,10 +117,10 @@ class Fleet:
         """Return once every worker decides by what is in force now, or has been ended."""
         self._number += 1
         number = self._number
-        told = [each.obey(number, self._in_force(each)) for each in self._links]
-        await asyncio.gather(*told)
+        await asyncio.gather(*(each.obey(number) for each in self._links))
 
-    def _in_force(self, link: "Link") -> InForce:
+    def in_force(self, link: "Link") -> InForce:
+        """What a worker is to be told now."""
         book = self._gate.book
         if book is not self._book:
             self._book, self._written = book, frames.pickled(book)
@@ -260,23 +260,30 @@ class Link:
         finally:
             del self._judging[number], self._gone[number]
 
-    async def obey(self, number: int, in_force: InForce) -> None:
+    async def obey(self, number: int) -> None:
         """Tell it what is in force, and wait until it decides by that; one that does not is ended."""
         self._asked = max(self._asked, number)
         told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._telling.append((number, told))
-        self._send({"state": number}, frames.pickled(in_force))
         try:
+            in_force = self._fleet.in_force(self)
+            self._send({"state": number}, frames.pickled(in_force))
             async with asyncio.timeout(OBEYED_WITHIN_S + len(in_force.book) / _BYTES_A_S):
                 await told
         except TimeoutError:
             _log.error("worker %d has not taken over what is in force in time; it is ended", self.pid)
-            # If this is removed, a worker that hung may wake up and decide by rules that are no longer in force.
-            if self.pid:
-                os.kill(self.pid, signal.SIGKILL)
-            self.end()
+            self._kill()
+        except Exception:  # noqa: BLE001 -- every unknown is a deny: what cannot be told to it, it does not decide by
+            _log.exception("worker %d could not be told what is in force; it is ended", self.pid)
+            self._kill()
         finally:
             self._telling.remove((number, told))
+
+    def _kill(self) -> None:
+        # If this is removed, a worker that hung may wake up and decide by rules that are no longer in force.
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+        self.end()
 
     async def count(self) -> None:
         """Have it tell its metrics."""

@@ -26,6 +26,7 @@ from mappings.catalogues import shipped
 from mappings.shipped import shipped_files
 from proxy.config import Config, ConfigError
 from proxy.engines import made
+from proxy.loops import fast_runner
 from proxy.statefolder import make_state
 from proxy.workers import running
 from proxy.workers.listening import Listening
@@ -91,8 +92,7 @@ class Supervisor:
         """Have what the processes need before they are forked: then they share it, and start at once."""
         for engine in {share.engine for share in self.listening.shares}:
             made(engine)
-        import uvloop  # noqa: F401 -- it takes a moment, and no other command needs it
-
+        fast_runner()
         shipped_files()
         shipped()
 

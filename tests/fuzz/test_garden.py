@@ -92,7 +92,7 @@ def _streams(requests: list[bytes]) -> Iterator[tuple[bytes, bool]]:
 def test_eight_readers_see_the_same_requests(forwarded: Forwarded, readings: Any) -> None:
     """Count, method, host, target and body of every forwarded request are the same to all of them."""
     wrong = [(told, stream) for stream, read in readings if (told := disagreements(read))]
-    assert wrong == []
+    assert wrong == [], f"seed {SEED}"
     assert {tuple(read) for _, read in readings} == {READERS}
     assert forwarded.whole >= WANTED
     assert forwarded.refused > WANTED // 10, "mutations are meant to be refused as well"

@@ -92,7 +92,7 @@ def test_total(mappings: Mappings, asked: Request) -> None:
 
 @pytest.mark.parametrize("stage", ["_resolve", "_binding", "_operations", "_candidates"])
 def test_a_bug_inside_refuses(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever breaks inside, the request is refused and its body asked for."""
+    """Whatever breaks inside, the request is refused; who asks for its body hears of it, and refuses as well."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("planted")
@@ -105,12 +105,13 @@ def test_a_bug_inside_refuses(stage: str, monkeypatch: pytest.MonkeyPatch) -> No
     assert resolution.problem.code == "mapping.failed"
     assert MAPPINGS.explain(asked)[0] == resolution
     if stage in ("_binding", "_candidates"):
-        assert MAPPINGS.needs_body(asked) is True
+        with pytest.raises(RuntimeError, match="planted"):
+            MAPPINGS.needs_body(asked)
 
 
 @pytest.mark.parametrize("stage", ["_inside", "_recognised"])
 def test_a_bug_before_the_packs_refuses(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What breaks on the way to the packs is a refusal too, and the body is asked for."""
+    """What breaks on the way to the packs is a refusal too."""
 
     def broken(*_: object) -> None:
         raise RuntimeError("planted")
@@ -120,4 +121,5 @@ def test_a_bug_before_the_packs_refuses(stage: str, monkeypatch: pytest.MonkeyPa
     resolution = MAPPINGS.resolve(asked)
     assert resolution.problem is not None
     assert resolution.problem.code == "mapping.failed"
-    assert MAPPINGS.needs_body(asked) is True
+    with pytest.raises(RuntimeError, match="planted"):
+        MAPPINGS.needs_body(asked)

@@ -428,7 +428,8 @@ def test_pack_answer(request_of: RequestOf, answer: Recognition | Exception, exp
     mappings = odd(answer)
     assert told(mappings, request_of("GET https://odd.test/")) == expected
     if isinstance(answer, Exception):
-        assert mappings.needs_body(request_of("GET https://odd.test/")) is True
+        with pytest.raises(type(answer)):
+            mappings.needs_body(request_of("GET https://odd.test/"))
 
 
 class _Named(_Pack):

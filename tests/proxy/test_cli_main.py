@@ -59,11 +59,12 @@ def test_every_command_of_the_table_is_there(name: str) -> None:
 
 
 def test_version_names_what_matters() -> None:
-    """Ours, the engine's, Python's and OpenSSL's: what a bug report needs."""
+    """Ours, the engines', Python's and OpenSSL's: what a bug report needs."""
     said = CliRunner().invoke(main, ["--version"])
     assert said.exit_code == 0
     assert re.fullmatch(
-        r"claiim-gate \d+\.\d+\.\d+\S*  mitmproxy \d+\.\S+\nPython 3\.\d+\.\d+\S*  OpenSSL .+\n", said.stdout
+        r"claiim-gate \d+\.\d+\.\d+\S*  httptools \d+\.\S+  mitmproxy \d+\.\S+\nPython 3\.\d+\.\d+\S*  OpenSSL .+\n",
+        said.stdout,
     )
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mappings import read_document
 from proxy.config import SIGNATURE_ALGORITHMS, Address, Config, ConfigError, JwtIssuer, TlsConfig, parse_address
 from proxy.configloading import compile_config, find_config, load_config
+from proxy.engines import serving
 
 TEMPLATE = Path(__file__).parents[2] / "proxy" / "cli" / "templates" / "claiim.yaml"
 HERE = Path("/etc/gate")
@@ -87,6 +88,30 @@ resolve:
     assert config.resolve["api.k8s.test"].ca == HERE / "k8s.pem"
 
 
+_LISTENERS = """\
+listeners:
+  more: {mode: proxy, listen: "127.0.0.1:1"}
+  github: {mode: reverse, listen: "127.0.0.1:2", target: "https://api.github.com"}
+  own: {mode: reverse, listen: "127.0.0.1:3", target: "https://api.github.com", engine: OTHER}
+  socks: {mode: socks5, listen: "127.0.0.1:4"}
+  netns: {mode: transparent, listen: "127.0.0.1:5"}
+"""
+
+
+@pytest.mark.parametrize("asked", [{}, {"CLAIIM_PROXY_ENGINE": "fast"}, {"CLAIIM_PROXY_ENGINE": "mitmproxy"}])
+@pytest.mark.parametrize("said", ["", "proxy: {engine: fast}\n", "proxy: {engine: mitmproxy}\n"])
+def test_each_way_in_has_the_engine_that_was_said(said: str, asked: dict[str, str]) -> None:
+    """Unsaid it is the fast one, where that can; what that cannot is mitmproxy's, and so is all that was left to it."""
+    engine = asked.get("CLAIIM_PROXY_ENGINE") or ("mitmproxy" if "mitmproxy" in said else "fast")
+    other = "fast" if engine == "mitmproxy" else "mitmproxy"
+    config = compiled(said + _LISTENERS.replace("OTHER", other), **asked)
+    found = {each.name: serving(each, config.proxy.engine) for each in config.listeners}
+    assert (config.proxy.engine, found) == (
+        engine,
+        {"more": engine, "github": engine, "own": other, "socks": "mitmproxy", "netns": "mitmproxy"},
+    )
+
+
 # --- faults --------------------------------------------------------------------------------------------
 
 FAULTS = {
@@ -129,6 +154,18 @@ FAULTS = {
     "TLS where somebody else is meant": (
         'version: 1\nlisteners: {a: {mode: transparent, listen: "127.0.0.1:1", tls: true}}\n',
         '2:16: mode "transparent" has no "tls"; what is redirected there is meant for somebody else',
+    ),
+    "an engine that does not speak that": (
+        'version: 1\nlisteners: {a: {mode: socks5, listen: "127.0.0.1:1", engine: fast}}\n',
+        '2:16: mode "socks5" is served by the mitmproxy engine alone; leave "engine" out',
+    ),
+    "an engine that is not led connections": (
+        'version: 1\nlisteners: {a: {mode: transparent, listen: "127.0.0.1:1", engine: fast}}\n',
+        '2:16: mode "transparent" is served by the mitmproxy engine alone; leave "engine" out',
+    ),
+    "an engine that there is not": (
+        "version: 1\nproxy: {engine: quick}\n",
+        '2:17: "quick" is not one of "fast" or "mitmproxy"',
     ),
     "a listener with TLS and no certificate": (
         'version: 1\nlisteners: {a: {mode: socks5, listen: "127.0.0.1:1", tls: true}}\n',

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import chron
 from chron import Chron, ChronError, Receipt
 from mappings import Mappings, Problem, compile_mappings, read_document
-from policies import Credential, Policies, compile_policies, credential
+from policies import Credential, Decision, Policies, compile_policies, credential
 from proxy.config import UpstreamConfig
 from proxy.destinations import Destinations, DestinationUnknown
 from proxy.facts import Inbound
@@ -25,7 +25,7 @@ from proxy.identity import NOBODY, read_credential
 from proxy.metrics import Metrics
 from proxy.pipeline import Gate
 from proxy.records import Origin
-from proxy.verdicts import Book, Ending, Verdict
+from proxy.verdicts import Book, Decided, Ending, Judgement, Verdict
 
 TOKEN = "clm_pipeline-test-token-0123456789abcdef"
 WHO = credential("deploy-bot", TOKEN)
@@ -677,3 +677,36 @@ async def test_a_failed_record_of_whatever_kind_leaves_no_decision_open(log: Chr
     (record,) = await records(log)
     (outcome,) = await records(log, "outcome")
     assert (outcome["ref"], outcome["result"]) == (record["id"], "blocked")
+
+
+FLAGS: list[tuple[type, str]] = [
+    (Decision, "forwards"),
+    (Judgement, "denies"),
+    *((Decided, name) for name in ("held", "shared", "forwards")),
+]
+"""What is asked on the way from a decision to a verdict, and answered by yes or no."""
+WRONG = object()
+
+
+@pytest.mark.parametrize("answer", [None, WRONG], ids=["nothing", "something else"])
+def test_what_answers_nothing_forwards_nothing(answer: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A denied request stays one, whatever says neither yes nor no, and has an answer."""
+
+    async def judge() -> Verdict:
+        gate = gate_with(Ledger([]))
+        return await gate.judge(gate.read_head(inbound("DELETE"), WHO), b"")
+
+    for where, name in FLAGS:
+        with monkeypatch.context() as broken:
+            broken.setattr(where, name, property(lambda _: answer))
+            verdict = asyncio.run(judge())
+            assert verdict.route is None, name
+            assert verdict.answer is not None, name
+            assert verdict.answer.status in (403, 503), name
+    for where in ("proxy.concluding.answer", "proxy.answers.problem"):
+        with monkeypatch.context() as broken:
+            broken.setattr(where, lambda *_, **__: answer)
+            verdict = asyncio.run(judge())
+            assert verdict.route is None, where
+            assert verdict.answer is not None, where
+            assert verdict.answer.status == 503, where

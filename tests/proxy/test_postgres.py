@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, override
 
 import httpx
 import pytest
@@ -14,16 +14,22 @@ from click.testing import CliRunner, Result
 
 import chron
 from chron import ChronError
+from chron.doubt import doubts
+from chron.sources import Source
 from proxy.cli.main import main
 from proxy.cli.options import operator_headers
 from support.clients import client_of
 from support.gate import LiveGate, running
 from support.postgres import Database, PostgresServer, mortal
 from support.rules import ORIGIN_MAPPINGS
+from support.serving import in_thread
 from support.targets import Origin
 from support.until import until
+from support.workers import Workers, workers_site
 
 __all__ = ["mortal"]
+
+THINGS = "https://origin.test/things"
 
 
 def claiim(*arguments: object) -> Result:
@@ -222,3 +228,52 @@ def test_a_server_that_is_killed_stops_everything_until_it_is_back(
     assert {outcomes[decisions[path].id] for path in decisions.keys() - reached} <= {"blocked"}
     found = chron.verify(log)
     assert (found.ok, found.fault) == (True, "")
+
+
+class Elsewhere(Workers):
+    """A gate whose log is in a database."""
+
+    url: str
+
+    @property
+    @override
+    def log(self) -> Source:
+        return self.url
+
+
+@pytest.mark.engines("fast")
+def test_workers_record_in_postgresql(
+    tmp_path: Path, mortal: PostgresServer, database: Database, origin: Origin, target_ca_pem: Path
+) -> None:
+    """Each worker's decisions stand in one chain; while the server is away each refuses, and then goes on; what a
+    worker had under way that is killed is in doubt."""
+    url = database.url("one")
+    site = workers_site(tmp_path / "site", origin, ca=target_ca_pem, config={"chron": url})
+    gate = Elsewhere(site)
+    gate.url = url
+    with gate, gate.one_client_each(THINGS) as clients:
+        for client in clients:
+            assert (client.get(THINGS).status_code, client.delete(THINGS).status_code) == (200, 403)
+        mortal.kill()
+        seen = len(origin.seen)
+        for client in clients:
+            refused = client.get(THINGS)
+            assert (refused.status_code, refused.json()["code"]) == (503, "gate.audit-unavailable")
+        assert len(origin.seen) == seen
+        mortal.start()
+        for client in clients:
+            until(lambda client=client: client.get(THINGS).status_code == 200)
+        gate.wait_whole()
+        seen = len(origin.seen)
+        with in_thread(lambda: clients[0].get("https://origin.test/slow")):
+            origin.wait_seen(seen + 1)
+            (open_,) = gate.records(path="/slow")
+            (joined,) = gate.records("lifecycle", event="join", session=open_["session"])
+            gate.kill(int(joined["pid"]))
+            origin.release()
+        until(lambda: [each.id for each in doubts(url) if each.state == "in doubt"] == [open_["id"]])
+        gate.wait_whole()
+    assert gate.wait_exit() == 0
+    assert chron.verify(url).ok
+    told = {each.text("ref") for each in chron.find(url, kind="outcome")}
+    assert {each.id for each in chron.find(url, kind="decision")} == told

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from mitmproxy import connection, http
 
+from proxy.configloading import ENGINE
 from proxy.identity import NOBODY
 from proxy.mitm.flows import redirect_here
 from proxy.wire.arrivals import Tunnel
@@ -380,12 +381,17 @@ def test_a_redirect_of_the_target_to_itself_comes_back_here(name: str) -> None:
 
 
 def test_each_listener_has_its_engine_and_its_records_name_it(
-    tmp_path: Path, origin: Origin, target_ca_pem: Path
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One gate, two engines: what is decided is the same, and the record says which one has read the request."""
+    monkeypatch.delenv(ENGINE, raising=False)
     listener = {"mode": "reverse", "target": "https://origin.test", "proves": "listener", "listen": "127.0.0.1:0"}
-    listeners = {"slow": {**listener, "engine": "mitmproxy"}, "quick": {**listener, "engine": "fast"}}
-    agents = {**AGENTS, "agents": [{**AGENTS["agents"][0], "identities": ["listener:slow", "listener:quick"]}]}
+    listeners = {
+        "slow": {**listener, "engine": "mitmproxy"},
+        "quick": {**listener, "engine": "fast"},
+        "unsaid": listener,
+    }
+    agents = {**AGENTS, "agents": [{**AGENTS["agents"][0], "identities": [f"listener:{name}" for name in listeners]}]}
     gate = LiveGate(
         tmp_path / "gate",
         origin,
@@ -405,4 +411,6 @@ def test_each_listener_has_its_engine_and_its_records_name_it(
         ("slow", "mitmproxy", "DENY"),
         ("quick", "fast", "ALLOW"),
         ("quick", "fast", "DENY"),
+        ("unsaid", "fast", "ALLOW"),
+        ("unsaid", "fast", "DENY"),
     ]

@@ -159,8 +159,13 @@ class LiveGate:
 
     @property
     def engine_name(self) -> str:
-        """What serves it."""
+        """What serves its proxy."""
         return self.config.proxy.engine
+
+    @property
+    def serving(self) -> list[Any]:
+        """The engines that are at work: that of the proxy, and that of its listeners where it is another."""
+        return list(self.service._engines._all.values())
 
     def call[T](self, work: Coroutine[Any, Any, T]) -> T:
         """Run something on the gate's loop and wait for it."""
@@ -194,7 +199,8 @@ class LiveGate:
         """Return once no exchange is open and every outcome so far is on disk."""
 
         async def settled() -> None:
-            await self.service.engine.idle()
+            for engine in self.serving:
+                await engine.idle()
             await self.service._chron.append("lifecycle", {"event": "settled"})
 
         self.call(settled())

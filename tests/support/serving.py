@@ -16,6 +16,7 @@ from typing import Any, Self
 import httpx
 
 import chron
+from chron.sources import Source
 from proxy.configloading import ENGINE
 from support.forked import launcher, start
 from support.gate import TOKEN
@@ -129,11 +130,18 @@ class Serving:
         soft = resource.RLIM_INFINITY if most_bytes is None else most_bytes
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
 
+    @property
+    def log(self) -> Source:
+        """Where its Chron is."""
+        return self.folder / "state" / "chron.db"
+
     # --- talking to it -------------------------------------------------------------------------------
 
-    def client(self, *, agent: str = "deploy-bot", token: str = TOKEN) -> httpx.Client:
-        """An unmodified client that is sent through the gate."""
-        trusted = ssl.create_default_context(cafile=str(self.folder / "state" / "ca.pem"))
+    def client(
+        self, *, agent: str = "deploy-bot", token: str = TOKEN, trusted: ssl.SSLContext | None = None
+    ) -> httpx.Client:
+        """An unmodified client that is sent through the gate, and trusts its CA where nothing else is given."""
+        trusted = trusted or ssl.create_default_context(cafile=str(self.folder / "state" / "ca.pem"))
         proxy = f"http://{agent}:{token}@{self.proxy_address}"
         return httpx.Client(proxy=proxy, verify=trusted, trust_env=False, timeout=DEADLINE_S)
 
@@ -151,7 +159,7 @@ class Serving:
 
     def records(self, kind: str = "decision", **wanted: Any) -> list[dict[str, Any]]:
         """The records of one kind whose fields are as wanted, oldest first."""
-        found = [dict(record.fields) for record in chron.find(self.folder / "state" / "chron.db", kind=kind)]
+        found = [dict(record.fields) for record in chron.find(self.log, kind=kind)]
         return [fields for fields in found if all(fields.get(name) == value for name, value in wanted.items())]
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from support.targets.base import Target
 from support.until import until
 from support.waiting import human_token
 
-_MOST_CLIENTS = 200
+MOST_CLIENTS = 200
 """Connections are dealt out by a hash; that so many come to one of two workers does not happen."""
 
 
@@ -74,12 +75,14 @@ class Workers(Serving):
         return False
 
     @contextlib.contextmanager
-    def one_client_each(self, url: str, workers: int = 2, status: int = 200) -> Iterator[list[httpx.Client]]:
+    def one_client_each(
+        self, url: str, workers: int = 2, status: int = 200, **who: str
+    ) -> Iterator[list[httpx.Client]]:
         """A client with an open connection to each worker; a get of `url` is answered with that status."""
         with contextlib.ExitStack() as stack:
             found: dict[str, httpx.Client] = {}
-            for _ in range(_MOST_CLIENTS):
-                client = stack.enter_context(self.client())
+            for _ in range(MOST_CLIENTS):
+                client = stack.enter_context(self.client(**who))
                 answer = client.get(url)
                 assert answer.status_code == status, answer.text
                 if (session := self.session_of(answer)) in found:
@@ -91,8 +94,14 @@ class Workers(Serving):
                     return
             raise AssertionError(f"{len(found)} of {workers} workers were reached")
 
+    def place(self, listener: str) -> str:
+        """Where a further listener is."""
+        found = re.search(r" on (\S+)$", self.wait_line(f"listener {listener} "))
+        assert found is not None
+        return found[1]
+
     def session_of(self, answer: httpx.Response) -> str:
         """Which process recorded the decision of an answer."""
-        shown = chron.show(self.folder / "state" / "chron.db", answer.headers["x-chron-id"])
+        shown = chron.show(self.log, answer.headers["x-chron-id"])
         assert shown is not None
         return shown.record.text("session")

@@ -3,8 +3,8 @@
 direct          no proxy at all
 mitmdump        stock `mitmdump -q`, none of our code
 squid           squid's `ssl_bump`, where it is installed (Debian: squid-openssl)
-claiim          `claiim serve` with mitmproxy's engine: mapping, decision, durable Chron on
-fast            the same with `proxy.engine: fast`
+fast            `claiim serve` as it ships, with the fast engine: mapping, decision, durable Chron on
+claiim, mitm    the same with `proxy.engine: mitmproxy`
 fast, 2         the same with two workers, where the configuration has them
 fast, no log    the same without the Chron (bench.unrecorded): benchmark only
 """
@@ -126,7 +126,7 @@ class Site:
         found = [self.direct(), self.mitmdump()]
         if (squid := self.squid()) is not None:
             found.append(squid)
-        found += [self.claiim("claiim", engine="mitmproxy"), self.claiim("fast")]
+        found += [self.claiim("claiim, mitm", engine="mitmproxy"), self.claiim("fast")]
         if "workers" in ProxySection.model_fields:
             found.append(self.claiim("fast, 2", workers=2))
         else:

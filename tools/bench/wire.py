@@ -14,7 +14,7 @@ from bench.proxies import Proxy, Site, descriptors, environ, module
 LARGE_BYTES = 100 * 2**20
 WANTED_TUNNELS = 10_000
 _SPARE_DESCRIPTORS = 500
-_SLOW = ("mitmdump", "claiim")
+_SLOW = ("mitmdump", "claiim, mitm")
 """Who takes ten milliseconds and more for a handshake."""
 
 

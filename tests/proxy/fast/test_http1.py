@@ -400,6 +400,23 @@ def test_a_refused_body_is_discarded_within_bounds() -> None:
         run(call.discard())
 
 
+def test_what_chunks_say_beside_what_they_carry_counts_as_well() -> None:
+    """Of a refused body in chunks of one byte whose extensions are long, no more is read than of any other."""
+    pieces = Pieces([POST + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1;" + b"e" * 2**15 + b"\r\nx\r\n"] * 256])
+    call = run(_first(pieces))
+    run(call.discard())
+    assert (call.complete, call.persists) == (False, False)
+    left_bytes = len(run(_rest(pieces)))
+    assert 3 * 2**20 < left_bytes < 5 * 2**20  # of 8 MiB, half is read: no more than of a body without extensions
+
+
+async def _rest(stream: Pieces) -> bytes:
+    received = b""
+    while data := await stream.read():
+        received += data
+    return received
+
+
 def test_what_stands_behind_a_request_is_for_who_takes_the_connection() -> None:
     """After an upgrade no byte of the agent is lost."""
     stream = Pieces([GET + b"\x81\x00"])

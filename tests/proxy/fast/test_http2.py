@@ -6,6 +6,7 @@ import inspect
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
+from unittest.mock import AsyncMock
 
 import h2.config
 import h2.connection
@@ -22,7 +23,7 @@ from hpack import Decoder, Encoder
 
 from proxy.fast import http2heads, lenient
 from proxy.fast.calls import Broken, Gone
-from proxy.fast.flows import WINDOW_BYTES
+from proxy.fast.flows import WINDOW_BYTES, Flow
 from proxy.fast.heads import NotHttp
 from proxy.fast.http2agents import Http2Agent, Http2Call
 from proxy.fast.http2targets import Http2Asked, Http2Target, Unprocessed
@@ -544,6 +545,30 @@ async def test_what_nobody_answers_is_broken_off() -> None:
                 assert not peer.of(h2.events.StreamEnded, number)
 
 
+async def test_a_stream_whose_serving_fails_before_it_begins_has_an_end(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever fails, its agent does not wait for ever, and the other requests go on."""
+    serve_to_the_end = Http2Agent._serve_to_the_end
+
+    async def planted(agent: Http2Agent, call: Http2Call) -> None:
+        if call.head.all(b"x-how"):
+            raise RuntimeError("planted")
+        await serve_to_the_end(agent, call)
+
+    monkeypatch.setattr(Http2Agent, "_serve_to_the_end", planted)
+    async with Served(echo) as served:
+        peer = served.peer.start()
+        number = peer.ask((b"x-how", b"raise"), end=False)
+        reset = await peer.until(h2.events.StreamReset, number)
+        assert reset.error_code == h2.errors.ErrorCodes.INTERNAL_ERROR
+        assert list(served.agent.calls) == []
+        await peer.until(h2.events.StreamEnded, peer.ask())
+        served.agent.stop()
+        await asyncio.wait_for(served.running, TIMEOUT_S)
+    assert "planted" in caplog.text
+
+
 async def test_the_rest_of_a_refused_body_is_read_but_not_without_end() -> None:
     """So that the agent gets to the answer (RFC 9113, 8.1)."""
 
@@ -776,6 +801,24 @@ async def test_a_body_that_is_not_as_long_as_it_says_is_none(ending: str) -> Non
         assert read == [False]
 
 
+@pytest.mark.parametrize(("name", "broken"), [("keep", lambda *_: None), ("read", AsyncMock(return_value=None))])
+async def test_a_body_of_which_a_piece_was_lost_is_none(
+    name: str, broken: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has come is counted where it comes: an end before all of it was read is no end, with or without a length."""
+    monkeypatch.setattr(Flow, name, broken)
+
+    async def serve(call: Http2Call) -> None:
+        assert not call.complete
+        await whole(call.read)
+
+    async with Served(serve) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        peer.data(number, b"a", end=True)
+        await peer.until(h2.events.StreamReset, number)
+
+
 async def test_trailers_of_a_request_end_its_body() -> None:
     """They are behind what is judged, so nobody gets them."""
     async with Served(echo) as served:
@@ -930,6 +973,61 @@ async def test_an_agent_that_says_goodbye_is_answered() -> None:
         peer.data(number, b"hello", end=True)
         await peer.until(h2.events.StreamEnded, number)
         assert peer.body(number) == b"hello"
+
+
+async def test_a_request_that_comes_with_a_goodbye_is_answered() -> None:
+    """In one read: GOAWAY is about requests of ours (RFC 9113, 6.8), what was asked before goes on."""
+    async with Served(echo) as served:
+        peer = served.peer.start()
+        await peer.until(h2.events.RemoteSettingsChanged)
+        number = peer.h2.get_next_available_stream_id()
+        peer.h2.send_headers(number, PSEUDO, end_stream=True)
+        goodbye = frames.GoAwayFrame(0, last_stream_id=0, error_code=0).serialize()
+        peer.stream.write(peer.h2.data_to_send() + goodbye)
+        await peer.until(h2.events.StreamEnded, number)
+        assert peer.status(number) == b"200"
+
+
+ON_STREAM_0 = b"\0\0\1\0\0\0\0\0\0x"
+"""RFC 9113, 6.1: a connection error."""
+
+
+async def test_nothing_is_begun_of_a_request_that_comes_with_the_end_of_its_connection() -> None:
+    """In one read with an error of the protocol: nobody is asked, and GOAWAY leaves open whether it was looked at."""
+    async with Served(echo) as served:
+        peer = served.peer.start()
+        await peer.until(h2.events.RemoteSettingsChanged)
+        number = peer.h2.get_next_available_stream_id()
+        peer.h2.send_headers(number, PSEUDO, end_stream=True)
+        peer.stream.write(peer.h2.data_to_send() + ON_STREAM_0)
+        await asyncio.wait_for(served.running, TIMEOUT_S)
+        assert served.calls == []
+        await peer.to_the_end()
+        (goodbye,) = peer.of(h2.events.ConnectionTerminated)
+        assert (goodbye.error_code, goodbye.last_stream_id) == (h2.errors.ErrorCodes.PROTOCOL_ERROR, number)
+
+
+async def test_a_body_whose_end_comes_with_the_end_of_its_connection_is_not_whole() -> None:
+    """A target that has the beginning never gets the end: nothing is half done that could pass for done."""
+    read: list[bytes | None] = []
+
+    async def upload(call: Http2Call) -> None:
+        try:
+            while True:
+                read.append(await call.read())
+        except Gone:
+            assert not call.complete
+            raise
+
+    async with Served(upload) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        peer.data(number, b"begun")
+        await settled(lambda: read)
+        peer.h2.send_data(number, b"ended", end_stream=True)
+        peer.stream.write(peer.h2.data_to_send() + ON_STREAM_0)
+        await asyncio.wait_for(served.running, TIMEOUT_S)
+    assert read == [b"begun"]
 
 
 async def test_padding_is_given_back() -> None:

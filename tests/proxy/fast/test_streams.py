@@ -1,6 +1,7 @@
 """The one file that has sockets: what a connection says when it ends, is full, or is broken off."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -107,3 +108,40 @@ async def test_what_was_broken_off_there_is_an_error() -> None:
         with pytest.raises(ConnectionError):
             await here.read()
         assert not here.quiet()
+
+
+async def test_what_was_written_is_waited_for_until_the_other_side_has_read() -> None:
+    """A stop that did not would cut the end of an answer off."""
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[Tcp] = loop.create_future()
+    server = await loop.create_server(lambda: Tcp(accepted.set_result), "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=2**16)
+        one = await accepted
+        one.write(b"x" * 2**24)  # more than the kernel's buffers and the reader's take
+        one.close()
+        emptied = asyncio.ensure_future(one.emptied())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not emptied.done()
+        assert len(await reader.read(-1)) == 2**24
+        await emptied
+        writer.close()
+
+
+async def test_a_connection_that_nobody_takes_is_ended() -> None:
+    """Whatever kept it from being served: whoever has dialled would wait for ever."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+    def accepted(_: Tcp) -> None:
+        raise RuntimeError("planted")
+
+    server = await asyncio.get_running_loop().create_server(lambda: Tcp(accepted), "127.0.0.1", 0)
+    try:
+        here = await dial(server.sockets[0].getsockname()[:2])
+        with contextlib.suppress(OSError):
+            assert await here.read() == b""
+        here.abort()
+    finally:
+        server.close()
+        await server.wait_closed()

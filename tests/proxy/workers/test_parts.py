@@ -3,25 +3,29 @@
 import dataclasses
 import os
 import socket
-from datetime import UTC
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from joserfc import jwk
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from chron.frames import unpacked
 from mappings import Request, load_mappings
 from policies import Credential
-from proxy.config import Address
+from proxy.config import Address, JwtIssuer
 from proxy.facts import Inbound
+from proxy.identity.workload import load_issuers
 from proxy.limits import Limits
 from proxy.quotas import CONNECTIONS, REQUESTS, TOO_FAST, Quotas
 from proxy.wire.sockets import address_of, reserve
 from proxy.workers import frames
 from proxy.workers.counting import Totals, samples
 from proxy.workers.tally import Rows, Tally
+from support.identity import AUDIENCE, ISSUER, JWT_IDENTITY, TokenIssuer
 
 TEXT = st.text(max_size=20)
 FIELDS = st.lists(st.tuples(st.binary(max_size=20), st.binary(max_size=20)), max_size=5).map(tuple)
@@ -74,6 +78,23 @@ def test_rules_mean_the_same_on_the_other_side() -> None:
     there = frames.unpickled(frames.pickled(here))
     assert {name: there.resolve(request) for name, request in asked.items()} == found
     assert there.digest == here.digest
+
+
+def test_issuers_are_believed_alike_on_the_other_side(tmp_path: Path) -> None:
+    """Keys of every kind cross over, as they are published; OpenSSL's own objects do not."""
+    at = datetime.now(UTC)
+    keys = {"ES256": jwk.ECKey.generate_key("P-256"), "RS256": jwk.RSAKey.generate_key(2048)}
+    keys["Ed25519"] = jwk.OKPKey.generate_key("Ed25519")
+    issuer = TokenIssuer(**keys)
+    there = frames.unpickled(
+        frames.pickled(load_issuers([JwtIssuer(ISSUER, AUDIENCE, issuer.write(tmp_path / "jwks.json"), tuple(keys))]))
+    )
+    for algorithm in keys:
+        proof = there.read(issuer.sign(issuer.claims(at), kid=algorithm, alg=algorithm), at)
+        assert getattr(proof, "identity", proof) == JWT_IDENTITY
+        other = TokenIssuer(**{algorithm: type(keys[algorithm]).generate_key()})
+        forged = other.sign(issuer.claims(at), kid=algorithm, alg=algorithm)
+        assert there.read(forged, at) == "workload token not signed by its issuer"
 
 
 def registry(decided: int, open_: int, *seconds: float) -> CollectorRegistry:

@@ -1,6 +1,5 @@
 """A gate of several processes, started, loaded, killed in parts and stopped: real processes, real sockets."""
 
-import re
 import signal
 import socket
 import stat
@@ -34,12 +33,6 @@ def site(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> Path:
     return workers_site(tmp_path / "site", origin, ca=target_ca_pem, config={"listeners": listeners})
 
 
-def place_of(gate: Workers, listener: str) -> str:
-    found = re.search(r" on (\S+)$", gate.wait_line(f"listener {listener} "))
-    assert found is not None
-    return found[1]
-
-
 def test_every_worker_serves_every_way_in_and_the_api_answers_for_all(site: Path, origin: Origin) -> None:
     """Both workers are reached by the proxy's listener and the reverse one, the other engine's has a process of its
     own; they write one log, are counted together, and nothing is left of them."""
@@ -50,13 +43,13 @@ def test_every_worker_serves_every_way_in_and_the_api_answers_for_all(site: Path
             refused = [client.delete(URL) for client in clients]
         assert [each.status_code for each in refused] == [403, 403]
         assert {gate.session_of(each) for each in refused} == sessions
-        reverse = f"http://{place_of(gate, 'api')}/things"
+        reverse = f"http://{gate.place('api')}/things"
         other: set[str] = set()
         for _ in range(200):
             if (other := other | {gate.session_of(httpx.get(reverse, trust_env=False))}) >= sessions:
                 break
         assert other == sessions
-        gate.proxy_address = place_of(gate, "old")
+        gate.proxy_address = gate.place("old")
         with gate.client() as client:
             answer = client.get(URL)
         (record,) = gate.records(id=answer.headers["x-chron-id"])

@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from proxy.fast.bodies import Chunked
+from proxy.fast.heads import NotHttp
 from support.beside.streams import Stream
 from support.beside.told import Arrived, Exchange, Row, Told, differing
 
@@ -176,11 +178,30 @@ _BROKEN = Exchange(({"outcome": "ALLOW", "then.result": "failed"},))
 
 
 def _unread_body(stream: Stream, mitmproxy: Told, fast: Told) -> Pair:
-    """A body that a rule wants to read, and that breaks, is recorded and answered; mitmproxy's layers just end then."""
+    """A body that a rule wants to read, and that breaks, is recorded and answered; mitmproxy's layers just end then.
+
+    So they do where they have repaired the head before it, and the fast engine has refused that.
+    """
     if stream.http2 or len(fast) != len(mitmproxy) + 1 or not (last := fast[-1]).refused_early:
         return mitmproxy, fast
     said = "" if last.said is None else last.said[2]
-    return mitmproxy, fast[:-1] if "wire -- the body cannot be read" in said else fast
+    refused_head = last.rows[0]["code"] == "wire.malformed" and _breaks(stream.payload)
+    return mitmproxy, fast[:-1] if refused_head or "wire -- the body cannot be read" in said else fast
+
+
+_CHUNKED_HEAD = re.compile(rb"\n[Tt]ransfer-[Ee]ncoding:[ \t]*chunked[ \t]*\r\n(?:[^\r\n]+\r\n)*\r\n")
+
+
+def _breaks(payload: bytes) -> bool:
+    """Whether there is a body in chunks that are none."""
+    for head in _CHUNKED_HEAD.finditer(payload):
+        chunks, rest = Chunked(), bytearray(payload[head.end() :])
+        try:
+            while chunks.take(rest):
+                pass
+        except NotHttp:
+            return True
+    return False
 
 
 def _unanswered(stream: Stream, mitmproxy: Told, fast: Told) -> Pair:

@@ -51,10 +51,12 @@ class Garden:
 
 
 _REFUSALS = re.compile(
-    r"Invalid method|HPE_INVALID_METHOD|InvalidRequestMethod|Duplicate '[A-Za-z-]+' header|ExpectationFailed|status 405"
+    r"Invalid method|Expected space after method|HPE_INVALID_METHOD|InvalidRequestMethod"
+    r"|Duplicate '[A-Za-z-]+' header|ExpectationFailed|status 405"
 )
-"""What some servers refuse of a request that they have read as everybody does: a method that they do not know, a second
-User-Agent, an expectation. Nothing that has to do with where a request ends."""
+"""What some servers refuse of a request that they have read as everybody does: a method that they do not know (llhttp
+has words of its own for one that begins as one it knows, PUTS), a second User-Agent, an expectation. Nothing that has
+to do with where a request ends."""
 
 
 def refused_by_some(request: bytes) -> bool:

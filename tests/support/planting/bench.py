@@ -1,17 +1,17 @@
 """A gate to plant bugs in, its targets, and what has to hold whatever is broken in it."""
 
 import contextlib
+import gc
 import json
 import logging
 import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Self
 
-from chron import ChronError, find, verify
+from chron import ChronError, find, tail, verify
 from policies import credential, token_digest
 from proxy.attack.attacks import EC2, GIT, GITHUB, HOST, KUBERNETES, MCP, PLAIN_HOST, UNBOUND
 from proxy.attack.owngate import RULES, SKILL, now, target_tls
@@ -20,6 +20,7 @@ from proxy.attack.target import RecordingTarget
 from proxy.destinations import DestinationUnknown
 from support.gate import AGENTS, OTHER_TOKEN, LiveGate
 from support.planting.bugs import Bug, planted
+from support.planting.outcomes import SAYS_NOTHING, Ran, count_requests, unmasked
 from support.planting.requests import (
     ALLOWED,
     DENIED,
@@ -101,77 +102,6 @@ async def _lookup(host: str) -> tuple[str, ...]:
 
 LOG_PATIENCE_S = 5.0
 """For the few bugs by which nobody is told that a record is durable; all others do not wait for it."""
-_RAISES = ("exception", "cancelled", "hang")
-_READS_ALL = "a body too many is read, and judged"
-HARMLESS: dict[tuple[str, str], str] = {
-    **{("chron.log.Chron._flush", kind): "it writes outcomes, which nobody waits for" for kind in _RAISES},
-    **{("chron.writer.Writer.flush", kind): "it writes outcomes, which nobody waits for" for kind in _RAISES},
-    **{(f"*.{name}", "exception"): _READS_ALL for name in ("needs_body", "_needs_body", "reads_body", "_form_counts")},
-    **{("proxy.mitm.gathering.GatheringWriter.drain", kind): "it is the agent's end that breaks" for kind in _RAISES},
-    **{
-        ("proxy.mitm.connection.AgentConnection._on_server_connected", kind): "it stops the clock of a dialling"
-        for kind in _RAISES
-    },
-}
-"""Which function may fail, and how, while what is allowed arrives as it should; and why."""
-_SAYS_NOTHING = ("wrong type", "nothing")
-SILENT: dict[tuple[str, str], str] = {
-    **{("proxy.mitm.gathering.GatheringWriter.flush", kind): "it is what sends the answer" for kind in _SAYS_NOTHING},
-    **{
-        ("proxy.fast.engine.Engine._bind", kind): "it makes what asyncio tells of a connection: nobody hears of it"
-        for kind in _SAYS_NOTHING
-    },
-    **{
-        ("proxy.fast.bodies.*._ends", kind): "it sees where a body ends: without, more is waited for as long as may be"
-        for kind in _SAYS_NOTHING
-    },
-}
-"""What can leave an agent without an answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What came of one request into a gate with a bug."""
-
-    site: Site
-    kind: str
-    request: Request
-    met: bool
-    """Whether the bug was come to."""
-    held_up: bool
-    """Whether it was come to before the request was on its way, so that it could hold it up."""
-    answer: Answer
-    arrived: tuple[Reached | str, ...]
-    serves: bool
-    """Whether the next requests, with the bug taken out, went as they should."""
-    shut: bool
-    """Whether the gate has taken itself out of service, and says so."""
-
-    @property
-    def title(self) -> str:
-        """What was done."""
-        return f"{self.site.name}, {self.kind}, {self.request.name}"
-
-    def _listed(self, table: dict[tuple[str, str], str]) -> bool:
-        where = self.site.name.partition(".<locals>")[0]
-        return any(kind == self.kind and fnmatchcase(where, name) for name, kind in table)
-
-    def fault(self, meant: tuple[Reached | str, ...]) -> str:
-        """What must not be; "" when all is well. `meant` is what arrives of the request without a bug."""
-        if self.answer.late and not self._listed(SILENT):
-            return "neither an answer nor an end"
-        if self.arrived and not self.request.allowed:
-            return f"denied, and arrived: {self.arrived}"
-        if self.arrived and self.arrived != meant:
-            return f"arrived as {self.arrived}, not as {meant}"
-        if self.arrived and self.held_up and self.kind in _RAISES and not self._listed(HARMLESS):
-            return "arrived"
-        called_done = 100 < self.answer.status < 400 and not self.answer.is_rpc_error
-        if not self.arrived and called_done and self.answer.status not in self.request.answered:
-            return f"answered {self.answer.status}, and nothing arrived"
-        if self.request.allowed and self.kind in ("exception", "cancelled") and self.answer.status == 403:
-            return f"a failure of ours is called a denial: {self.answer.code}"
-        return "" if self.serves or self.shut else "the next request is not served"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,9 +138,9 @@ class Bench:
         assert not faults, faults
         return ways
 
-    def run(self, site: Site, kind: str, request: Request) -> Ran:
-        """One request, with a bug in its way."""
-        before = self._marks()
+    def run(self, site: Site, kind: str, request: Request, *, look_after: bool = True) -> Ran:
+        """One request, with a bug in its way, and, where all is not as it was or `look_after` says so, others after."""
+        before, recorded = self._marks(), self._last_seq()
         with contextlib.ExitStack() as stack:
             self.forget()
             bugs: list[Bug] = []
@@ -225,10 +155,14 @@ class Bench:
         self.settle()
         arrived = at_rest if kind == "hang" and at_rest else self.arrived(before)
         met = any(bug.met.is_set() for bug in bugs)
+        unrecorded = self._unrecorded(arrived, recorded) if arrived else 0
         # What was handed in while the bug was still being broken off may have failed with it.
-        serves = self.serves() or self.serves()
+        unmoved = not look_after and not arrived and answer.status in (400, 403, 407)
+        serves = unmoved or self.serves() or self.serves()
         held_up = met and (any(early) or not early)
-        return Ran(site, kind, request, met, held_up, answer, tuple(arrived), serves, not serves and self._is_shut())
+        shut = not serves and self._is_shut()
+        undone = kind in SAYS_NOTHING and self._functions.works_by_effect(site)
+        return Ran(site, kind, request, met, held_up, undone, answer, tuple(arrived), unrecorded, serves, shut)
 
     def meant(self, request: Request) -> tuple[Reached | str, ...]:
         """What arrives of a request where nothing is broken."""
@@ -281,10 +215,17 @@ class Bench:
     def arrived(self, since: tuple[int, int] = (0, 0)) -> list[Reached | str]:
         """What has arrived at the targets, without what differs each time."""
         reached = [
-            replace(each, line=re.sub("/asked-for/[0-9]+", "/asked-for/N", each.line))
+            replace(each, line=re.sub("/asked-for/[0-9]+", "/asked-for/N", each.line), body=unmasked(each))
             for each in self._target.reached[since[0] :]
         ]
         return [*reached, *(f"{each.method} {each.path}" for each in self._h2.seen[since[1] :])]
+
+    def _last_seq(self) -> int:
+        return next((record.seq for record in tail(self.gate.config.chron, 1)), 0)
+
+    def _unrecorded(self, arrived: list[Reached | str], since_seq: int) -> int:
+        allowed = find(self.gate.config.chron, kind="decision", outcome="ALLOW", after_seq=since_seq)
+        return max(count_requests(arrived) - len({record.fields["request"] for record in allowed}), 0)
 
     def _hung(self, request: Request, plant: Any, bugs: list[Bug]) -> Answer:
         """Send, and when the bug hangs or an answer has come, give up as a client does."""
@@ -330,6 +271,8 @@ class Benches:
     def __exit__(self, *_: object) -> None:
         self._close()
         self._stack.close()
+        del self.bench, self._gate
+        gc.collect()  # what a bug kept from being closed says so here, and not at the end of all tests
         logging.disable(logging.NOTSET)
 
     def renew(self) -> None:
@@ -359,7 +302,7 @@ class Benches:
 
     def _close(self) -> None:
         """Stop the gate and hold its log against what arrived."""
-        arrived = sum(not isinstance(each, Reached) or each.line != "(frames)" for each in self._since())
+        arrived = count_requests(self._since())
         with contextlib.suppress(ChronError):  # one whose writer has died says so at its end as well
             self._gate.stop()
         log = self._gate.config.chron
@@ -383,7 +326,7 @@ def _config(target: RecordingTarget, h2_target: H2Origin, ca: Path, h2_ca: Path)
             H2_HOST: {"address": h2_target.address, "ca": str(h2_ca)},
         },
         "upstream": {"allow_private": ["127.0.0.0/8"]},
-        "approvals": {"wait_s": 0, "most_pending": 100, "most_per_hour": 10_000},
+        "approvals": {"wait_s": 0, "most_pending": 1_000, "most_per_hour": 10_000},
         "listeners": {
             "reverse": {"mode": "reverse", "listen": "127.0.0.1:0", "target": f"http://{PLAIN_HOST}"},
             "socks": {"mode": "socks5", "listen": "127.0.0.1:0"},

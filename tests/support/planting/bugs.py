@@ -131,12 +131,3 @@ def _twin(function: FunctionType) -> FunctionType:
     )
     twin.__kwdefaults__ = function.__kwdefaults__
     return twin
-
-
-def expects_nothing(functions: Functions, site: Site) -> bool:
-    """Whether None is among what a function may return, so that it is no wrong type."""
-    for function in functions.of.get(site.code, ()):
-        said = str(function.__annotations__.get("return", ""))
-        if "None" in said or "Any" in said or "Commands" in said:
-            return True
-    return site.code not in functions.of

@@ -66,6 +66,13 @@ class Answer:
         return ""
 
     @property
+    def says_it_waits(self) -> bool:
+        """Whether it is our own 202: nothing was done, and a human is asked."""
+        with contextlib.suppress(ValueError, AttributeError):
+            return self.status == 202 and bool(json.loads(self.body).get("approval"))
+        return False
+
+    @property
     def is_rpc_error(self) -> bool:
         """Whether it is the error of a JSON-RPC call, which comes with 200."""
         with contextlib.suppress(ValueError, AttributeError):

@@ -130,6 +130,11 @@ class Functions:
         for code in list(self.of):
             self._note(code)
 
+    def works_by_effect(self, site: Site) -> bool:
+        """Whether a function is annotated to return None: what it is for is what it does."""
+        returned = [function.__annotations__.get("return", "") for function in self.of.get(site.code, ())]
+        return bool(returned) and all(each in (None, "None") for each in returned)
+
     def forget(self) -> None:
         """Empty what remembers answers of our functions (`functools.lru_cache`)."""
         for cache in self._caches:
