@@ -206,6 +206,8 @@ class _Reader:
             return self._mapping(events, path)
         if isinstance(event, yaml.SequenceStartEvent):
             return self._sequence(events, path)
+        if not path and getattr(event, "style", None) in ("|", ">"):  # may begin in column 1, or not: YAML 1.2 and 1.1
+            self._fault(place, "a block of text cannot be the whole document; write it under a key")
         return self._scalar(typing.cast(yaml.ScalarEvent, event), place)
 
     def _mapping(self, events: Iterator[yaml.Event], path: Path) -> dict[str, object]:

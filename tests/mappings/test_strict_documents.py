@@ -90,6 +90,10 @@ REFUSED = {
     ),
     "version of YAML": ("%YAML 1.1\n---\na: y\n", 'f.yaml:1:1: directive "%YAML" is not supported; remove it'),
     "prefix of tags": ("%TAG ! x:\n---\na: y\n", 'f.yaml:1:1: directive "%TAG" is not supported; remove it'),
+    "block alone": (
+        ">\n#x\n",
+        "f.yaml:1:1: a block of text cannot be the whole document; write it under a key",
+    ),
     "unclosed": ("a: [\n", "f.yaml:2:1: did not find expected node content"),
     "tab": ("a:\n\tb: 1\n", "f.yaml:2:1: a tab cannot stand here; use spaces"),
     "hidden line": (
