@@ -107,7 +107,7 @@ def test_policies_decide_alike_on_the_other_side() -> None:
     found = [here.decide(question) for question in questions]
     there = frames.unpickled(frames.pickled(here))
     assert [there.decide(question) for question in questions] == found
-    assert [each.outcome for each in found[:3]] == ["ALLOW", "DENY", "DENY"]
+    assert [each.outcome.value for each in found[:3]] == ["ALLOW", "DENY", "DENY"]
 
 
 def test_issuers_are_believed_alike_on_the_other_side(tmp_path: Path) -> None:
