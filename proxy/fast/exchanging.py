@@ -64,6 +64,8 @@ class Serving:
         self._left = False
         self._begun = False
         """Whether the agent was sent the head of an answer."""
+        self._reached = False
+        """Whether the target may have got anything of the request."""
         self._judged_body: bytes | None = None
         """What was read of the body to judge by, and is still to be sent."""
         self._overdue: asyncio.Timeout | None = None
@@ -167,8 +169,11 @@ class Serving:
             raise asyncio.CancelledError
 
     async def _after_a_failure(self) -> None:
-        """No request without an answer: a failure of ours says so, or ends the connection."""
-        if self._begun:
+        """No request without an answer: a failure of ours says so, or ends the connection.
+
+        If the second condition is removed, what was done is called refused, and somebody does it again.
+        """
+        if self._begun or self._reached:
             self.call.abort()
             return
         try:
@@ -297,7 +302,7 @@ class Serving:
         """Send the request; the head of its answer. Where nothing can have been done of it, it is sent again, once."""
         place, request = asking.place(verdict, self.call), asking.request(verdict, self.call, self._judged_body)
         for last in (False, True):
-            reused = False
+            reused, self._reached = False, True
             try:
                 reused, self._asked = await self._engine.targets.ask(place, request)
                 return await self._answer(self._asked, verdict)

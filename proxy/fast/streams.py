@@ -200,7 +200,8 @@ class Tcp(asyncio.Protocol):
 
     async def emptied(self) -> None:
         """Wait until all that was written is sent, or cannot be any more."""
-        self.transport.set_write_buffer_limits(0)
+        with contextlib.suppress(RuntimeError):  # it is closed, and nothing is unsent
+            self.transport.set_write_buffer_limits(0)
         await self._room.wait()
 
     def write_eof(self) -> None:

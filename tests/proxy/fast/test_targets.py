@@ -322,6 +322,7 @@ def asked_again(folder: Path, ask: Callable[[httpx.Client, str], httpx.Response]
     return status, closing.heads, str(outcome["result"])
 
 
+@pytest.mark.engines("fast")
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT"])
 def test_what_may_be_repeated_is_sent_again_when_its_connection_was_closed(tmp_path: Path, method: str) -> None:
     """Once, on a new connection: the target may have closed the kept one before it was asked (RFC 9110, 9.2.2)."""
