@@ -10,7 +10,7 @@ import pytest
 from proxy.fast.streams import Tcp, dial
 
 LARGE = 48 * 2**20
-"""More than the kernel keeps for either side of a connection: here up to 4 MiB that are sent and 32 that are received."""
+"""More than the kernel keeps for a connection: here up to 4 MiB that are to be sent and 32 that have come."""
 
 
 @asynccontextmanager
