@@ -76,6 +76,7 @@ def test_attacks_are_the_same(both: Beside) -> None:
     tell(f"two engines: {len(found)} attacks, {dict(seen)}")
 
 
+# The corpus is others' and not shipped; the run that has it (.ci/run) names its folder.
 @pytest.mark.skipif(not CASES, reason="CLAIIM_CORPORA names no folder with the corpus")
 def test_framing_of_others_is_the_same(both: Beside) -> None:
     """The corpus that CLAIIM_CORPORA names."""

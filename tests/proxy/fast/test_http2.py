@@ -975,15 +975,20 @@ async def test_an_agent_that_says_goodbye_is_answered() -> None:
         assert peer.body(number) == b"hello"
 
 
+async def _asked_together_with(served: Served, more: bytes) -> tuple[Peer, int]:
+    """A request that comes in one read with other bytes behind it; the number of its stream."""
+    peer = served.peer.start()
+    await peer.until(h2.events.RemoteSettingsChanged)
+    number = peer.h2.get_next_available_stream_id()
+    peer.h2.send_headers(number, PSEUDO, end_stream=True)
+    peer.stream.write(peer.h2.data_to_send() + more)
+    return peer, number
+
+
 async def test_a_request_that_comes_with_a_goodbye_is_answered() -> None:
     """In one read: GOAWAY is about requests of ours (RFC 9113, 6.8), what was asked before goes on."""
     async with Served(echo) as served:
-        peer = served.peer.start()
-        await peer.until(h2.events.RemoteSettingsChanged)
-        number = peer.h2.get_next_available_stream_id()
-        peer.h2.send_headers(number, PSEUDO, end_stream=True)
-        goodbye = frames.GoAwayFrame(0, last_stream_id=0, error_code=0).serialize()
-        peer.stream.write(peer.h2.data_to_send() + goodbye)
+        peer, number = await _asked_together_with(served, frames.GoAwayFrame(0, last_stream_id=0).serialize())
         await peer.until(h2.events.StreamEnded, number)
         assert peer.status(number) == b"200"
 
@@ -995,11 +1000,7 @@ ON_STREAM_0 = b"\0\0\1\0\0\0\0\0\0x"
 async def test_nothing_is_begun_of_a_request_that_comes_with_the_end_of_its_connection() -> None:
     """In one read with an error of the protocol: nobody is asked, and GOAWAY leaves open whether it was looked at."""
     async with Served(echo) as served:
-        peer = served.peer.start()
-        await peer.until(h2.events.RemoteSettingsChanged)
-        number = peer.h2.get_next_available_stream_id()
-        peer.h2.send_headers(number, PSEUDO, end_stream=True)
-        peer.stream.write(peer.h2.data_to_send() + ON_STREAM_0)
+        peer, number = await _asked_together_with(served, ON_STREAM_0)
         await asyncio.wait_for(served.running, TIMEOUT_S)
         assert served.calls == []
         await peer.to_the_end()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -64,6 +65,19 @@ async def test_what_is_taken_makes_room() -> None:
             while taken < LARGE:
                 taken += len(await there.read())
         assert taken == LARGE
+
+
+async def test_what_comes_byte_by_byte_is_kept_as_one() -> None:
+    """Else an agent that sends single bytes would have the gate keep fifty times as much as it may send."""
+    async with _connected() as (_, there):
+        for _ in range(1000):
+            there.data_received(b"x")
+        assert sys.getsizeof(there._unread) < 3000
+        assert there.unread_bytes == 1000
+        there.put_back(b"y")
+        assert await there.read(2) == b"yx"
+        assert await there.read() == b"x" * 999
+        assert there.unread_bytes == 0
 
 
 async def test_any_number_may_wait_for_room() -> None:
