@@ -74,6 +74,7 @@ class Tcp(asyncio.Protocol):
         """One piece as it came, which is most of what comes, or several in a row: kept apart, single bytes would cost
         fifty times what they are."""
         self._ended = False
+        self._lost = False
         self._error: BaseException | None = None
         self._reader: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
@@ -126,6 +127,7 @@ class Tcp(asyncio.Protocol):
 
     def connection_lost(self, error: BaseException | None) -> None:
         """It is over."""
+        self._lost = True
         if not self._ended or error is not None:
             self._error = error
             self._ended = True
@@ -225,7 +227,8 @@ class Tcp(asyncio.Protocol):
         if not self._ended:
             self._error = ConnectionAbortedError("the connection was broken off here")
             self._ended = True
-        self.transport.abort()
+        if not self._lost:  # after its end asyncio's own transport fails at that, if it was closed with bytes unsent
+            self.transport.abort()
 
     def is_closing(self) -> bool:
         """Whether it is closed or about to be."""

@@ -95,6 +95,18 @@ async def test_any_number_may_wait_for_room() -> None:
         assert await reading == LARGE
 
 
+async def test_what_has_ended_may_be_broken_off() -> None:
+    """Closed while bytes are unsent, and over once they are sent: asyncio's transport then refuses an abort."""
+    async with _connected() as (here, there):
+        ended = asyncio.Event()
+        here.on_lost = ended.set
+        here.write(b"x" * LARGE)
+        here.close()
+        assert await _all(there) == LARGE
+        await ended.wait()
+        here.abort()
+
+
 async def test_what_was_broken_off_here_is_not_whole() -> None:
     """A body that lasts until its connection ends would else end where we ended it."""
     async with _connected() as (here, _):
