@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from chron import redacted_text
+from chron.times import time_text
 from mappings import Operation
 from policies import BreakGlass, Credential, Limit, Policies, Question
 from policies.conditions import CUT, KEPT_OUT, MAX_TEXT_CHARS
@@ -98,7 +99,7 @@ def _known(known: Mapping[str, str]) -> Mapping[str, str]:
 
 def asked_fields(question: Question) -> FieldValues:
     """Return what the decision depends on and no other field of its record says."""
-    fields: FieldValues = {"at": question.at.isoformat(timespec="microseconds")}
+    fields: FieldValues = {"at": time_text(question.at)}
     headers = {name[len(_HEADER) :]: value for name, value in question.attributes.items() if name.startswith(_HEADER)}
     if headers:
         fields["headers"] = json.dumps(headers, sort_keys=True, ensure_ascii=False)

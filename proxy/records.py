@@ -100,7 +100,8 @@ def wire_fields(
     fields["host"] = request.host
     fields["port"] = request.port
     fields["path"] = recorded(redacted_path(request.path))
-    fields["query_keys"] = _query_keys(request.query) if request.query else ""
+    if request.query:
+        fields["query_keys"] = _query_keys(request.query)
     fields["request_digest"] = request_digest(facts)
     if request.body is not None and request.body_complete:
         fields["request_bytes"] = len(request.body)
@@ -153,7 +154,7 @@ def operation_fields(operation: Operation | None, unnamed: str = "", target: str
     if rule := operation.rule:
         fields |= {
             "mapping_rule": rule.id,
-            "mapping_pack": rule.pack,
+            "mapping_pack": rule.pack or None,
             "mapping_place": rule.place,
             "mapping_digest": rule.digest,
         }

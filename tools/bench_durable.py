@@ -80,7 +80,12 @@ def decision(chosen: random.Random) -> Fields:
 
 
 def grow(path: Path, records: int) -> None:
-    """Write a log of so many decisions and outcomes, as the writer would but without its syncs."""
+    """Write a log of so many decisions and outcomes."""
+    write_in_bulk(path, _drafts(records))
+
+
+def write_in_bulk(path: Path, drafts: Iterator[Draft]) -> None:
+    """Write a log as the writer would, but without its syncs."""
     Chron.open(path, low_water_bytes=0).close()
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         for pragma in ("synchronous = OFF", "cache_size = -200000", "wal_autocheckpoint = 20000"):
@@ -88,7 +93,6 @@ def grow(path: Path, records: int) -> None:
         for guard in schema.GUARDS:
             connection.execute(f"DROP TRIGGER {guard}")
         head = connection.execute("SELECT seq, hash FROM chron ORDER BY seq DESC LIMIT 1").fetchone()
-        drafts = _drafts(records)
         while entry := [draft for _, draft in zip(range(_BULK), drafts, strict=False)]:
             batch = Batch(*head)
             batch.add(Entry(entry))

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from policies.changes import tokens_digest
 from proxy import manifests
 from proxy.destinations import Route
 from proxy.facts import FactsError, Inbound, read_facts
+from proxy.questions import asked_again, asked_fields
 from proxy.records import (
     FieldValues,
     Origin,
@@ -162,6 +164,24 @@ def test_a_plain_request_has_nothing_to_verify() -> None:
     """`upstream_verified` speaks of certificates; over plain HTTP it is absent, not true."""
     inbound = Inbound("GET", "http", "/", ((b"Host", b"a.test"),), "10.0.0.1", uri_authority="a.test:80")
     assert all_fields(inbound, OPERATION, DECISION)["upstream_verified"] is None
+
+
+def test_a_record_does_not_say_what_there_was_nothing_of() -> None:
+    """Without a query there are no names in it, and a rule of the operator's own is of no pack."""
+    own = replace(OPERATION, rule=RuleRef("deploy", "", "site.yaml:3:5", "d4"))
+    fields = checked("decision", all_fields(replace(INBOUND, target="/login"), own, DECISION))
+    assert fields["mapping_rule"] == "deploy"
+    assert not {"query_keys", "mapping_pack"} & fields.keys()
+
+
+@pytest.mark.parametrize("at", ["2026-03-02T09:00:00.000007Z", "2026-03-02T09:00:00.000007+00:00"])
+def test_the_time_that_was_decided_by_is_written_as_all_times_are(at: str) -> None:
+    """To the microsecond, in UTC, with a Z; as older records have it, it is read as well."""
+    recorded = {"channel": "api", "agent": "deploy-bot", "action": "deploy:staging", "at": at}
+    question = asked_again(recorded, {})
+    assert question is not None
+    assert question.at == datetime(2026, 3, 2, 9, 0, 0, 7, UTC)
+    assert asked_fields(question)["at"] == "2026-03-02T09:00:00.000007Z"
 
 
 _LONG = st.sampled_from(["x", "\x1f", "\u20ac", "\U0001f600", "a b", '"', "/%41", "?&"]).map(lambda text: text * 20_000)

@@ -83,6 +83,13 @@ def _durable() -> None:
     compared()
 
 
+def _bytes() -> None:
+    from bench_bytes import main as counted
+
+    print("\nChron, bytes a record")
+    counted()
+
+
 def _workers() -> None:
     from bench_workers import main as together
 
@@ -106,6 +113,7 @@ _BY_THEMSELVES: dict[str, Callable[[], None]] = {
     "replay": _replay,
     "chron": _chron,
     "durable": _durable,
+    "bytes": _bytes,
     "workers": _workers,
     "postgres": _postgres,
 }
