@@ -101,7 +101,13 @@ def mutants_of(module: str) -> Iterator[Mutant]:
             changed = copy.deepcopy(node)
             what = _changes(changed)[number]()
             if ast.dump(changed) != before:
-                yield Mutant(module, getattr(node, "lineno", 0), what, functions.get(id(node)), index, number)
+                yield Mutant(module, _line(node), what, functions.get(id(node)), index, number)
+
+
+def _line(node: ast.AST) -> int:
+    """Where a node stands; a `for` inside brackets stands where it looks for its values."""
+    placed = node.iter if isinstance(node, ast.comprehension) else node
+    return getattr(placed, "lineno", 0)
 
 
 def _parsed(module: str) -> ast.Module:

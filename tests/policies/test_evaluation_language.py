@@ -85,7 +85,7 @@ TOLD = {"holds": "1", "does not hold": "", "cannot be told": None}
 
 @pytest.mark.parametrize(("when", "unless", "line"), GUARDS, ids=["/".join(row[:2]) for row in GUARDS])
 def test_guards(when, unless, line, build, ask) -> None:
-    """Each row of the table of guards, in an allow and in a deny list."""
+    """Each row of the table of guards, in an allow and in a deny list, of a requirement and of an approval."""
     guard = "when: {header: {x-when: '1'}}"
     guard += "" if unless == "is not there" else ", unless: {header: {x-unless: '1'}}"
     question = with_header(ask("a"), x_when=TOLD[when], x_unless=TOLD.get(unless))
@@ -94,6 +94,10 @@ def test_guards(when, unless, line, build, ask) -> None:
     assert allowing.outcome is (ALLOW if line == "counts" else DENY)
     assert denying.outcome is (ALLOW if line == "does not count" else DENY)
     assert bool(denying.untold) == bool(allowing.untold) == (line == "cannot be told")
+    requiring = build(PERMISSIVE, f"policy: p\nrequire: [{{action: a, header: x-lacking, {guard}}}]\n").decide(question)
+    asking = build(PERMISSIVE, f"policy: p\napprove: [{{action: a, {guard}}}]\n").decide(question)
+    assert requiring.outcome is (ALLOW if line == "does not count" else DENY)
+    assert asking.outcome is (ALLOW if line == "does not count" else HOLD)
 
 
 def test_e33_untold(build, ask) -> None:
@@ -638,6 +642,7 @@ UNNAMED = {
     "unknown": ("deploy:unknown", "api-v2", _grant("deploy:*")),
     "no action": ("deploy production", "api-v2", _grant()),
     "no target": ("a", "", _grant(target="api-*")),
+    "no target, for a glob of all": ("a", "", _grant(target="**")),
     "target too long": ("a", "x" * 512 + "...", _grant(target="x*")),
 }
 
@@ -650,6 +655,15 @@ def test_e58_unnamed(action, target, grant, build, ask, agents_text) -> None:
     assert build("skill: deploy-v2\n").decide(anywhere).outcome is ALLOW
     without = build(PERMISSIVE, agents=agents_text(agent="skill: "))
     assert without.decide(replace(ask("a"), exceptions=(_grant(),))).code == "agent.no-skill"
+
+
+@pytest.mark.parametrize(("line", "outcome"), [("allow", ALLOW), ("approve", HOLD)])
+def test_what_is_no_action_is_permitted_by_nothing(line, outcome, build, ask) -> None:
+    """Neither at once nor by humans, however wide the list is."""
+    rules = build(f"skill: deploy-v2\n{line}: ['**']\n")
+    assert rules.decide(ask("deploy:it")).outcome is outcome
+    refused = rules.decide(ask("deploy it"))
+    assert (refused.outcome, refused.code) == (DENY, "skill.not-in-allow-list")
 
 
 # --- versions and certainty ---
@@ -700,3 +714,5 @@ def test_observing_is_of_all_kinds_of_rule(build, ask) -> None:
         "policy:p -- limit of 0 per day reached for deploy-bot",
         "policy:p -- action needs approval",
     ]
+    met = build(PERMISSIVE, "policy: p\nmode: observe\nrequire: [{action: a, header: x}]\n")
+    assert met.decide(with_header(ask("a"), x="1")).observed == ""
