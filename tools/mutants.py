@@ -69,9 +69,7 @@ _MAPPINGS = (
     "tests/mappings/test_rule_faults.py",
 )
 _PIPELINE = (
-    "tests/proxy/test_facts.py",
     "tests/proxy/test_pipeline.py",
-    "tests/proxy/test_destinations.py",
     "tests/proxy/test_pdp.py",
     "tests/proxy/test_rebinding.py",
     "tests/proxy/test_unreadable_heads.py",
@@ -86,6 +84,19 @@ _PIPELINE = (
     "tests/proxy/test_hazards.py::test_a_request_with_two_readings_is_refused",
     "tests/proxy/test_hazards.py::test_a_suspension_holds_on_a_connection_that_is_already_open",
 )
+_FACTS = (
+    "tests/proxy/test_facts.py",
+    "tests/proxy/test_pipeline.py",
+    "tests/proxy/test_unreadable_heads.py",
+    "tests/proxy/test_limits_wire.py",
+    "tests/proxy/test_reverse.py",
+    "tests/proxy/fast/test_heads.py",
+)
+_DESTINATIONS = (
+    "tests/proxy/test_destinations.py",
+    "tests/proxy/test_pipeline.py",
+    "tests/proxy/test_rebinding.py",
+)
 MODULES: dict[str, Sequence[str]] = {
     "policies/deciding.py": _POLICIES,
     "policies/weighing.py": _POLICIES,
@@ -97,8 +108,8 @@ MODULES: dict[str, Sequence[str]] = {
     "proxy/pipeline.py": _PIPELINE,
     "proxy/judging.py": _PIPELINE,
     "proxy/concluding.py": _PIPELINE,
-    "proxy/facts.py": _PIPELINE,
-    "proxy/destinations.py": _PIPELINE,
+    "proxy/facts.py": _FACTS,
+    "proxy/destinations.py": _DESTINATIONS,
 }
 """What decides, and the tests that have to notice."""
 
@@ -204,6 +215,11 @@ class Run:
     seconds: float
     lines: frozenset[tuple[str, int]]
 
+    @property
+    def patience_s(self) -> int:
+        """How long it may run with a mutant before it counts as one that never ends."""
+        return PATIENCE_S + math.ceil(10 * self.seconds)
+
     def calls(self, function: Function) -> bool:
         """Say whether it runs a function."""
         return any(module == function.module and function.holds(line) for module, line in self.lines)
@@ -215,12 +231,12 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What became of a mutant; `again` are the tests for it where it has to be imported anew."""
+    """What became of a mutant; where it has to be imported anew, `again` are the tests for it and their patience."""
 
     index: int
     outcome: str
     tests: int = 0
-    again: tuple[str, ...] = ()
+    again: Sequence[tuple[str, int]] = ()
 
 
 class Session:
@@ -269,7 +285,8 @@ class Session:
                     self._noticing[function, int(said)] += 1
                 return Tried(index, _outcome(code), len(order))
         more = [at for at, run in enumerate(runs) if run.touches(mutant.module) and at not in order]
-        return Tried(index, "", len(order) + len(more), tuple(runs[at].id for at in (*order, *more)))
+        again = [(runs[at].id, runs[at].patience_s) for at in (*order, *more)]
+        return Tried(index, "", len(again), again)
 
     def _order(self, mutant: Mutant, runs: Sequence[Run]) -> list[int]:
         """The tests that run the function: first what noticed others of its mutants, then what runs the line."""
@@ -310,10 +327,9 @@ class Session:
         _quietly()
         if not _change(changed, mutant.code()):
             return _NOT_CHANGED
-        patience_s = [PATIENCE_S + math.ceil(10 * runs[at].seconds) for at in order]
         passing = _passing(session, [session.items[at] for at in order])
-        for at, seconds in zip(order, patience_s, strict=True):
-            signal.alarm(seconds)
+        for at in order:
+            signal.alarm(runs[at].patience_s)
             if next(passing, None) is None:
                 os.write(writing, str(at).encode())
                 return _NOTICED
@@ -373,10 +389,15 @@ class _Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 class _Ordered:
-    """A pytest plugin: runs these tests and no others, in this order."""
+    """A pytest plugin: runs these tests and no others, in this order, each for as long as it may take."""
 
-    def __init__(self, ids: Sequence[str]) -> None:
-        self._places = {id_: place for place, id_ in enumerate(ids)}
+    def __init__(self, tests: Sequence[tuple[str, int]]) -> None:
+        self._places = {id_: place for place, (id_, _) in enumerate(tests)}
+        self._patience_s = dict(tests)
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Be patient for one more test."""
+        signal.alarm(self._patience_s[item.nodeid])
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -386,13 +407,13 @@ class _Ordered:
         )
 
 
-def _anew(mutant: Mutant, ids: Sequence[str], _: int) -> int:
+def _anew(mutant: Mutant, tests: Sequence[tuple[str, int]], _: int) -> int:
     _quietly()
-    signal.alarm(10 * PATIENCE_S)
+    signal.alarm(5 * PATIENCE_S)
     sys.meta_path.insert(0, _Changed(mutant))
-    files = dict.fromkeys(id_.partition("::")[0] for id_ in ids)
+    files = dict.fromkeys(id_.partition("::")[0] for id_, _ in tests)
     with tempfile.TemporaryDirectory() as folder:
-        return int(pytest.main([*_OPTIONS, f"--basetemp={folder}/tests", *files], [_Ordered(ids)]))
+        return int(pytest.main([*_OPTIONS, f"--basetemp={folder}/tests", *files], [_Ordered(tests)]))
 
 
 def import_others(tests: Sequence[str]) -> None:
@@ -447,8 +468,8 @@ def _survivors(mutants: Sequence[Mutant], tests: Sequence[str]) -> int:
             code, _ = forked(partial(_anew, mutant, tried.again))
             outcome = _outcome(code)
         counts[mutant.module, outcome] += 1
-        if outcome == "survived":
-            print(f"survived  {mutant.title}  ({tried.tests} tests)", flush=True)
+        if outcome != "killed":
+            print(f"{outcome}  {mutant.title}  ({tried.tests} tests)", flush=True)
     for module in dict.fromkeys(mutant.module for mutant in mutants):
         said = ", ".join(f"{counts[module, what]} {what}" for what in ("killed", "for ever", "survived"))
         print(f"{module}: {said}", flush=True)

@@ -517,7 +517,9 @@ def test_e53_names_alone(build, ask, agents_text) -> None:
 OWNED = (
     "organisations:\n- {id: acme, owns: ['github/acme/*', 'shared/*']}\n"
     "- {id: globex, owns: ['github/globex/*', 'shared/*']}\n"
+    "- {id: third}\n"
 )
+UNOWNED = "organisations: [{id: acme}, {id: globex}, {id: third}]\n"
 
 TARGETS = {
     "its own": ("github/acme/web", "skill.allowed", ""),
@@ -547,24 +549,37 @@ GRANTS = {
     "a wildcard": ("{of: acme, into: globex}", True),
     "another action": ("{of: acme, into: globex, actions: [b]}", False),
     "another agent": ("{of: acme, into: globex, agents: ['x*']}", False),
+    "one of several": ("{of: acme, into: globex, agents: ['x*', 'deploy-*']}", True),
     "the other way": ("{of: globex, into: acme}", False),
+    "to another organisation": ("{of: third, into: globex}", False),
+    "into another organisation": ("{of: acme, into: third}", False),
     "over": ("{of: acme, into: globex, until: '2026-01-02'}", False),
     "not over": ("{of: acme, into: globex, until: '2026-01-03'}", True),
 }
 
 
+def rules_of(organisations, grant, agents_text, **changed) -> str:
+    """A registry with organisations and one grant between them."""
+    return agents_text(more=f"{organisations}cross_grants: [{grant}]\n", **changed)
+
+
 @pytest.mark.parametrize(("grant", "expected"), GRANTS.values(), ids=GRANTS)
 def test_e55_cross_grants(grant, expected, build, ask, agents_text) -> None:
     on_target = replace(ask("a"), target="github/globex/web")
-    rules = build(PERMISSIVE, agents=agents_text(more=f"{OWNED}cross_grants: [{grant}]\n"))
+    rules = build(PERMISSIVE, agents=rules_of(OWNED, grant, agents_text))
     assert rules.decide(on_target).code == ("skill.allowed" if expected else "org.foreign-target")
-    reserved = replace(on_target, action="a:unknown")
-    assert rules.decide(reserved).outcome is DENY
-    answered = agents_text(human="org: globex", more=f"{OWNED}cross_grants: [{grant}]\n")
+    reserved = build(PERMISSIVE.replace("**", "a:unknown"), agents=rules_of(OWNED, grant, agents_text))
+    assert reserved.decide(replace(on_target, action="a:unknown")).code == "org.foreign-target"
+    answered, unowned = (rules_of(each, grant, agents_text, human="org: globex") for each in (OWNED, UNOWNED))
     own = replace(ask("a"), target="github/acme/web")
-    assert build(PERMISSIVE, agents=answered).decide(own).code == ("skill.allowed" if expected else "org.different")
+    endless = answered.replace("cross_grants: [", "cross_grants: [{of: globex, into: acme, agents: [nobody]}, ")
+    for text in (answered, endless, unowned):
+        crossing = build(PERMISSIVE, agents=text)
+        assert crossing.decide(own).code == ("skill.allowed" if expected else "org.different")
+        may_act = crossing.identify(own.credential, own.at) is None
+        assert may_act is (expected or grant == GRANTS["another action"][0]), "of the action nothing is known then"
     suspended = OWNED.replace("id: globex,", "id: globex, state: suspended,")
-    closed = build(PERMISSIVE, agents=agents_text(more=f"{suspended}cross_grants: [{grant}]\n"))
+    closed = build(PERMISSIVE, agents=rules_of(suspended, grant, agents_text))
     assert closed.decide(on_target).code == "org.foreign-target"
 
 

@@ -87,6 +87,16 @@ def test_the_past_is_decided_without_proofs_and_not_without_agents() -> None:
         assert (again.outcome, again.code) == (Outcome.DENY, code)
 
 
+@pytest.mark.parametrize("name", REFUSED)
+def test_the_past_is_decided_by_who_might_act(name: str) -> None:
+    """Whoever could not act then, because of its human or its organisation, is not allowed anything afterwards."""
+    again = REFUSED[name]().decide_again(Question(Credential("plain", ""), "data:read", "x", "", AT, "127.0.0.1"))
+    codes = {"suspended": "anchor.suspended", "revoked": "anchor.revoked", "organisation suspended": "org.suspended"}
+    assert (again.outcome, again.code) == (
+        (Outcome.DENY, codes[name]) if name in codes else (Outcome.ALLOW, "skill.allowed")
+    )
+
+
 def test_headers_that_any_text_asks_about_are_kept() -> None:
     """In a requirement and in conditions of every kind of line; nothing else a condition names is a header."""
     text = (

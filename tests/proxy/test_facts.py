@@ -81,6 +81,20 @@ REFUSALS = {
     "line break in a value": (replace(PLAIN, fields=fields((b"X", b"1\r\nY: 2"))), "wire.field-value"),
     "NUL in a value": (replace(PLAIN, fields=fields((b"X", b"1\0"))), "wire.field-value"),
     "imitated framing": (replace(PLAIN, fields=fields((b"Content_Length", b"1"))), "wire.field-name"),
+    "another transfer coding": (
+        replace(PLAIN, fields=fields((b"Transfer-Encoding", b"gzip, chunked"))),
+        "wire.transfer-encoding",
+    ),
+    "a length that is no number": (replace(PLAIN, fields=fields((b"Content-Length", b"+1"))), "wire.content-length"),
+    "a length of 19 digits": (replace(PLAIN, fields=fields((b"Content-Length", b"0" * 19))), "wire.content-length"),
+    "Connection names the length": (
+        replace(PLAIN, fields=fields((b"Content-Length", b"1"), (b"Connection", b"close, content-length"))),
+        "wire.connection",
+    ),
+    "Connection names a field of its own kind": (
+        replace(PLAIN, fields=fields((b"Authorization", b"x"), (b"Connection", b"Authorization"))),
+        "wire.connection",
+    ),
     "two content types": (
         replace(PLAIN, fields=fields((b"Content-Type", b"a/b"), (b"content-type", b"c/d"))),
         "wire.field-repeated",
