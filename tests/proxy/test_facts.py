@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts, request_digest
+from proxy.limits import Limits
 
 PLAIN = Inbound(
     method="GET",
@@ -66,6 +67,16 @@ REFUSALS = {
         replace(TUNNELLED, fields=((b"Host", b"a.test:8443"),)),
         "wire.authority-mismatch",
     ),
+    "Host is not the tunnel's, no SNI": (
+        replace(TUNNELLED, sni=None, fields=((b"Host", b"b.test"),)),
+        "wire.authority-mismatch",
+    ),
+    "Host's port is not the tunnel's, no SNI": (
+        replace(TUNNELLED, sni=None, fields=((b"Host", b"a.test:8443"),)),
+        "wire.authority-mismatch",
+    ),
+    "Host's port is not the packets'": (replace(PLAIN, uri_authority="", port=8080), "wire.authority-mismatch"),
+    "Host's port is not the packets', in a tunnel": (replace(TUNNELLED, port=8443), "wire.authority-mismatch"),
     "URI is not the tunnel's": (replace(TUNNELLED, uri_authority="b.test"), "wire.authority-mismatch"),
     "SNI is not the tunnel's": (replace(TUNNELLED, sni="b.test"), "wire.authority-mismatch"),
     "URI and Host differ": (replace(PLAIN, uri_authority="b.test:80"), "wire.authority-mismatch"),
@@ -91,7 +102,8 @@ REFUSALS = {
         replace(PLAIN, fields=fields((b"Content-Length", b"1"), (b"Connection", b"close, content-length"))),
         "wire.connection",
     ),
-    "Connection names a field of its own kind": (
+    "Connection names itself": (replace(PLAIN, fields=fields((b"Connection", b"connection"))), "wire.connection"),
+    "Connection names credentials": (
         replace(PLAIN, fields=fields((b"Authorization", b"x"), (b"Connection", b"Authorization"))),
         "wire.connection",
     ),
@@ -122,6 +134,37 @@ REFUSALS = {
         "wire.upgrade",
     ),
 }
+
+
+SMALL = Limits(target_bytes=256, head_fields=10, field_bytes=256, head_bytes=1024)
+NINE = tuple((b"X-%d" % number, b"1") for number in range(9))
+SIZES: dict[str, tuple[Inbound, str]] = {
+    "a target as long as it may be": (replace(PLAIN, target="/".ljust(256, "x")), ""),
+    "a target": (replace(PLAIN, target="/".ljust(257, "x")), "wire.target-too-long"),
+    "as many fields as there may be": (replace(PLAIN, fields=fields(*NINE)), ""),
+    "fields": (replace(PLAIN, fields=fields(*NINE, (b"X", b"1"))), "wire.fields-too-many"),
+    "a field as long as it may be": (replace(PLAIN, fields=fields((b"X-Long", b"x" * 250))), ""),
+    "a field": (replace(PLAIN, fields=fields((b"X-Long", b"x" * 251))), "wire.field-too-long"),
+    "a head as long as it may be": (
+        replace(PLAIN, target="/".ljust(256, "x"), fields=fields(*[(b"X", b"x" * 255)] * 2, (b"Y", b"y" * 245))),
+        "",
+    ),
+    "a head": (
+        replace(PLAIN, target="/".ljust(256, "x"), fields=fields(*[(b"X", b"x" * 255)] * 2, (b"Y", b"y" * 246))),
+        "wire.head-too-long",
+    ),
+}
+
+
+@pytest.mark.parametrize(("inbound", "code"), SIZES.values(), ids=SIZES)
+def test_a_head_has_a_size(inbound: Inbound, code: str) -> None:
+    """To the byte: what is as large as it may be is read, and a byte more is refused."""
+    if not code:
+        assert read_facts(inbound, b"", SMALL).wire_target == inbound.target
+        return
+    with pytest.raises(FactsError) as refused:
+        read_facts(inbound, b"", SMALL)
+    assert refused.value.code == code
 
 
 @pytest.mark.parametrize(("inbound", "code"), REFUSALS.values(), ids=REFUSALS)
