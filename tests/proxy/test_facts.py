@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts, request_digest
+from proxy.facts import (
+    Facts,
+    FactsError,
+    Inbound,
+    connect_authority,
+    is_field,
+    read_facts,
+    request_digest,
+    tunnel_facts,
+)
 from proxy.limits import Limits
 
 PLAIN = Inbound(
@@ -136,11 +145,13 @@ REFUSALS = {
 }
 
 
-SMALL = Limits(target_bytes=256, head_fields=10, field_bytes=256, head_bytes=1024)
+SMALL = Limits(target_bytes=256, head_fields=10, field_bytes=256, head_bytes=1024, parameters=10)
 NINE = tuple((b"X-%d" % number, b"1") for number in range(9))
 SIZES: dict[str, tuple[Inbound, str]] = {
     "a target as long as it may be": (replace(PLAIN, target="/".ljust(256, "x")), ""),
     "a target": (replace(PLAIN, target="/".ljust(257, "x")), "wire.target-too-long"),
+    "as many parameters as there may be": (replace(PLAIN, target="/x?" + "&".join("0123456789")), ""),
+    "parameters": (replace(PLAIN, target="/x?" + "&".join("0123456789a")), "wire.query.too-many"),
     "as many fields as there may be": (replace(PLAIN, fields=fields(*NINE)), ""),
     "fields": (replace(PLAIN, fields=fields(*NINE, (b"X", b"1"))), "wire.fields-too-many"),
     "a field as long as it may be": (replace(PLAIN, fields=fields((b"X-Long", b"x" * 250))), ""),
@@ -223,10 +234,28 @@ def test_what_goes_upstream(sent: tuple[tuple[bytes, bytes], ...], forwarded: tu
     ]
 
 
+@pytest.mark.parametrize(("host", "authority"), [("a.test", "a.test:443"), ("::1", "[::1]:443")])
+def test_a_tunnel_is_where_it_leads_and_nothing_else(host: str, authority: str) -> None:
+    """And it alone passes unread."""
+    facts = tunnel_facts(host, 443)
+    assert (facts.request.method, facts.request.host, facts.request.port) == ("CONNECT", host, 443)
+    assert (facts.wire_authority, facts.wire_fields, facts.opaque) == (authority, (), True)
+    assert read_facts(PLAIN, b"").opaque is False
+
+
 def test_an_http2_request_gets_a_host_field() -> None:
     """What `:authority` said stands in Host, first, for a target that speaks HTTP/1.1."""
     facts = read_facts(replace(TUNNELLED, fields=((b"x", b"1"),), uri_authority="a.test"), b"")
     assert facts.wire_fields == ((b"Host", b"a.test"), (b"x", b"1"))
+
+
+IS_FIELD = {"plain": (b"X", b"1 \t2", True), "no token": (b"X A", b"1", False), "a line break": (b"X", b"1\n2", False)}
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), IS_FIELD.values(), ids=IS_FIELD)
+def test_a_field_is_one_to_every_reader(name: bytes, value: bytes, expected: bool) -> None:
+    """Name and value both: what a target sends on its way back is asked the same."""
+    assert is_field(name, value) is expected
 
 
 def test_the_digest_covers_head_and_body() -> None:
