@@ -305,6 +305,23 @@ def test_several_packs_for_one_host(mapped: Mapped, request_of: RequestOf) -> No
     assert mappings.resolve(request_of("GET https://both.test/x")).family == "shop"
 
 
+PREFIXED = {
+    "behind the prefix": ("GET https://gw.test/shop/orders/1", "shop:orders/get"),
+    "without it": ("GET https://gw.test/orders/1", "mapping.unmapped"),
+    "behind a longer word": ("GET https://gw.test/shopping/orders/1", "mapping.unmapped"),
+    "the prefix alone": ("GET https://gw.test/shop", "mapping.unmapped"),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), PREFIXED.values(), ids=PREFIXED)
+def test_an_api_is_reached_behind_its_prefix_alone(
+    mapped: Mapped, request_of: RequestOf, line: str, expected: str
+) -> None:
+    """What stands elsewhere on that host is no call of it, however much it looks like one."""
+    mappings = mapped("bind: [{host: gw.test, pack: shop, prefix: /shop}]")
+    assert told(mappings, request_of(line)).partition(" ")[0] == expected
+
+
 def test_operator_binding_replaces_the_pack_default(mapped: Mapped, request_of: RequestOf) -> None:
     """What the operator says of a host goes before what a pack says."""
     mappings = mapped('bind: [{host: "*.shop.test", pack: http}]')

@@ -245,6 +245,7 @@ rules:
   - {id: there, match: {host: a.test, method: GET, path: /there, query: {k: {exists: true}}}, action: "q:there"}
   - {id: head, match: {host: a.test, method: GET, path: /h, header: {x-mode: fast}}, action: "h:fast"}
   - {id: destroy, match: {host: a.test, method: GET, path: /runs}, action: "run:destroy"}
+  - {id: jobs, match: {host: a.test, method: GET, path: /jobs, query: {dry: "yes"}}, action: "job:dry"}
 """
 GROUP = (
     'version: 1\npack: group\noperations: {get: ["GET /p/{id+}"], sub: ["GET /p/{id+}/sub"], del: ["DELETE /p/{id+}"]}'
@@ -294,6 +295,7 @@ HEAD_ROWS: dict[str, tuple[str, tuple[tuple[str, str], ...], str]] = {
     ),
     "format suffix": ("GET https://a.test/runs.json", (), "mapping.conflict"),
     "format suffix, same": ("GET https://a.test/other.json", (), "data:read"),
+    "format suffix, not to be told without it": ("GET https://a.test/jobs.json?dry=yes&dry=no", (), "mapping.conflict"),
     "format suffix, a name": ("GET https://a.test/things/x.json", (), "thing:get"),
     "query": ("GET https://a.test/q?dry=yes", (), "q:dry"),
     "query twice, agreeing": ("GET https://a.test/q?dry=yes&dry=yes", (), "q:dry"),
@@ -450,6 +452,28 @@ def test_pack_answer(request_of: RequestOf, answer: Recognition | Exception, exp
     if isinstance(answer, Exception):
         with pytest.raises(type(answer)):
             mappings.needs_body(request_of("GET https://odd.test/"))
+
+
+SPELLED = """
+version: 1
+bind: [{host: odd.test, pack: odd}, {host: gw.test, pack: odd, prefix: /gw}]
+rules:
+  - {id: spelled, match: {host: odd.test, path: "/one/{thing}"}, action: "thing:spelled"}
+  - {id: sent, match: {host: odd.test, path: "/other/{thing}"}, action: "thing:sent"}
+  - {id: behind, match: {host: gw.test, path: "/gw/one/{thing}"}, action: "thing:behind"}
+"""
+SPELLINGS = {
+    "as its pack spells it": ("GET https://odd.test/some/x", "thing:spelled"),
+    "as it was sent": ("GET https://odd.test/other/x", "thing:sent"),
+    "behind a prefix": ("GET https://gw.test/gw/some/x", "thing:behind"),
+    "not behind it": ("GET https://gw.test/some/x", "mapping.unmapped"),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), SPELLINGS.values(), ids=SPELLINGS)
+def test_a_path_has_the_spelling_of_its_pack(request_of: RequestOf, line: str, expected: str) -> None:
+    """A rule in that spelling counts for every other; one in the spelling that was sent counts as well."""
+    assert told(odd(Recognition((Call("odd:x", {}, path="/one/x"),)), SPELLED), request_of(line)) == expected
 
 
 class _Named(_Pack):

@@ -704,6 +704,7 @@ async def test_a_tunnel_that_passes_unread_is_looked_at_again_and_again(log: Chr
         head = await gate.open_tunnel(Inbound("CONNECT", "http", "/", (), "10.0.0.9"), WHO, "a.test:443")
         assert isinstance(head, Head)
         assert head.facts is not None
+        assert head.needs_body is False
         assert (await gate.judge(head, None)).route is not None
         assert gate.narrowed(head, head.facts) is None
         assert counted(gate, "tunnel:open") == [number]
