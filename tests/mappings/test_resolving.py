@@ -305,6 +305,31 @@ def test_several_packs_for_one_host(mapped: Mapped, request_of: RequestOf) -> No
     assert mappings.resolve(request_of("GET https://both.test/x")).family == "shop"
 
 
+OPENED = """
+rules: [{id: any, match: {host: db.test}, action: "any:do"}]
+tunnels: [{id: database, host: db.test, ports: [5432], carries: anything}]
+"""
+
+
+@pytest.mark.parametrize(("port", "expected"), [(5432, "tunnel:open"), (5433, "mapping.unmapped")])
+def test_a_tunnel_is_named_by_its_entry_alone(mapped: Mapped, port: int, expected: str) -> None:
+    """However wide a rule about requests to that host is: of what goes through unread it knows nothing."""
+    assert (
+        told(mapped(OPENED), Request("CONNECT", "tcp", "db.test", port, "/", (), (), b"")).partition(" ")[0] == expected
+    )
+
+
+def test_hosts_that_somebody_makes_up_fill_no_memory(
+    mapped: Mapped, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules of no more hosts are kept at hand than some."""
+    monkeypatch.setattr("mappings.mapping.MAX_HOSTS", 4)
+    mappings = mapped('rules: [{id: any, match: {host: "*.test"}, action: "any:do"}]')
+    for number in range(20):
+        assert told(mappings, request_of(f"GET https://h{number}.test/")).startswith("any:do")
+        assert len(mappings._hosts) <= 4
+
+
 PREFIXED = {
     "behind the prefix": ("GET https://gw.test/shop/orders/1", "shop:orders/get"),
     "without it": ("GET https://gw.test/orders/1", "mapping.unmapped"),
