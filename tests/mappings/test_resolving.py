@@ -330,6 +330,21 @@ def test_hosts_that_somebody_makes_up_fill_no_memory(
         assert len(mappings._hosts) <= 4
 
 
+CLOSEST = """
+rules:
+  - {id: several, match: {host: a.test, path: [PATHS]}, action: "several:do"}
+  - {id: middling, match: {host: a.test, path: "/x/{n}"}, action: "middling:do"}
+"""
+
+
+@pytest.mark.parametrize("paths", ['"/x/y", "/{n+}"', '"/{n+}", "/x/y"'])
+def test_the_closest_of_its_paths_speaks_for_a_rule(mapped: Mapped, request_of: RequestOf, paths: str) -> None:
+    """In whatever order they are written: what fits less well takes nothing away from it."""
+    mappings = mapped(CLOSEST.replace("PATHS", paths))
+    assert told(mappings, request_of("GET https://a.test/x/y")).startswith("several:do")
+    assert told(mappings, request_of("GET https://a.test/x/z")).startswith("middling:do")
+
+
 PREFIXED = {
     "behind the prefix": ("GET https://gw.test/shop/orders/1", "shop:orders/get"),
     "without it": ("GET https://gw.test/orders/1", "mapping.unmapped"),

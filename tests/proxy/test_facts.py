@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mappings import split_authority
 from proxy.facts import (
     Facts,
     FactsError,
     Inbound,
+    _known_names,
     connect_authority,
     is_field,
     read_facts,
@@ -58,8 +60,14 @@ READINGS = {
 @pytest.mark.parametrize(("inbound", "url"), READINGS.values(), ids=READINGS)
 def test_a_request_has_one_canonical_form(inbound: Inbound, url: str) -> None:
     """Spellings of one request are one request."""
-    request = read_facts(inbound, b"").request
+    facts = read_facts(inbound, b"")
+    request = facts.request
     assert f"{request.scheme}://{request.host}:{request.port}{request.path}" == url
+    assert split_authority(facts.wire_authority, 80 if request.scheme == "http" else 443) == (
+        request.host,
+        request.port,
+    )
+    assert dict(request.headers)["host"] == facts.wire_authority
 
 
 REFUSALS = {
@@ -82,6 +90,10 @@ REFUSALS = {
     ),
     "Host's port is not the tunnel's, no SNI": (
         replace(TUNNELLED, sni=None, fields=((b"Host", b"a.test:8443"),)),
+        "wire.authority-mismatch",
+    ),
+    "Host names no port, and the tunnel another": (
+        replace(TUNNELLED, tunnel=("a.test", 6443)),
         "wire.authority-mismatch",
     ),
     "Host's port is not the packets'": (replace(PLAIN, uri_authority="", port=8080), "wire.authority-mismatch"),
@@ -204,6 +216,7 @@ FORWARDED = {
         fields((b"Transfer-Encoding", b"chunked")),
     ),
     "TE for gRPC goes on": (fields((b"TE", b"trailers, gzip")), fields((b"TE", b"trailers"))),
+    "another TE stays here": (fields((b"TE", b"gzip")), fields()),
     "h2c is dropped": (
         fields((b"Connection", b"Upgrade, HTTP2-Settings"), (b"Upgrade", b"h2c"), (b"HTTP2-Settings", b"x")),
         fields(),
@@ -247,6 +260,14 @@ def test_an_http2_request_gets_a_host_field() -> None:
     """What `:authority` said stands in Host, first, for a target that speaks HTTP/1.1."""
     facts = read_facts(replace(TUNNELLED, fields=((b"x", b"1"),), uri_authority="a.test"), b"")
     assert facts.wire_fields == ((b"Host", b"a.test"), (b"x", b"1"))
+
+
+def test_long_names_fill_no_memory() -> None:
+    """Names that clients send again and again are remembered; what is as long as somebody makes it up is not."""
+    before = _known_names.cache_info().currsize
+    for number in range(3):
+        read_facts(replace(PLAIN, fields=fields((b"X-%d-" % number + b"x" * 1024, b"1"))), b"")
+    assert _known_names.cache_info().currsize == before
 
 
 IS_FIELD = {"plain": (b"X", b"1 \t2", True), "no token": (b"X A", b"1", False), "a line break": (b"X", b"1\n2", False)}
