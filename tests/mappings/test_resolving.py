@@ -345,6 +345,29 @@ def test_the_closest_of_its_paths_speaks_for_a_rule(mapped: Mapped, request_of: 
     assert told(mappings, request_of("GET https://a.test/x/z")).startswith("middling:do")
 
 
+BUT_NOT = """
+bind: [{host: "*.n.test", pack: http}]
+rules:
+  - {id: host, match: {host: "*.n.test", method: POST, not: {host: safe.n.test}}, action: "harsh:host"}
+  - {id: path, match: {host: "*.n.test", method: PUT, not: {path: "/safe/{x}"}}, action: "harsh:path"}
+  - {id: op, match: {op: "shop:orders/*", not: {op: "shop:orders/list"}}, action: "harsh:op"}
+"""
+EXCEPTED = {
+    "a host": ("POST https://a.n.test/x", "harsh:host"),
+    "but not that host": ("POST https://safe.n.test/x", "mapping.unmapped"),
+    "a path": ("PUT https://a.n.test/x", "harsh:path"),
+    "but not that path": ("PUT https://a.n.test/safe/x", "mapping.unmapped"),
+    "an operation": ("GET https://api.shop.test/orders/1", "harsh:op"),
+    "but not that operation": ("GET https://api.shop.test/orders", "shop:orders/list"),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), EXCEPTED.values(), ids=EXCEPTED)
+def test_what_a_rule_is_not_about(mapped: Mapped, request_of: RequestOf, line: str, expected: str) -> None:
+    """Hosts, paths and operations under `not` are left out, and nothing else is."""
+    assert told(mapped(BUT_NOT), request_of(line)).partition(" ")[0] == expected
+
+
 PREFIXED = {
     "behind the prefix": ("GET https://gw.test/shop/orders/1", "shop:orders/get"),
     "without it": ("GET https://gw.test/orders/1", "mapping.unmapped"),
