@@ -351,6 +351,7 @@ rules:
   - {id: host, match: {host: "*.n.test", method: POST, not: {host: safe.n.test}}, action: "harsh:host"}
   - {id: path, match: {host: "*.n.test", method: PUT, not: {path: "/safe/{x}"}}, action: "harsh:path"}
   - {id: op, match: {op: "shop:orders/*", not: {op: "shop:orders/list"}}, action: "harsh:op"}
+  - {id: fact, match: {op: "shop:orders/mine", not: {facts: {order: "1"}}}, action: "harsh:fact"}
 """
 EXCEPTED = {
     "a host": ("POST https://a.n.test/x", "harsh:host"),
@@ -358,6 +359,7 @@ EXCEPTED = {
     "a path": ("PUT https://a.n.test/x", "harsh:path"),
     "but not that path": ("PUT https://a.n.test/safe/x", "mapping.unmapped"),
     "an operation": ("GET https://api.shop.test/orders/1", "harsh:op"),
+    "a fact that it lacks": ("GET https://api.shop.test/orders/mine", "harsh:fact"),
     "but not that operation": ("GET https://api.shop.test/orders", "shop:orders/list"),
 }
 
