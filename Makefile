@@ -38,7 +38,7 @@ drives: setup ## drive every tool of docs/wiring.md through a gate, in both ways
 torture: setup ## the tests that break the disk, the power and the process, in their long numbers (an hour and more)
 	CLAIIM_TORTURE=1 .venv/bin/python -m pytest tests/torture tests/chron/test_drill.py tests/chron/test_any_bit.py tests/chron/test_rotated.py tests/proxy/test_workers.py tests/policies/test_monotone.py tests/fuzz/test_garden.py tests/proxy/test_two_engines.py tests/clients/test_no_proxy.py tests/clients/test_large_bodies.py tests/clients/test_registry.py
 
-mutants: setup ## change what decides, one place at a time, and see that a test notices (hours)
+mutants: setup ## change what decides, one place at a time, and see that a test notices (an hour and more)
 	.venv/bin/python tools/mutants.py
 
 SECONDS ?= 10

@@ -305,6 +305,88 @@ def test_several_packs_for_one_host(mapped: Mapped, request_of: RequestOf) -> No
     assert mappings.resolve(request_of("GET https://both.test/x")).family == "shop"
 
 
+OPENED = """
+rules: [{id: any, match: {host: db.test}, action: "any:do"}]
+tunnels: [{id: database, host: db.test, ports: [5432], carries: anything}]
+"""
+
+
+@pytest.mark.parametrize(("port", "expected"), [(5432, "tunnel:open"), (5433, "mapping.unmapped")])
+def test_a_tunnel_is_named_by_its_entry_alone(mapped: Mapped, port: int, expected: str) -> None:
+    """However wide a rule about requests to that host is: of what goes through unread it knows nothing."""
+    assert (
+        told(mapped(OPENED), Request("CONNECT", "tcp", "db.test", port, "/", (), (), b"")).partition(" ")[0] == expected
+    )
+
+
+def test_hosts_that_somebody_makes_up_fill_no_memory(
+    mapped: Mapped, request_of: RequestOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules of no more hosts are kept at hand than some."""
+    monkeypatch.setattr("mappings.mapping.MAX_HOSTS", 4)
+    mappings = mapped('rules: [{id: any, match: {host: "*.test"}, action: "any:do"}]')
+    for number in range(20):
+        assert told(mappings, request_of(f"GET https://h{number}.test/")).startswith("any:do")
+        assert len(mappings._hosts) <= 4
+
+
+CLOSEST = """
+rules:
+  - {id: several, match: {host: a.test, path: [PATHS]}, action: "several:do"}
+  - {id: middling, match: {host: a.test, path: "/x/{n}"}, action: "middling:do"}
+"""
+
+
+@pytest.mark.parametrize("paths", ['"/x/y", "/{n+}"', '"/{n+}", "/x/y"'])
+def test_the_closest_of_its_paths_speaks_for_a_rule(mapped: Mapped, request_of: RequestOf, paths: str) -> None:
+    """In whatever order they are written: what fits less well takes nothing away from it."""
+    mappings = mapped(CLOSEST.replace("PATHS", paths))
+    assert told(mappings, request_of("GET https://a.test/x/y")).startswith("several:do")
+    assert told(mappings, request_of("GET https://a.test/x/z")).startswith("middling:do")
+
+
+BUT_NOT = """
+bind: [{host: "*.n.test", pack: http}]
+rules:
+  - {id: host, match: {host: "*.n.test", method: POST, not: {host: safe.n.test}}, action: "harsh:host"}
+  - {id: path, match: {host: "*.n.test", method: PUT, not: {path: "/safe/{x}"}}, action: "harsh:path"}
+  - {id: op, match: {op: "shop:orders/*", not: {op: "shop:orders/list"}}, action: "harsh:op"}
+  - {id: fact, match: {op: "shop:orders/mine", not: {facts: {order: "1"}}}, action: "harsh:fact"}
+"""
+EXCEPTED = {
+    "a host": ("POST https://a.n.test/x", "harsh:host"),
+    "but not that host": ("POST https://safe.n.test/x", "mapping.unmapped"),
+    "a path": ("PUT https://a.n.test/x", "harsh:path"),
+    "but not that path": ("PUT https://a.n.test/safe/x", "mapping.unmapped"),
+    "an operation": ("GET https://api.shop.test/orders/1", "harsh:op"),
+    "a fact that it lacks": ("GET https://api.shop.test/orders/mine", "harsh:fact"),
+    "but not that operation": ("GET https://api.shop.test/orders", "shop:orders/list"),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), EXCEPTED.values(), ids=EXCEPTED)
+def test_what_a_rule_is_not_about(mapped: Mapped, request_of: RequestOf, line: str, expected: str) -> None:
+    """Hosts, paths and operations under `not` are left out, and nothing else is."""
+    assert told(mapped(BUT_NOT), request_of(line)).partition(" ")[0] == expected
+
+
+PREFIXED = {
+    "behind the prefix": ("GET https://gw.test/shop/orders/1", "shop:orders/get"),
+    "without it": ("GET https://gw.test/orders/1", "mapping.unmapped"),
+    "behind a longer word": ("GET https://gw.test/shopping/orders/1", "mapping.unmapped"),
+    "the prefix alone": ("GET https://gw.test/shop", "mapping.unmapped"),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), PREFIXED.values(), ids=PREFIXED)
+def test_an_api_is_reached_behind_its_prefix_alone(
+    mapped: Mapped, request_of: RequestOf, line: str, expected: str
+) -> None:
+    """What stands elsewhere on that host is no call of it, however much it looks like one."""
+    mappings = mapped("bind: [{host: gw.test, pack: shop, prefix: /shop}]")
+    assert told(mappings, request_of(line)).partition(" ")[0] == expected
+
+
 def test_operator_binding_replaces_the_pack_default(mapped: Mapped, request_of: RequestOf) -> None:
     """What the operator says of a host goes before what a pack says."""
     mappings = mapped('bind: [{host: "*.shop.test", pack: http}]')

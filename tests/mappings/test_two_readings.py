@@ -67,6 +67,14 @@ BODIES: dict[str, tuple[str, bytes | str | None, str, tuple[tuple[str, str], ...
     "identity coding": ("POST /runs", DESTROY, TYPE, (("content-encoding", "identity"),), "infra:destroy"),
     "not read": ("POST /runs", None, TYPE, (), "mapping.unreadable"),
     "empty": ("POST /runs", b"", TYPE, (), "infra:plan"),
+    "null": ("POST /runs", b" null ", TYPE, (), "infra:plan"),
+    "nothing names it, and read otherwise it cannot be told": (
+        "PUT /runs",
+        DESTROY,
+        "text/plain",
+        (("x-http-method-override", "POST"),),
+        "mapping.conflict",
+    ),
     "not JSON": ("POST /runs", "data[is-destroy]=true", TYPE, (), "mapping.unreadable"),
     "cut": ("POST /runs", '{"data": {"is-destroy": fal', TYPE, (), "mapping.unreadable"),
     "trailing text": ("POST /runs", '{"data": {}} x', TYPE, (), "mapping.unreadable"),
@@ -237,6 +245,7 @@ rules:
   - {id: there, match: {host: a.test, method: GET, path: /there, query: {k: {exists: true}}}, action: "q:there"}
   - {id: head, match: {host: a.test, method: GET, path: /h, header: {x-mode: fast}}, action: "h:fast"}
   - {id: destroy, match: {host: a.test, method: GET, path: /runs}, action: "run:destroy"}
+  - {id: jobs, match: {host: a.test, method: GET, path: /jobs, query: {dry: "yes"}}, action: "job:dry"}
 """
 GROUP = (
     'version: 1\npack: group\noperations: {get: ["GET /p/{id+}"], sub: ["GET /p/{id+}/sub"], del: ["DELETE /p/{id+}"]}'
@@ -262,7 +271,19 @@ HEAD_ROWS: dict[str, tuple[str, tuple[tuple[str, str], ...], str]] = {
     "method parameter": ("POST https://a.test/x?_method=delete", (), "mapping.conflict"),
     "method parameter, OData": ("POST https://a.test/x?$httpMethod=DELETE", (), "mapping.conflict"),
     "method parameter, case": ("POST https://a.test/x?_METHOD=delete", (), "mapping.conflict"),
+    "method parameter beside others": ("POST https://a.test/x?a=1&_method=delete&b=2", (), "mapping.conflict"),
     "method parameter, same": ("POST https://a.test/x?_method=post", (), "data:write"),
+    "another target": ("GET https://a.test/x", (("x-original-url", "/things/1"),), "mapping.conflict"),
+    "another target of the same action": ("GET https://a.test/x", (("x-rewrite-url", "/y"),), "mapping.conflict"),
+    "another target that nothing names": ("GET https://a.test/x", (("x-original-url", "/"),), "mapping.conflict"),
+    "another target that is none": ("GET https://a.test/x", (("x-original-url", "/../x"),), "mapping.conflict"),
+    "the same target": ("GET https://a.test/x", (("x-original-url", "/x"),), "data:read"),
+    "another target, its query": (
+        "GET https://a.test/q?dry=no",
+        (("x-original-url", "/q?dry=yes"),),
+        "mapping.conflict",
+    ),
+    "the same target, without its query": ("GET https://a.test/q?dry=yes", (("x-original-url", "/q"),), "q:dry"),
     "encoded slash": ("GET https://a.test/things/a%2Fb", (), "mapping.conflict"),
     "encoded slash, both the same": ("GET https://a.test/other/a%2Fb", (), "data:read"),
     "encoded slash in an identifier": ("GET https://g.test/p/a%2Fb", (), "group:get"),
@@ -274,6 +295,7 @@ HEAD_ROWS: dict[str, tuple[str, tuple[tuple[str, str], ...], str]] = {
     ),
     "format suffix": ("GET https://a.test/runs.json", (), "mapping.conflict"),
     "format suffix, same": ("GET https://a.test/other.json", (), "data:read"),
+    "format suffix, not to be told without it": ("GET https://a.test/jobs.json?dry=yes&dry=no", (), "mapping.conflict"),
     "format suffix, a name": ("GET https://a.test/things/x.json", (), "thing:get"),
     "query": ("GET https://a.test/q?dry=yes", (), "q:dry"),
     "query twice, agreeing": ("GET https://a.test/q?dry=yes&dry=yes", (), "q:dry"),
@@ -430,6 +452,28 @@ def test_pack_answer(request_of: RequestOf, answer: Recognition | Exception, exp
     if isinstance(answer, Exception):
         with pytest.raises(type(answer)):
             mappings.needs_body(request_of("GET https://odd.test/"))
+
+
+SPELLED = """
+version: 1
+bind: [{host: odd.test, pack: odd}, {host: gw.test, pack: odd, prefix: /gw}]
+rules:
+  - {id: spelled, match: {host: odd.test, path: "/one/{thing}"}, action: "thing:spelled"}
+  - {id: sent, match: {host: odd.test, path: "/other/{thing}"}, action: "thing:sent"}
+  - {id: behind, match: {host: gw.test, path: "/gw/one/{thing}"}, action: "thing:behind"}
+"""
+SPELLINGS = {
+    "as its pack spells it": ("GET https://odd.test/some/x", "thing:spelled"),
+    "as it was sent": ("GET https://odd.test/other/x", "thing:sent"),
+    "behind a prefix": ("GET https://gw.test/gw/some/x", "thing:behind"),
+    "not behind it": ("GET https://gw.test/some/x", "mapping.unmapped"),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), SPELLINGS.values(), ids=SPELLINGS)
+def test_a_path_has_the_spelling_of_its_pack(request_of: RequestOf, line: str, expected: str) -> None:
+    """A rule in that spelling counts for every other; one in the spelling that was sent counts as well."""
+    assert told(odd(Recognition((Call("odd:x", {}, path="/one/x"),)), SPELLED), request_of(line)) == expected
 
 
 class _Named(_Pack):

@@ -85,7 +85,7 @@ TOLD = {"holds": "1", "does not hold": "", "cannot be told": None}
 
 @pytest.mark.parametrize(("when", "unless", "line"), GUARDS, ids=["/".join(row[:2]) for row in GUARDS])
 def test_guards(when, unless, line, build, ask) -> None:
-    """Each row of the table of guards, in an allow and in a deny list."""
+    """Each row of the table of guards, in an allow and in a deny list, of a requirement and of an approval."""
     guard = "when: {header: {x-when: '1'}}"
     guard += "" if unless == "is not there" else ", unless: {header: {x-unless: '1'}}"
     question = with_header(ask("a"), x_when=TOLD[when], x_unless=TOLD.get(unless))
@@ -94,6 +94,10 @@ def test_guards(when, unless, line, build, ask) -> None:
     assert allowing.outcome is (ALLOW if line == "counts" else DENY)
     assert denying.outcome is (ALLOW if line == "does not count" else DENY)
     assert bool(denying.untold) == bool(allowing.untold) == (line == "cannot be told")
+    requiring = build(PERMISSIVE, f"policy: p\nrequire: [{{action: a, header: x-lacking, {guard}}}]\n").decide(question)
+    asking = build(PERMISSIVE, f"policy: p\napprove: [{{action: a, {guard}}}]\n").decide(question)
+    assert requiring.outcome is (ALLOW if line == "does not count" else DENY)
+    assert asking.outcome is (ALLOW if line == "does not count" else HOLD)
 
 
 def test_e33_untold(build, ask) -> None:
@@ -513,7 +517,9 @@ def test_e53_names_alone(build, ask, agents_text) -> None:
 OWNED = (
     "organisations:\n- {id: acme, owns: ['github/acme/*', 'shared/*']}\n"
     "- {id: globex, owns: ['github/globex/*', 'shared/*']}\n"
+    "- {id: third}\n"
 )
+UNOWNED = "organisations: [{id: acme}, {id: globex}, {id: third}]\n"
 
 TARGETS = {
     "its own": ("github/acme/web", "skill.allowed", ""),
@@ -543,24 +549,37 @@ GRANTS = {
     "a wildcard": ("{of: acme, into: globex}", True),
     "another action": ("{of: acme, into: globex, actions: [b]}", False),
     "another agent": ("{of: acme, into: globex, agents: ['x*']}", False),
+    "one of several": ("{of: acme, into: globex, agents: ['x*', 'deploy-*']}", True),
     "the other way": ("{of: globex, into: acme}", False),
+    "to another organisation": ("{of: third, into: globex}", False),
+    "into another organisation": ("{of: acme, into: third}", False),
     "over": ("{of: acme, into: globex, until: '2026-01-02'}", False),
     "not over": ("{of: acme, into: globex, until: '2026-01-03'}", True),
 }
 
 
+def rules_of(organisations, grant, agents_text, **changed) -> str:
+    """A registry with organisations and one grant between them."""
+    return agents_text(more=f"{organisations}cross_grants: [{grant}]\n", **changed)
+
+
 @pytest.mark.parametrize(("grant", "expected"), GRANTS.values(), ids=GRANTS)
 def test_e55_cross_grants(grant, expected, build, ask, agents_text) -> None:
     on_target = replace(ask("a"), target="github/globex/web")
-    rules = build(PERMISSIVE, agents=agents_text(more=f"{OWNED}cross_grants: [{grant}]\n"))
+    rules = build(PERMISSIVE, agents=rules_of(OWNED, grant, agents_text))
     assert rules.decide(on_target).code == ("skill.allowed" if expected else "org.foreign-target")
-    reserved = replace(on_target, action="a:unknown")
-    assert rules.decide(reserved).outcome is DENY
-    answered = agents_text(human="org: globex", more=f"{OWNED}cross_grants: [{grant}]\n")
+    reserved = build(PERMISSIVE.replace("**", "a:unknown"), agents=rules_of(OWNED, grant, agents_text))
+    assert reserved.decide(replace(on_target, action="a:unknown")).code == "org.foreign-target"
+    answered, unowned = (rules_of(each, grant, agents_text, human="org: globex") for each in (OWNED, UNOWNED))
     own = replace(ask("a"), target="github/acme/web")
-    assert build(PERMISSIVE, agents=answered).decide(own).code == ("skill.allowed" if expected else "org.different")
+    endless = answered.replace("cross_grants: [", "cross_grants: [{of: globex, into: acme, agents: [nobody]}, ")
+    for text in (answered, endless, unowned):
+        crossing = build(PERMISSIVE, agents=text)
+        assert crossing.decide(own).code == ("skill.allowed" if expected else "org.different")
+        may_act = crossing.identify(own.credential, own.at) is None
+        assert may_act is (expected or grant == GRANTS["another action"][0]), "of the action nothing is known then"
     suspended = OWNED.replace("id: globex,", "id: globex, state: suspended,")
-    closed = build(PERMISSIVE, agents=agents_text(more=f"{suspended}cross_grants: [{grant}]\n"))
+    closed = build(PERMISSIVE, agents=rules_of(suspended, grant, agents_text))
     assert closed.decide(on_target).code == "org.foreign-target"
 
 
@@ -638,6 +657,7 @@ UNNAMED = {
     "unknown": ("deploy:unknown", "api-v2", _grant("deploy:*")),
     "no action": ("deploy production", "api-v2", _grant()),
     "no target": ("a", "", _grant(target="api-*")),
+    "no target, for a glob of all": ("a", "", _grant(target="**")),
     "target too long": ("a", "x" * 512 + "...", _grant(target="x*")),
 }
 
@@ -650,6 +670,15 @@ def test_e58_unnamed(action, target, grant, build, ask, agents_text) -> None:
     assert build("skill: deploy-v2\n").decide(anywhere).outcome is ALLOW
     without = build(PERMISSIVE, agents=agents_text(agent="skill: "))
     assert without.decide(replace(ask("a"), exceptions=(_grant(),))).code == "agent.no-skill"
+
+
+@pytest.mark.parametrize(("line", "outcome"), [("allow", ALLOW), ("approve", HOLD)])
+def test_what_is_no_action_is_permitted_by_nothing(line, outcome, build, ask) -> None:
+    """Neither at once nor by humans, however wide the list is."""
+    rules = build(f"skill: deploy-v2\n{line}: ['**']\n")
+    assert rules.decide(ask("deploy:it")).outcome is outcome
+    refused = rules.decide(ask("deploy it"))
+    assert (refused.outcome, refused.code) == (DENY, "skill.not-in-allow-list")
 
 
 # --- versions and certainty ---
@@ -700,3 +729,5 @@ def test_observing_is_of_all_kinds_of_rule(build, ask) -> None:
         "policy:p -- limit of 0 per day reached for deploy-bot",
         "policy:p -- action needs approval",
     ]
+    met = build(PERMISSIVE, "policy: p\nmode: observe\nrequire: [{action: a, header: x}]\n")
+    assert met.decide(with_header(ask("a"), x="1")).observed == ""

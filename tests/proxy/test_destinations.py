@@ -180,19 +180,33 @@ async def test_the_gate_does_not_forward_to_itself(address: str) -> None:
     assert (await destinations.route("a.test", 443)).address == (address, 443)
 
 
-async def test_an_address_of_this_machine_counts_as_ours() -> None:
-    """Not only loopback: the address of a network card leads back as well."""
+def own_address(version: int) -> str:
+    """An address of a network card of this machine; "" where it has none but loopback."""
+    if version == 6:
+        # Linux: address, number, length of the prefix, scope, where 00 is global (proc_net(5)).
+        cards = Path("/proc/net/if_inet6")
+        lines = [line.split() for line in cards.read_text().splitlines()] if cards.exists() else []
+        return next((str(ipaddress.IPv6Address(int(line[0], 16))) for line in lines if line[3] == "00"), "")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))
         except OSError:
-            # Then it has no address but loopback, which the test above covers.
-            pytest.skip("this machine has no route out")
-        own = probe.getsockname()[0]
-    destinations = Destinations({}, upstream("0.0.0.0/0"), PORTS, lookup=Names(a=(own,)))
+            return ""
+        return str(probe.getsockname()[0])
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_an_address_of_this_machine_counts_as_ours(version: int) -> None:
+    """Not only loopback: the address of a network card leads back as well; that of another machine does not."""
+    own, other = own_address(version), {4: "192.0.2.1", 6: "2001:db8::1"}[version]
+    if not own:
+        pytest.skip("this machine has no such address but loopback, which the test above covers")
+    names = Names(a=(own,), b=(other,))
+    destinations = Destinations({}, upstream("0.0.0.0/0", "::/0"), PORTS, lookup=names)
     destinations.guard_own_ports(frozenset({8181}))
     with pytest.raises(DestinationRefused, match="to itself"):
         await destinations.route("a.test", 8181)
+    assert (await destinations.route("b.test", 8181)).address == (other, 8181)
 
 
 async def test_a_port_that_is_not_allowed_is_refused_before_any_look_up() -> None:
@@ -218,10 +232,25 @@ async def test_an_answer_is_remembered_for_a_while() -> None:
     with pytest.raises(DestinationRefused):
         await destinations.route("a.test", 443)
     assert names.asked == ["a.test"] * 2
+    now_s = 62.0
+    names.addresses["a"] = ("93.184.215.15",)
+    assert (await destinations.route("a.test", 443)).address == ("93.184.215.15", 443)
+    names.asked.pop()
     for _ in range(2):
         with pytest.raises(DestinationUnknown):
             await destinations.route("b.test", 443)
     assert names.asked[2:] == ["b.test"] * 2
+
+
+async def test_names_that_somebody_makes_up_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more answers and ways are kept than some, whatever is asked for."""
+    monkeypatch.setattr("proxy.destinations._CACHED_NAMES", 4)
+    names = Names(**{f"n{number}": ("93.184.215.14",) for number in range(20)})
+    destinations = Destinations({}, upstream(), PORTS, lookup=names)
+    for number in range(20):
+        assert (await destinations.route(f"n{number}.test", 443)).host == f"n{number}.test"
+        assert len(destinations._answers) <= 4
+        assert len(destinations._direct) <= 4
 
 
 async def test_a_name_without_an_address_is_unknown() -> None:
@@ -256,6 +285,8 @@ async def test_the_proxy_beyond_is_asked_for_what_was_checked(by_name: bool, ask
     assert route.address == (asked, 443)
     assert route.parent is not None
     assert route.parent.route.address == ("10.0.0.1", 3128)
+    assert route.parent.route.verify is True
+    assert "eDp5" not in repr(route)
 
 
 @pytest.mark.parametrize("by_name", [False, True])

@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.facts import Facts, FactsError, Inbound, connect_authority, read_facts, request_digest
+from mappings import split_authority
+from proxy.facts import (
+    Facts,
+    FactsError,
+    Inbound,
+    _known_names,
+    connect_authority,
+    is_field,
+    read_facts,
+    request_digest,
+    tunnel_facts,
+)
+from proxy.limits import Limits
 
 PLAIN = Inbound(
     method="GET",
@@ -48,8 +60,14 @@ READINGS = {
 @pytest.mark.parametrize(("inbound", "url"), READINGS.values(), ids=READINGS)
 def test_a_request_has_one_canonical_form(inbound: Inbound, url: str) -> None:
     """Spellings of one request are one request."""
-    request = read_facts(inbound, b"").request
+    facts = read_facts(inbound, b"")
+    request = facts.request
     assert f"{request.scheme}://{request.host}:{request.port}{request.path}" == url
+    assert split_authority(facts.wire_authority, 80 if request.scheme == "http" else 443) == (
+        request.host,
+        request.port,
+    )
+    assert dict(request.headers)["host"] == facts.wire_authority
 
 
 REFUSALS = {
@@ -66,6 +84,20 @@ REFUSALS = {
         replace(TUNNELLED, fields=((b"Host", b"a.test:8443"),)),
         "wire.authority-mismatch",
     ),
+    "Host is not the tunnel's, no SNI": (
+        replace(TUNNELLED, sni=None, fields=((b"Host", b"b.test"),)),
+        "wire.authority-mismatch",
+    ),
+    "Host's port is not the tunnel's, no SNI": (
+        replace(TUNNELLED, sni=None, fields=((b"Host", b"a.test:8443"),)),
+        "wire.authority-mismatch",
+    ),
+    "Host names no port, and the tunnel another": (
+        replace(TUNNELLED, tunnel=("a.test", 6443)),
+        "wire.authority-mismatch",
+    ),
+    "Host's port is not the packets'": (replace(PLAIN, uri_authority="", port=8080), "wire.authority-mismatch"),
+    "Host's port is not the packets', in a tunnel": (replace(TUNNELLED, port=8443), "wire.authority-mismatch"),
     "URI is not the tunnel's": (replace(TUNNELLED, uri_authority="b.test"), "wire.authority-mismatch"),
     "SNI is not the tunnel's": (replace(TUNNELLED, sni="b.test"), "wire.authority-mismatch"),
     "URI and Host differ": (replace(PLAIN, uri_authority="b.test:80"), "wire.authority-mismatch"),
@@ -81,6 +113,21 @@ REFUSALS = {
     "line break in a value": (replace(PLAIN, fields=fields((b"X", b"1\r\nY: 2"))), "wire.field-value"),
     "NUL in a value": (replace(PLAIN, fields=fields((b"X", b"1\0"))), "wire.field-value"),
     "imitated framing": (replace(PLAIN, fields=fields((b"Content_Length", b"1"))), "wire.field-name"),
+    "another transfer coding": (
+        replace(PLAIN, fields=fields((b"Transfer-Encoding", b"gzip, chunked"))),
+        "wire.transfer-encoding",
+    ),
+    "a length that is no number": (replace(PLAIN, fields=fields((b"Content-Length", b"+1"))), "wire.content-length"),
+    "a length of 19 digits": (replace(PLAIN, fields=fields((b"Content-Length", b"0" * 19))), "wire.content-length"),
+    "Connection names the length": (
+        replace(PLAIN, fields=fields((b"Content-Length", b"1"), (b"Connection", b"close, content-length"))),
+        "wire.connection",
+    ),
+    "Connection names itself": (replace(PLAIN, fields=fields((b"Connection", b"connection"))), "wire.connection"),
+    "Connection names credentials": (
+        replace(PLAIN, fields=fields((b"Authorization", b"x"), (b"Connection", b"Authorization"))),
+        "wire.connection",
+    ),
     "two content types": (
         replace(PLAIN, fields=fields((b"Content-Type", b"a/b"), (b"content-type", b"c/d"))),
         "wire.field-repeated",
@@ -110,6 +157,39 @@ REFUSALS = {
 }
 
 
+SMALL = Limits(target_bytes=256, head_fields=10, field_bytes=256, head_bytes=1024, parameters=10)
+NINE = tuple((b"X-%d" % number, b"1") for number in range(9))
+SIZES: dict[str, tuple[Inbound, str]] = {
+    "a target as long as it may be": (replace(PLAIN, target="/".ljust(256, "x")), ""),
+    "a target": (replace(PLAIN, target="/".ljust(257, "x")), "wire.target-too-long"),
+    "as many parameters as there may be": (replace(PLAIN, target="/x?" + "&".join("0123456789")), ""),
+    "parameters": (replace(PLAIN, target="/x?" + "&".join("0123456789a")), "wire.query.too-many"),
+    "as many fields as there may be": (replace(PLAIN, fields=fields(*NINE)), ""),
+    "fields": (replace(PLAIN, fields=fields(*NINE, (b"X", b"1"))), "wire.fields-too-many"),
+    "a field as long as it may be": (replace(PLAIN, fields=fields((b"X-Long", b"x" * 250))), ""),
+    "a field": (replace(PLAIN, fields=fields((b"X-Long", b"x" * 251))), "wire.field-too-long"),
+    "a head as long as it may be": (
+        replace(PLAIN, target="/".ljust(256, "x"), fields=fields(*[(b"X", b"x" * 255)] * 2, (b"Y", b"y" * 245))),
+        "",
+    ),
+    "a head": (
+        replace(PLAIN, target="/".ljust(256, "x"), fields=fields(*[(b"X", b"x" * 255)] * 2, (b"Y", b"y" * 246))),
+        "wire.head-too-long",
+    ),
+}
+
+
+@pytest.mark.parametrize(("inbound", "code"), SIZES.values(), ids=SIZES)
+def test_a_head_has_a_size(inbound: Inbound, code: str) -> None:
+    """To the byte: what is as large as it may be is read, and a byte more is refused."""
+    if not code:
+        assert read_facts(inbound, b"", SMALL).wire_target == inbound.target
+        return
+    with pytest.raises(FactsError) as refused:
+        read_facts(inbound, b"", SMALL)
+    assert refused.value.code == code
+
+
 @pytest.mark.parametrize(("inbound", "code"), REFUSALS.values(), ids=REFUSALS)
 def test_what_has_no_single_reading_is_refused(inbound: Inbound, code: str) -> None:
     """A code for machines, a sentence of one line for people."""
@@ -136,6 +216,7 @@ FORWARDED = {
         fields((b"Transfer-Encoding", b"chunked")),
     ),
     "TE for gRPC goes on": (fields((b"TE", b"trailers, gzip")), fields((b"TE", b"trailers"))),
+    "another TE stays here": (fields((b"TE", b"gzip")), fields()),
     "h2c is dropped": (
         fields((b"Connection", b"Upgrade, HTTP2-Settings"), (b"Upgrade", b"h2c"), (b"HTTP2-Settings", b"x")),
         fields(),
@@ -166,10 +247,36 @@ def test_what_goes_upstream(sent: tuple[tuple[bytes, bytes], ...], forwarded: tu
     ]
 
 
+@pytest.mark.parametrize(("host", "authority"), [("a.test", "a.test:443"), ("::1", "[::1]:443")])
+def test_a_tunnel_is_where_it_leads_and_nothing_else(host: str, authority: str) -> None:
+    """And it alone passes unread."""
+    facts = tunnel_facts(host, 443)
+    assert (facts.request.method, facts.request.host, facts.request.port) == ("CONNECT", host, 443)
+    assert (facts.wire_authority, facts.wire_fields, facts.opaque) == (authority, (), True)
+    assert read_facts(PLAIN, b"").opaque is False
+
+
 def test_an_http2_request_gets_a_host_field() -> None:
     """What `:authority` said stands in Host, first, for a target that speaks HTTP/1.1."""
     facts = read_facts(replace(TUNNELLED, fields=((b"x", b"1"),), uri_authority="a.test"), b"")
     assert facts.wire_fields == ((b"Host", b"a.test"), (b"x", b"1"))
+
+
+def test_long_names_fill_no_memory() -> None:
+    """Names that clients send again and again are remembered; what is as long as somebody makes it up is not."""
+    before = _known_names.cache_info().currsize
+    for number in range(3):
+        read_facts(replace(PLAIN, fields=fields((b"X-%d-" % number + b"x" * 1024, b"1"))), b"")
+    assert _known_names.cache_info().currsize == before
+
+
+IS_FIELD = {"plain": (b"X", b"1 \t2", True), "no token": (b"X A", b"1", False), "a line break": (b"X", b"1\n2", False)}
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), IS_FIELD.values(), ids=IS_FIELD)
+def test_a_field_is_one_to_every_reader(name: bytes, value: bytes, expected: bool) -> None:
+    """Name and value both: what a target sends on its way back is asked the same."""
+    assert is_field(name, value) is expected
 
 
 def test_the_digest_covers_head_and_body() -> None:

@@ -18,14 +18,15 @@ import chron
 from chron import Chron, ChronError, Receipt
 from mappings import Mappings, Problem, compile_mappings, read_document
 from policies import Credential, Decision, Policies, compile_policies, credential
-from proxy.config import UpstreamConfig
+from proxy.config import ApprovalsConfig, UpstreamConfig
 from proxy.destinations import Destinations, DestinationUnknown
 from proxy.facts import Inbound
+from proxy.holding import Holding
 from proxy.identity import NOBODY, read_credential
 from proxy.metrics import Metrics
 from proxy.pipeline import Gate
 from proxy.records import Origin
-from proxy.verdicts import Book, Decided, Ending, Judgement, Verdict
+from proxy.verdicts import Book, Case, Decided, Ending, Head, Inquiry, Judgement, Verdict
 
 TOKEN = "clm_pipeline-test-token-0123456789abcdef"
 WHO = credential("deploy-bot", TOKEN)
@@ -75,7 +76,7 @@ def book(**changed: Any) -> Book:
     texts = [changed.get("skill", SKILL), *changed.get("policies", [])]
     rules = [read_document(json.dumps(text), f"policies/{number}.yaml") for number, text in enumerate(texts)]
     return Book(
-        compile_mappings([read_document(json.dumps(MAPPINGS), "mappings/site.yaml")]),
+        compile_mappings([read_document(json.dumps(changed.get("mappings", MAPPINGS)), "mappings/site.yaml")]),
         compile_policies(agents, rules),
         "rules-digest",
     )
@@ -95,15 +96,23 @@ async def lookup(host: str) -> tuple[str, ...]:
     return ("93.184.215.14",)
 
 
-def gate_with(log: Any, rules: Book = BOOK) -> Gate:
+def now() -> datetime:
+    return datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def gate_with(log: Any, rules: Book = BOOK, **more: Any) -> Gate:
+    """A gate that never waits: what humans must approve is answered at once."""
     destinations = Destinations({}, UpstreamConfig(None, 10, 600, (), frozenset()), frozenset({443}), lookup=lookup)
+    metrics = Metrics()
     return Gate(
         rules,
         log,
         destinations,
         origin=Origin("session", "test", "1"),
-        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-        metrics=Metrics(),
+        now=now,
+        metrics=metrics,
+        holding=Holding(log, metrics, ApprovalsConfig(wait_s=0), session="session", now=now),
+        **more,
     )
 
 
@@ -193,7 +202,8 @@ async def test_a_refusal_has_reason_record_and_outcome(
     assert {outcome["result"] for outcome in outcomes} == {"blocked"}
 
 
-STOPPED = book(agents={**AGENTS, "agents": [agent("deploy-bot", state="suspended")]})
+STOPPED_AGENTS = {**AGENTS, "agents": [agent("deploy-bot", state="suspended")]}
+STOPPED = book(agents=STOPPED_AGENTS)
 
 
 async def test_an_agent_that_is_stopped_while_its_record_is_written_sends_nothing(log: Chron) -> None:
@@ -315,6 +325,10 @@ async def test_the_body_is_asked_for_only_where_it_decides(log: Chron) -> None:
     assert not gate.read_head(inbound(), WHO).needs_body
     assert not gate.read_head(post, credential("deploy-bot", "x")).needs_body
     assert not gate.read_head(post, NOBODY).needs_body
+    asking = gate_with(log, book(skill={**SKILL, "deny": [], "approve": ["infra:destroy"]}))
+    assert asking.read_head(inbound("DELETE"), WHO).needs_body
+    assert asking.read_head(inbound("PUT", "/both?a=1&b=1"), WHO).needs_body, "one of two operations asks humans"
+    assert not asking.read_head(inbound(), WHO).needs_body
 
 
 async def test_a_request_is_judged_by_the_rules_its_head_was_read_by(log: Chron) -> None:
@@ -573,6 +587,18 @@ async def test_a_question_is_decided_like_a_request(log: Chron) -> None:
     assert await records(log, "outcome") == []
 
 
+async def test_who_asks_for_itself_has_to_prove_it(log: Chron) -> None:
+    """Another who asks about an agent has proven who it is itself: of the agent no proof is there to be wrong."""
+    gate = gate_with(log)
+    denied = await gate.checking.check(credential("deploy-bot", "x"), "data:read", "api-v2", "", "10.0.0.9")
+    about = Inquiry(Credential("deploy-bot", ""), "data:read", "api-v2", "", "10.0.0.9", asked_by="other-bot")
+    (allowed,) = await gate.checking.check_all([about])
+    assert (denied.decision.outcome.value, denied.decision.code) == ("DENY", "agent.wrong-token")
+    assert allowed.decision.outcome.value == "ALLOW"
+    found = [(record["outcome"], record.get("asked_by")) for record in await records(log)]
+    assert found == [("DENY", None), ("ALLOW", "other-bot")]
+
+
 async def test_a_question_that_cannot_be_recorded_has_no_answer() -> None:
     """ChronError, never a decision."""
     with pytest.raises(ChronError):
@@ -665,6 +691,102 @@ async def test_a_use_is_taken_back_once(log: Chron) -> None:
     assert verdict.refusal is not None
     assert verdict.refusal.code == "approval.unreadable"
     assert counted(gate) == [1]
+
+
+TUNNELLED = {**MAPPINGS, "tunnels": [{"id": "pinned", "host": "a.test", "ports": [443]}]}
+OPENING = {**LIMITED_SKILL, "allow": ["tunnel:open"]}
+
+
+async def test_a_tunnel_that_passes_unread_is_looked_at_again_and_again(log: Chron) -> None:
+    """That uses nothing up, and a limit that is reached since does not cut it; whatever else refuses it now does."""
+    gate = gate_with(log, book(mappings=TUNNELLED, skill=OPENING))
+    for number in range(1, 6):
+        head = await gate.open_tunnel(Inbound("CONNECT", "http", "/", (), "10.0.0.9"), WHO, "a.test:443")
+        assert isinstance(head, Head)
+        assert head.facts is not None
+        assert head.needs_body is False
+        assert (await gate.judge(head, None)).route is not None
+        assert gate.narrowed(head, head.facts) is None
+        assert counted(gate, "tunnel:open") == [number]
+    changes: dict[str, tuple[dict[str, Any], str]] = {
+        "written down no more": ({"skill": OPENING}, "mapping.unmapped"),
+        "permitted no more": ({"mappings": TUNNELLED}, "skill.not-in-allow-list"),
+        "stopped": ({"mappings": TUNNELLED, "skill": OPENING, "agents": STOPPED_AGENTS}, "agent.suspended"),
+    }
+    for changed, code in changes.values():
+        gate.book = book(**changed)
+        denied = gate.narrowed(head, head.facts)
+        assert denied is not None
+        assert (denied.forwards, denied.code) == (False, code)
+
+
+# --- what other processes have a say in ----------------------------------------------------------------
+
+
+class Hub:
+    """Stands in for the process that counts for all of a gate: another gate with the same log."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.known = True
+        self.asked = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def require(self) -> None:
+        if not self.known:
+            raise ChronError("what is in force now is not known")
+
+    async def judge(self, case: Case, gone: object) -> Verdict:
+        self.asked += 1
+        verdict = await judged(self.gate, case.head.inbound)
+        self.meanwhile()
+        return replace(verdict, ended=verdict.answer is not None)
+
+
+@pytest.fixture
+def hub(log: Chron) -> Hub:
+    return Hub(gate_with(log, book(skill=LIMITED_SKILL)))
+
+
+async def test_what_is_counted_is_judged_where_all_is_counted(log: Chron, hub: Hub) -> None:
+    """And counts there alone; what hangs on nothing in common is judged where it comes in."""
+    gate = gate_with(log, book(skill=LIMITED_SKILL), elsewhere=hub)
+    verdicts = [await judged(gate, inbound()) for _ in range(6)]
+    assert [verdict.answer is None for verdict in verdicts] == [True] * 5 + [False]
+    assert (counted(gate), counted(hub.gate), hub.asked) == ([0], [5], 6)
+    assert len(await records(log)) == 6
+    (outcome,) = await records(log, "outcome")
+    assert (outcome["ref"], outcome["result"]) == (verdicts[-1].chron_id, "blocked")
+    assert (await judged(gate_with(log, elsewhere=hub), inbound())).answer is None
+    assert hub.asked == 6
+
+
+async def test_who_is_stopped_while_the_verdict_comes_from_elsewhere_sends_nothing(log: Chron, hub: Hub) -> None:
+    """The permission is on record and comes to nothing; the refusal is the one that counts now."""
+    gate = gate_with(log, book(skill=LIMITED_SKILL), elsewhere=hub)
+    hub.meanwhile = lambda: setattr(gate, "book", STOPPED)
+    verdict = await judged(gate, inbound())
+    assert verdict.route is None
+    assert verdict.answer is not None
+    allowed, denied = await records(log)
+    assert (allowed["outcome"], denied["outcome"], denied["code"]) == ("ALLOW", "DENY", "agent.suspended")
+    outcomes = {outcome["ref"]: outcome for outcome in await records(log, "outcome")}
+    assert {ref: outcome["result"] for ref, outcome in outcomes.items()} == dict.fromkeys(
+        (allowed["id"], denied["id"]), "blocked"
+    )
+    assert outcomes[allowed["id"]]["error"] == denied["reason"] == "agent:deploy-bot -- suspended"
+
+
+async def test_a_process_that_does_not_know_what_is_in_force_forwards_nothing(log: Chron, hub: Hub) -> None:
+    """503, whatever its own rules say."""
+    hub.known = False
+    verdict = await judged(gate_with(log, elsewhere=hub), inbound())
+    assert verdict.route is None
+    assert verdict.answer is not None
+    assert verdict.answer.status == 503
+
+
+# --- what fails later ----------------------------------------------------------------------------------
 
 
 async def test_a_failed_record_of_whatever_kind_leaves_no_decision_open(log: Chron) -> None:
