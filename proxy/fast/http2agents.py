@@ -243,12 +243,12 @@ class Http2Agent(Multiplexed):
             self.over = True
             self.stream.close()
 
-    def take(self, data: bytes) -> str | None:
+    def take(self, data: bytes) -> str:
         """Take what came, unless it is too much."""
         if code := self.meter.read(data, self._clock()):
             self._limited(code)
             self.close(ErrorCodes.ENHANCE_YOUR_CALM)
-            return None
+            return ""
         return super().take(data)
 
     def _on_request(self, event: events.Event) -> None:

@@ -177,7 +177,7 @@ class Multiplexed(ABC):
             if not data:
                 return "the connection was closed"
             self.moved += 1
-            if (fault := self.take(data)) is not None:
+            if (fault := self.take(data)) != "":
                 self._due.clear()  # nothing goes out any more but why
                 self.flush()
                 self.stream.close()
@@ -187,8 +187,8 @@ class Multiplexed(ABC):
                 await self.drained()
         return "the connection was closed"
 
-    def take(self, data: bytes) -> str | None:
-        """Take what came; what is wrong with it, or None."""
+    def take(self, data: bytes) -> str:
+        """Take what came; what is wrong with it, or ""."""
         for start in range(0, len(data), _SLICE_BYTES):
             try:
                 received = self.wire.receive_data(data[start : start + _SLICE_BYTES])
@@ -204,9 +204,9 @@ class Multiplexed(ABC):
                 if handler := self._handlers.get(type(event)):
                     handler(event)
             if self.over:
-                return None
+                return ""
         self.flush_soon()
-        return None
+        return ""
 
     def _on_data(self, event: events.Event) -> None:
         event = cast(events.DataReceived, event)

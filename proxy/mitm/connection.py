@@ -148,6 +148,14 @@ class AgentConnection(server.LiveConnectionHandler):
         request waits for a verdict or for a connection as well, so any could with one upload.
         """
         await super().drain_writers()
+        try:
+            await self._understood()
+        except Exception:
+            # The engine would end what reads this connection, and leave the agent with neither an answer nor an end.
+            _log.exception("what waits on a connection could not be told; it is closed")
+            self._close_client()
+
+    async def _understood(self) -> None:
         agent = self.transports.get(self.client)
         if agent is None or self._http is None:
             return

@@ -316,6 +316,14 @@ async def test_the_head_of_an_answer_does_not_wait_for_its_body() -> None:
         assert peer.body(number) == b"event"
 
 
+async def test_bytes_of_which_nothing_is_said_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who takes them says that nothing is wrong with them, in so many words."""
+    monkeypatch.setattr(Http2Agent, "take", lambda *_: None)
+    async with Served(echo) as served:
+        served.peer.start()
+        await asyncio.wait_for(served.running, TIMEOUT_S)
+
+
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 async def test_an_answer_that_has_no_body_gets_none(method: str, status: int) -> None:
     """Whatever its fields say of a length (RFC 9110, 8.6)."""

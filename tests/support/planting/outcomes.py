@@ -27,11 +27,20 @@ HARMLESS = {
         _RAISES,
         "the next turn of the log's thread: what it wrote in this one stands",
     ),
-    **_each(["proxy.mitm.gathering.GatheringWriter.drain"], _RAISES, "it is the agent's end that breaks"),
+    **_each(
+        [f"proxy.mitm.gathering.GatheringWriter.{name}" for name in ("drain", "flush")],
+        _RAISES,
+        "it is the agent's end that breaks",
+    ),
     **_each(
         [f"{_MITM}.{name}" for name in ("_on_server_connected", "_on_tls_established_server", "_dialled")],
         _RAISES,
         "it stops the clock of a dialling",
+    ),
+    **_each(
+        [f"proxy.mitm.layers.GateHttpLayer.{name}" for name in ("unread_bytes", "held_back_bytes")],
+        _RAISES,
+        "it is asked when what came has gone its way; a connection of which it cannot be told is closed",
     ),
     **_each([f"{_FAST}.http1.Http1Asked._come"], _RAISES, "it reads the answer, for which a long body does not wait"),
     **_each([f"{_FAST}.http1.Http1Asked.answer"], ["hang"], "it waits for the answer, for which a long body does not"),
