@@ -42,4 +42,4 @@ def past(text: str, now: datetime) -> datetime | None:
 
 def time_text(at: datetime) -> str:
     """A time as records have it; comparing such texts is comparing times."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

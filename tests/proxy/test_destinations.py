@@ -200,6 +200,7 @@ async def test_an_address_of_this_machine_counts_as_ours(version: int) -> None:
     """Not only loopback: the address of a network card leads back as well; that of another machine does not."""
     own, other = own_address(version), {4: "192.0.2.1", 6: "2001:db8::1"}[version]
     if not own:
+        # What is its own the kernel alone knows: it takes a card to try, and some machines have none, or no IPv6.
         pytest.skip("this machine has no such address but loopback, which the test above covers")
     names = Names(a=(own,), b=(other,))
     destinations = Destinations({}, upstream("0.0.0.0/0", "::/0"), PORTS, lookup=names)

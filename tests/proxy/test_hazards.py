@@ -568,6 +568,19 @@ def test_a_crash_in_the_engine_ends_the_connection(
     assert gate.outcome_of(record)["result"] == "failed"
 
 
+@pytest.mark.engines("mitmproxy")
+@pytest.mark.parametrize("name", ["unread_bytes", "held_back_bytes"])
+def test_a_connection_of_which_it_cannot_be_told_what_waits_is_ended(
+    gate: LiveGate, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Its agent was left with neither an answer nor an end, and its socket open."""
+    monkeypatch.setattr(proxy.mitm.layers.GateHttpLayer, name, FAULTS["exception"])
+    with tunnel(gate) as secure:
+        secure.sendall(b"GET /download?mb=1&chunked=1 HTTP/1.1\r\nHost: origin.test\r\n\r\n")
+        read_all(secure)
+    until(lambda: not len(gate.service.engine.crowd))
+
+
 @pytest.mark.parametrize("place", ["connection", "count"])
 @pytest.mark.parametrize("fault", ["exception", "cancelled"])
 def test_a_crash_before_a_connection_is_served_ends_it(
