@@ -44,7 +44,7 @@ PRAGMAS = (
     "PRAGMA journal_size_limit = 67108864",
     # 32 MB. Pages that change again and again, the ends of each agent's and action's entries, are moved into the file
     # once for all those records (measured: 1.3 pages for each request, and 2.3 with 2,000).
-    "PRAGMA wal_autocheckpoint = 8000",
+    "PRAGMA wal_autocheckpoint = 4000",
     # 16 MB: those ends, and the pages above them, are more than the 2 MB that SQLite keeps by itself.
     "PRAGMA cache_size = -16000",
 )
@@ -120,6 +120,7 @@ class Ledger:
         for pragma in PRAGMAS:
             connection.execute(pragma).close()
         if schema.is_empty(connection):
+            connection.execute(f"PRAGMA page_size = {schema.PAGE_BYTES}").close()
             _use_write_ahead_log(path, connection)
             schema.create(connection)
         if reason := schema.foreign(connection):

@@ -19,6 +19,9 @@ USER_VERSION = 2
 READABLE = (1, 2)
 """Format 1 has no emptied bodies and no table of persons; it is brought to 2 when it is opened for writing."""
 
+PAGE_BYTES = 8192
+"""Of a new file. A decision with its outcome takes a fifth of such a page, and two fifths of SQLite's own of 4,096."""
+
 EMPTYING = ("erasure", "archive", "prune")
 """Kinds of the records under which bodies may go: `first` and `last` say which."""
 EMPTIABLE = ("decision", "outcome", "segment", "approval", "access")

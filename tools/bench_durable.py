@@ -25,6 +25,7 @@ from functools import partial
 from pathlib import Path
 
 import sqlite_utils
+import uvloop
 from bench_chron import DECISION
 
 from chron import Chron, schema, verify
@@ -42,6 +43,8 @@ DENIED_OF_TEN = 2
 _OF_DENIALS = ("policy", "policy_version", "policy_digest")
 """What only a record of a denial by a policy has."""
 _BULK = 20_000
+_FULL_BYTES = 30 * 2**20
+"""A write-ahead log of nearly 32 MB is full (`chron.ledger.PRAGMAS`)."""
 
 type Fields = dict[str, str | int | bool | None]
 
@@ -150,62 +153,79 @@ def inserts(folder: Path, tried: Tried, *, wal: bool) -> None:
         _one_by_one(tried, partial(database["records"].insert, alter=True))
 
 
-def chron(path: Path, tried: Tried, producers: int, *, outcomes: bool = True) -> None:
-    """Append decisions, and their outcomes, for which nobody waits; both count."""
-    asyncio.run(_append(path, tried, producers, outcomes))
+class Growing:
+    """A log that stays open for all turns, as that of a gate does: decisions, and outcomes for which nobody waits.
 
+    It is measured once its write-ahead log has been full: while that still grows, each sync also writes down how long
+    it has become, which takes a third longer.
+    """
 
-async def _append(path: Path, tried: Tried, producers: int, outcomes: bool) -> None:
-    chron = Chron.open(path, low_water_bytes=0)
-    chosen = random.Random(len(tried.waits_s))
-    cpu_s, began_s = time.process_time(), time.perf_counter()
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+        self._chron = Chron.open(path, low_water_bytes=0)
+        self._chosen = random.Random(path.stem)
+        self._runner.run(self._fill())
 
-    async def produce() -> None:
-        while (start_s := time.perf_counter()) < began_s + SECONDS_EACH:
-            receipt = await chron.append("decision", decision(chosen))
-            tried.waits_s.append(time.perf_counter() - start_s)
-            tried.records += 1
-            if outcomes:
-                chron.note("outcome", {**OUTCOME, "ref": receipt.id})
+    def append(self, tried: Tried, producers: int, *, outcomes: bool = True) -> None:
+        """Append for one turn; both count."""
+        self._runner.run(self._append(tried, producers, outcomes, SECONDS_EACH))
+
+    async def _fill(self) -> None:
+        while self._path.with_name(f"{self._path.name}-wal").stat().st_size < _FULL_BYTES:
+            await self._append(Tried(), 64, True, 0.2)
+
+    async def _append(self, tried: Tried, producers: int, outcomes: bool, seconds: float) -> None:
+        cpu_s, began_s = time.process_time(), time.perf_counter()
+
+        async def produce() -> None:
+            while (start_s := time.perf_counter()) < began_s + seconds:
+                receipt = await self._chron.append("decision", decision(self._chosen))
+                tried.waits_s.append(time.perf_counter() - start_s)
                 tried.records += 1
+                if outcomes:
+                    self._chron.note("outcome", {**OUTCOME, "ref": receipt.id})
+                    tried.records += 1
 
-    await asyncio.gather(*(produce() for _ in range(producers)))
-    tried.took_s += time.perf_counter() - began_s
-    tried.cpu_s += time.process_time() - cpu_s
-    await asyncio.to_thread(chron.close, 60)
+        await asyncio.gather(*(produce() for _ in range(producers)))
+        tried.took_s += time.perf_counter() - began_s
+        tried.cpu_s += time.process_time() - cpu_s
+
+    def close(self) -> None:
+        """Close it."""
+        self._chron.close(60)
+        self._runner.close()
 
 
 def beside(folder: Path) -> None:
     """Print the Chron beside the others."""
+    alone, one, many, more = (Growing(folder / f"{name}.db") for name in ("alone", "one", "many", "more"))
     ways: dict[str, Callable[[Tried], None]] = {
         "raw 4 KiB, fdatasync": lambda tried: raw_sync(folder, tried),
         "JSON line, fsync": lambda tried: json_lines(folder, tried),
         "sqlite-utils insert": lambda tried: inserts(folder, tried, wal=False),
         "sqlite-utils insert, WAL": lambda tried: inserts(folder, tried, wal=True),
-        "Chron, 1 producer, decisions alone": lambda tried: chron(folder / "one.db", tried, 1, outcomes=False),
-        "Chron, 1 producer": lambda tried: chron(folder / "1.db", tried, 1),
-        "Chron, 64 producers": lambda tried: chron(folder / "64.db", tried, 64),
-        "Chron, 256 producers": lambda tried: chron(folder / "256.db", tried, 256),
+        "Chron, 1 producer, decisions alone": lambda tried: alone.append(tried, 1, outcomes=False),
+        "Chron, 1 producer": lambda tried: one.append(tried, 1),
+        "Chron, 64 producers": lambda tried: many.append(tried, 64),
+        "Chron, 256 producers": lambda tried: more.append(tried, 256),
     }
     _print_tried(_in_turns(ways))
+    for log in (alone, one, many, more):
+        log.close()
 
 
 def lengths(folder: Path, records: int) -> None:
-    """Print how fast an empty log grows, and one of so many records."""
+    """Print how fast a log grows that was empty, and one of so many records."""
     grow(folder / "long.db", records)
-    ways = {}
+    short, long = Growing(folder / "short.db"), Growing(folder / "long.db")
+    ways: dict[str, Callable[[Tried], None]] = {"raw 4 KiB, fdatasync": lambda tried: raw_sync(folder, tried)}
     for producers in (1, 64):
-        for name, path in (
-            ("from empty", folder / f"short-{producers}.db"),
-            (f"behind {records:,}", folder / "long.db"),
-        ):
-            ways[f"{name}, {producers} producers"] = lambda tried, path=path, producers=producers: chron(
-                path, tried, producers
-            )
-    tried = {"raw 4 KiB, fdatasync": Tried()} | _in_turns(
-        {"raw 4 KiB, fdatasync": lambda each: raw_sync(folder, each), **ways}
-    )
-    _print_tried(tried)
+        for name, log in (("from empty", short), (f"behind {records:,}", long)):
+            ways[f"{name}, {producers} producers"] = partial(log.append, producers=producers)
+    _print_tried(_in_turns(ways))
+    short.close()
+    long.close()
     _print_room(folder / "long.db")
     cpu_s, start_s = time.process_time(), time.perf_counter()
     found = verify(folder / "long.db")

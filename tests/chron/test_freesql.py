@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from chron import Chron, ChronError
+from chron import Chron, ChronError, schema
 from chron.errors import FilterError
 from chron.filtering import All
 from chron.freesql import ask_sql
@@ -85,7 +85,7 @@ def test_a_broken_file_is_told_from_a_bad_statement(log):
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
     with log.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * 4096 * (pages - 1))
+        file.seek(schema.PAGE_BYTES)
+        file.write(b"\xff" * schema.PAGE_BYTES * (pages - 1))
     with pytest.raises(ChronError, match="cannot read chron"):
         page(log, All(()), limit=10)

@@ -212,8 +212,8 @@ def test_a_damaged_page_of_an_index_shows(log):
     with closing(sqlite3.connect(log)) as shell:
         [(root,)] = shell.execute("SELECT rootpage FROM sqlite_master WHERE name = 'chron_action'")
     data = bytearray(log.read_bytes())
-    at = data.index(b"deploy:staging", (root - 1) * 4096)
-    assert at < root * 4096
+    at = data.index(b"deploy:staging", (root - 1) * schema.PAGE_BYTES)
+    assert at < root * schema.PAGE_BYTES
     data[at : at + 6] = b"DEPLOY"
     log.write_bytes(data)
     assert verify(log).fault == 'the file is damaged: index "chron_action" is not over the records'
@@ -236,7 +236,7 @@ def test_records_that_are_not_found_by_their_number_show(log, rows):
     """The page above the records sends who asks for one past it; who reads them one after the other sees them all."""
     data = bytearray(log.read_bytes())
     [(root,)] = rows("SELECT rootpage FROM sqlite_master WHERE name = 'chron'")
-    page = (root - 1) * 4096
+    page = (root - 1) * schema.PAGE_BYTES
     # An inner page of a table, whose cells are a page and its last number: sqlite.org/fileformat2.html#b_tree_pages.
     assert data[page] == 5
     cell = page + int.from_bytes(data[page + 12 : page + 14])
