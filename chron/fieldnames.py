@@ -132,7 +132,7 @@ OF_OTHERS = {
     "digest": "the digest of a text",
     "text_digest": "the digest of the text that was put in or out of force",
     "previous_version": "the version in force before; 0 for none",
-    "manifest": "the digest of the list of texts that were loaded",
+    "manifest": "the digest of the list of texts that were loaded, and of registries that took something away since",
     "simulation": "the report that an activation names",
     "report": "the digest of a simulation's report",
     "decisions": "how many decisions were simulated",

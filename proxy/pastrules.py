@@ -36,7 +36,7 @@ class RulesOfThen:
         """Session and digest of rules -> the loads of these rules in it, oldest first: seq and manifest."""
         self._begins = next((record.seq for record in chron.find(path)), 1)
         for record in chron.find(path, kind="policy"):
-            if record.fields.get("event") == "loaded":
+            if record.fields.get("event") in ("loaded", "narrowed"):
                 key = record.text("session"), record.text("rules_digest")
                 self._loads.setdefault(key, []).append((record.seq, record.text("manifest")))
         self._made: dict[tuple[str, str], PastRules | str] = {}
@@ -81,7 +81,8 @@ class RulesOfThen:
         if text is None:
             raise ManifestError("the manifest of these rules was not kept")
         manifest = manifests.read(text, digest)
-        kept = ((entry.digest, chron.kept_text(self._path, entry.kind, entry.digest)) for entry in manifest.texts)
+        entries = (*manifest.texts, *manifest.narrowed_by)
+        kept = ((entry.digest, chron.kept_text(self._path, entry.kind, entry.digest)) for entry in entries)
         texts = {name: text for name, text in kept if text is not None}
         policies = manifest.recompiled(texts, rules_digest)
         return PastRules(policies, frozenset(text_digest for _, text_digest in manifest.mappings))

@@ -280,6 +280,19 @@ def loaded_fields(
     }
 
 
+def narrowed_fields(mappings: Mappings, policies: Policies, rules_digest: str, session: str) -> FieldValues:
+    """Which rules are left from now on of those in force, by the registry alone."""
+    return {
+        "event": "narrowed",
+        "rules_digest": rules_digest,
+        "manifest": manifests.digest_of(manifests.written(mappings, policies)),
+        "agents": len(policies.agents),
+        "agents_digest": policies.narrowed_by[-1].digest,
+        "tokens_digest": tokens_digest(policies),
+        "session": session,
+    }
+
+
 def refused_fields(faults: str, session: str) -> FieldValues:
     """Which rules were not taken, and why; those in force stay."""
     return {
