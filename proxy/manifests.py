@@ -9,7 +9,8 @@ rules of any past decision again:
 That of a narrowed set (`policies.narrowing`) has version 2, says what the set it came from was made of, and then which
 registries took something away, one after the other: "narrowed_by": [{"kind": "agents", ...}, ...].
 
-The digest of the rules that stands in each decision says whether they are the same rules.
+The digest of the rules that stands in each decision says whether they are the same rules. How it follows from a
+manifest stands in `chron.ruletexts`.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from policies.recompiling import Entry, recompile, roll, roll_of_narrowing
 
 KIND = "rules"
 """Of the kept text."""
+OTHER_RULES = "the manifest and its texts do not make the rules that the record names"
 _WHOLE, _NARROWED = 1, 2
 """Versions."""
 
@@ -52,7 +54,7 @@ class Manifest:
         policies = recompile(self.texts, texts, self.narrowed_by)
         # If this line is removed, texts that were never in force together may be replayed as if they had been.
         if digest_of_rules(digest_of_mappings(self.mappings), policies.digest) != rules_digest:
-            raise ManifestError("the manifest and its texts do not make the rules that the record names")
+            raise ManifestError(OTHER_RULES)
         return policies
 
 

@@ -156,7 +156,6 @@ def operation_fields(operation: Operation | None, unnamed: str = "", target: str
             "mapping_rule": rule.id,
             "mapping_pack": rule.pack or None,
             "mapping_place": rule.place,
-            "mapping_digest": rule.digest,
         }
     return fields
 
@@ -242,7 +241,7 @@ def without(fields: FieldValues, redact: Collection[str]) -> FieldValues:
 def _reference(kind: str, ref: TextRef | None) -> FieldValues:
     if ref is None:
         return {}
-    return {kind: ref.id, f"{kind}_version": ref.version, f"{kind}_digest": ref.digest}
+    return {kind: ref.id, f"{kind}_version": ref.version}
 
 
 def _printable(text: str) -> str:

@@ -131,7 +131,8 @@ CHANGES = {
     "a header": ("$.headers", '"{}"', "code"),
     "the action": ("$.action", '"data:tag"', "mapping_rule"),
     "the rule that named it": ("$.mapping_rule", '"read"', "mapping_rule"),
-    "which mapping text named it": ("$.mapping_digest", f'"{"0" * 64}"', "mapping_digest"),
+    "which mapping text named it": ("$.mapping_place", '"mappings/none.yaml:5:3"', "mapping_place"),
+    "which version of the skill": ("$.skill_version", "2", "skill_version"),
     "the agent": ("$.agent", '"other-bot"', "skill"),
     "the human": ("$.anchor", '"mallory@acme.test"', "anchor"),
 }
@@ -153,6 +154,34 @@ def test_a_changed_record_differs(copied: Path, field: str, value: str, seen: st
     assert (line["id"], seen in line["differing"]) == (changed, True)
 
 
+def _as_formerly(path: Path) -> None:
+    """Give each decision what records had until 0.1.0: the digest of each text beside that of the rules."""
+    for record in list(chron.find(path, kind="decision")):
+        shown = chron.show(path, record.id)
+        assert shown is not None
+        for text in shown.texts:
+            change = "UPDATE chron SET body = json_set(body, ?, ?) WHERE id = ?"
+            tampered(path, change, f"$.{text.kind}_digest", text.digest, record.id)
+
+
+def test_a_record_until_0_1_0_is_replayed_as_well(copied: Path) -> None:
+    """It says the digest of each text itself: all are found as they were, and one that was changed differs."""
+    before = [chron.show(copied, record.id) for record in chron.find(copied, kind="decision")]
+    _as_formerly(copied)
+    left_out, different = counted(copied)
+    assert different == []
+    assert left_out == Counter({"": 29, "identity": 1, "unnamed": 1, "target redacted": 1})
+    assert json.loads(replay(copied, "--json").output)["rules_found"] == 27
+    after = [chron.show(copied, record.id) for record in chron.find(copied, kind="decision")]
+    assert [each.texts for each in after if each] == [each.texts for each in before if each]
+    changed = _id(copied, DENIED)
+    for kind in ("mapping", "skill", "policy"):
+        change = f"UPDATE chron SET body = json_set(body, '$.{kind}_digest', ?) WHERE id = ?"
+        tampered(copied, change, "0" * 64, changed)
+        _, (different_now,) = counted(copied)
+        assert f"{kind}_digest" in [each.name for each in different_now.differing]
+
+
 TEXT_CHANGES = {
     "a policy": ("kind = 'policy' AND id = 'calm'", "policy:calm@1:1:1: its kept text has another digest"),
     "the registry": ("kind = 'agents'", "its kept text has another digest"),
@@ -168,6 +197,18 @@ def test_a_changed_text_differs(copied: Path, which: str, told: str) -> None:
     assert result.exit_code == 1
     assert told in result.output
     assert "29 made again" not in result.output
+
+
+def test_the_rule_that_named_a_request_is_found_beside_a_changed_text(copied: Path) -> None:
+    """What was done to a policy takes nothing from what the manifest says of mappings; another mapping text does."""
+    tampered(copied, "UPDATE artefact SET text = text || '# more' WHERE kind = 'policy'")
+    assert all(each.rule_found for each in counted(copied)[1] if "mapping_rule" in each.record)
+    tampered(copied, "UPDATE artefact SET text = text || '# more' WHERE kind = 'mapping' AND id NOT LIKE 'pack:%'")
+    assert not any(each.rule_found for each in counted(copied)[1])
+    assert "has another digest" in replay(copied).output
+    tampered(copied, "DELETE FROM artefact WHERE kind = 'mapping'")
+    (told,) = {each.again for every in counted(copied)[1] for each in every.differing if each.name == "mapping_place"}
+    assert told == "its text was not kept"
 
 
 def test_a_text_that_is_gone_differs(copied: Path) -> None:
@@ -197,6 +238,9 @@ def test_other_texts_under_a_new_manifest_differ(copied: Path) -> None:
         old,
     )
     assert "do not make the rules that the record names" in replay(copied).output
+    forged_for = [each for each in counted(copied)[1] if "rules_digest" in [one.name for one in each.differing]]
+    assert forged_for
+    assert not any(each.rule_found for each in forged_for)
 
 
 def test_a_gate_that_wrote_no_manifest(copied: Path) -> None:
