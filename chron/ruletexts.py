@@ -4,7 +4,7 @@ A decision says the digest of the rules that it was made by, in its own hashed b
 of these rules is kept beside them, and the digest follows from it: so no record of a load has to be believed, and a
 text that was kept under the same name and version and is another one is never taken for it.
 
-    mappings    ID DIGEST                             a line each, sorted
+    mappings    ID DIGEST                             a line each, sorted; indexes of catalogues too
     policies    KIND ID VERSION DIGEST                a line each, in the order of the manifest
                 in force KIND ID VERSION              sorted
                 never activated KIND DIGEST           sorted
