@@ -6,9 +6,9 @@ drops or reorders a record, never guesses an outcome, and opens no socket but th
 share a log reach their writer (`chron.serving`, `chron.remote`).
 
 Writing: `Chron`, signed with `Signing` and held to a `Head`. Reading: `find`, `tail`, `show`, `seen`, `scan`,
-`kept_text`, `kept_texts`, `people`, `open_reader`. Proof: `verify` of a log, with what is `Known` of it elsewhere;
-`prove` and `check` of one record. Before writing: `redacted_path`, `redacted_text`. Of what went:
-`why_gone`; before it goes: `why_needed`.
+`kept_text`, `kept_texts`, `people`, `open_reader`, and `RuleTexts` and `rules_made_of`: which texts decided. Proof:
+`verify` of a log, with what is `Known` of it elsewhere; `prove` and `check` of one record. Before writing:
+`redacted_path`, `redacted_text`. Of what went: `why_gone`; before it goes: `why_needed`.
 """
 
 import importlib
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from chron.notes import last_note, parse_note, parse_vkey
     from chron.persons import people
     from chron.proofs import Proven, check, prove
-    from chron.reading import Record, Shown, TextLine, find, follow, is_there, open_reader, seen, show, tail
+    from chron.reading import Record, Shown, find, follow, is_there, open_reader, seen, show, tail
+    from chron.ruletexts import RuleTexts, TextLine, rules_made_of
     from chron.scanning import erased, kept_texts, scan
     from chron.signing import make_key
     from chron.sources import Source, on_server, source_of
@@ -41,10 +42,11 @@ _HOMES = {
     "Proven": "chron.proofs",
     "Receipt": "chron.batch",
     "Record": "chron.reading",
+    "RuleTexts": "chron.ruletexts",
     "Shown": "chron.reading",
     "Signing": "chron.checkpoints",
     "Source": "chron.sources",
-    "TextLine": "chron.reading",
+    "TextLine": "chron.ruletexts",
     "check": "chron.proofs",
     "find": "chron.reading",
     "is_there": "chron.reading",
@@ -60,6 +62,7 @@ _HOMES = {
     "on_server": "chron.sources",
     "open_reader": "chron.reading",
     "people": "chron.persons",
+    "rules_made_of": "chron.ruletexts",
     "scan": "chron.scanning",
     "seen": "chron.reading",
     "show": "chron.reading",
@@ -82,6 +85,7 @@ __all__ = [
     "Proven",
     "Receipt",
     "Record",
+    "RuleTexts",
     "Shown",
     "Signing",
     "Source",
@@ -105,6 +109,7 @@ __all__ = [
     "prove",
     "redacted_path",
     "redacted_text",
+    "rules_made_of",
     "scan",
     "seen",
     "show",

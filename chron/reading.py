@@ -23,6 +23,7 @@ from chron.body import read_body
 from chron.conditions import glob
 from chron.damaged import Careful
 from chron.errors import ChronError
+from chron.ruletexts import TextLine, deciding
 from chron.sources import Connection, Source, file_of, on_server
 from chron.times import time_text
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 _ROWS_PER_READ = 500
 _STEPS_PER_LOOK = 20_000
 """SQLite's own steps between two looks at the clock; some milliseconds."""
-_TEXT_AROUND_LINES = 2
 
 type FieldValue = str | int | bool
 
@@ -56,22 +56,6 @@ class Record:
         """A field as text, "" when the record does not have it."""
         value = self.fields.get(name, "")
         return value if isinstance(value, str) else json.dumps(value)
-
-
-@dataclass(frozen=True, slots=True)
-class TextLine:
-    """Where in a kept text the decision came from."""
-
-    kind: str
-    id: str
-    version: str
-    digest: str
-    place: str
-    """As the record names it, e.g. "policies/no-prod.yaml:7:5"; "" when no single line decided."""
-    line: int
-    """Counted from 1; 0 when no single line decided."""
-    lines: tuple[tuple[int, str], ...]
-    """The deciding line with its neighbours, or the whole text when it is not one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +218,7 @@ def show(path: Source, id_: str) -> Shown | None:
         record = record_of(*row)
         statement = "SELECT seq, id, body, hash FROM chron WHERE ref = ? ORDER BY seq"
         outcomes = tuple(record_of(*other) for other in connection.execute(statement, (id_,)))
-        return Shown(record, outcomes, tuple(_texts(connection, record)))
+        return Shown(record, outcomes, tuple(deciding(connection, record)))
     except sqlite3.Error as error:
         raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
     finally:
@@ -256,31 +240,6 @@ def seen(path: Source) -> dict[tuple[str, str, int], str]:
         raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
     finally:
         connection.close()
-
-
-def _texts(connection: Connection, record: Record) -> Iterator[TextLine]:
-    rule = record.text("rule")
-    decided_by = "skill" if record.text("code").startswith("skill") or not record.text("policy_digest") else "policy"
-    places = {"policy": "", "skill": "", decided_by: rule, "mapping": record.text("mapping_place")}
-    statement = "SELECT kind, id, version, text FROM artefact WHERE digest = ? ORDER BY seq LIMIT 1"
-    for kind, place in places.items():
-        digest = record.text(f"{kind}_digest")
-        row = connection.execute(statement, (digest,)).fetchone() if digest else None
-        if row is not None:
-            line = _line_of(place)
-            yield TextLine(row[0], row[1], row[2], digest, place, line, _lines(row[3], line))
-
-
-def _line_of(place: str) -> int:
-    parts = place.rsplit(":", 2)
-    return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else 0
-
-
-def _lines(text: str, line: int) -> tuple[tuple[int, str], ...]:
-    numbered = tuple(enumerate(text.split("\n"), start=1))
-    if not line:
-        return numbered
-    return numbered[max(0, line - 1 - _TEXT_AROUND_LINES) : line + _TEXT_AROUND_LINES]
 
 
 def record_of(seq: int, id_: str, body: str | bytes | None, hash_: bytes) -> Record:

@@ -12,24 +12,20 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from mappings.documents import Document, DocumentError, Fault, Place
 from policies.conditionschema import moment
 from policies.deciding import Policies
-from policies.nameless import without_names
+from policies.nameless import registry_text
 from policies.patterns import Matcher
 from policies.reading import read_file
 from policies.rulebook import Activations, Candidate, Rulebook, Seen, applies
 from policies.rules import Finding, Rule, Rules, TextRules
 from policies.schema import REMOVED_TOKEN, AgentEntry, AgentsFile, CrossGrantEntry, HumanEntry, PolicyFile, TokenEntry
 from policies.standing import Boundaries, Standing
-from policies.values import Agent, CrossGrant, Human, Mode, Organisation, Outcome, PolicyError, Text, Token
-
-_DIGEST = re.compile(r"\b(?<!cert-sha256:)[0-9a-f]{64}\b")
-_TOKEN = re.compile(r"cl[mh]_[A-Za-z0-9_-]{16,}")
+from policies.values import Agent, CrossGrant, Human, Mode, Organisation, Outcome, PolicyError, Token
 
 
 def compile_policies(
@@ -81,9 +77,8 @@ def _with_agents(book: Rulebook, document: Document, *, kept: bool) -> Policies 
     standings = registrar.standings(file.agents, humans, boundaries)
     if book.faults:
         return None
-    text = document.text if kept else _to_keep(document, file)
     texts = sorted(book.texts, key=lambda text: (text.kind, text.id, int(text.version)))
-    texts.append(Text("agents", "agents", "", hashlib.sha256(text.encode()).hexdigest(), text, document.source))
+    texts.append(registry_text(document, file, kept=kept))
     in_force = {key: found.ref for key in book.candidates if (found := book.in_force(*key)) is not None}
     lines = [f"{text.kind} {text.id} {text.version} {text.digest}" for text in texts]
     # Which versions count is part of which rules these are. Recorded decisions name this digest: were these lines
@@ -92,12 +87,6 @@ def _with_agents(book: Rulebook, document: Document, *, kept: bool) -> Policies 
     lines += sorted(f"never activated {ref.kind} {ref.digest}" for ref in book.unusable())
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return Policies(standings, humans, boundaries, texts, digest, in_force)
-
-
-def _to_keep(document: Document, file: AgentsFile) -> str:
-    """Return the registry's text without what must not stay for good: tokens, and the names of humans."""
-    nameless = without_names(document, ((index, entry.name) for index, entry in enumerate(file.humans)))
-    return _TOKEN.sub(REMOVED_TOKEN, _DIGEST.sub(REMOVED_TOKEN, nameless))
 
 
 class _Registrar:

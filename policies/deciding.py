@@ -57,10 +57,13 @@ class Policies:
         texts: Sequence[Text],
         digest: str,
         in_force: Mapping[tuple[str, str], TextRef],
+        narrowed_by: Sequence[Text] = (),
     ) -> None:
         self.digest = digest
         """SHA-256 over the digests of all texts: which set of rules this is."""
         self.texts: tuple[Text, ...] = tuple(texts)
+        self.narrowed_by: tuple[Text, ...] = tuple(narrowed_by)
+        """The registries that took something away since, one after the other (`policies.narrowing`)."""
         self.agents: Mapping[str, Agent] = {name: standing.agent for name, standing in standings.items()}
         self.humans: Mapping[str, Human] = dict(humans)
         self.boundaries = boundaries
@@ -199,7 +202,9 @@ class Policies:
             name: standing.with_token(token_sha256[name]) if name in token_sha256 else standing
             for name, standing in self.standings.items()
         }
-        return Policies(standings, self.humans, self.boundaries, self.texts, self.digest, self.in_force)
+        return Policies(
+            standings, self.humans, self.boundaries, self.texts, self.digest, self.in_force, self.narrowed_by
+        )
 
     def _identify(self, credential: Credential, standing: Standing | None, at: datetime) -> Decision:
         """Return `_IDENTIFIED`, or the DENY."""

@@ -6,10 +6,13 @@ tokens and identities that are gone, agents and grants that are gone. Whatever i
 than before.
 
     bob suspended, and a new agent added        bob's agents stop; the new agent waits for the next whole load
+
+A narrowed set has a digest of its own, over that of the set it came from and that of the registry's text as it is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -17,6 +20,7 @@ from datetime import datetime
 from mappings.documents import Document, DocumentError, parse
 from policies.conditionschema import moment
 from policies.deciding import Policies
+from policies.nameless import registry_text
 from policies.schema import AgentEntry, AgentsFile, HumanEntry, OrganisationEntry, TokenEntry
 from policies.standing import Boundaries, Standing
 from policies.values import Agent, CrossGrant, Human, Organisation, PolicyError, State, Token
@@ -30,8 +34,11 @@ class NarrowedError(DocumentError):
         self.args = (faults,)
 
 
-def narrowed(policies: Policies, document: Document) -> Policies:
-    """Return the policies with what the registry in `document` takes away; raise PolicyError when it is none."""
+def narrowed(policies: Policies, document: Document, *, kept: bool = False) -> Policies:
+    """Return the policies with what the registry in `document` takes away; raise PolicyError when it is none.
+
+    A `kept` registry is evidence: its digest is that of its text as it is.
+    """
     file = parse(document, AgentsFile, error=PolicyError)
     humans = {entry.id: entry for entry in file.humans}
     agents = {entry.id: entry for entry in file.agents}
@@ -42,7 +49,11 @@ def narrowed(policies: Policies, document: Document) -> Policies:
         for name, standing in policies.standings.items()
         if name in agents
     }
-    return Policies(standings, people, boundaries, policies.texts, policies.digest, policies.in_force)
+    by = registry_text(document, file, kept=kept)
+    # Recorded decisions name this digest: were it made otherwise one day, no replay of an older log would find its set.
+    digest = hashlib.sha256(f"narrowed\n{policies.digest}\n{by.digest}".encode()).hexdigest()
+    narrowed_by = (*policies.narrowed_by, by)
+    return Policies(standings, people, boundaries, policies.texts, digest, policies.in_force, narrowed_by)
 
 
 def _standing(standing: Standing, entry: AgentEntry, people: Mapping[str, Human], boundaries: Boundaries) -> Standing:

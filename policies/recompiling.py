@@ -3,21 +3,24 @@
 Years later there are no files, no activations and no configuration any more: a roll and the kept texts are enough. The
 set has the digest of the first one, or something is not as it was.
 
+A set that was narrowed since (`policies.narrowing`) is made whole first, and then narrowed by the same registries.
+
     policy:no-prod@1:1:1: its kept text has another digest; run "claiim chron verify"
     skill:deploy-v2@3:1:1: its text was not kept
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from mappings.documents import Document, Fault, Place, read_document
 from policies.compiling import compile_policies
 from policies.deciding import Policies
 from policies.loading import REGISTRY_TIMES_LARGER
+from policies.narrowing import narrowed
 from policies.rulebook import Activations
-from policies.values import PolicyError
+from policies.values import PolicyError, Text
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,32 +46,39 @@ class Entry:
 def roll(policies: Policies) -> tuple[Entry, ...]:
     """Return what a set is made of."""
     counting = {(ref.kind, ref.id, ref.version) for ref in policies.in_force.values()}
-    return tuple(
-        Entry(
-            text.kind,
-            text.id,
-            version := int(text.version or 0),
-            text.digest,
-            text.source,
-            text.usable,
-            (text.kind, text.id, version) in counting,
-        )
-        for text in policies.texts
-    )
+    return tuple(_entry(text, counting) for text in policies.texts)
 
 
-def recompile(entries: Sequence[Entry], texts: Mapping[str, str]) -> Policies:
+def roll_of_narrowing(policies: Policies) -> tuple[Entry, ...]:
+    """Return the registries that a set was narrowed by, one after the other."""
+    return tuple(_entry(text, ()) for text in policies.narrowed_by)
+
+
+def _entry(text: Text, counting: Collection[tuple[str, str, int]]) -> Entry:
+    version = int(text.version or 0)
+    in_force = (text.kind, text.id, version) in counting
+    return Entry(text.kind, text.id, version, text.digest, text.source, text.usable, in_force)
+
+
+def recompile(entries: Sequence[Entry], texts: Mapping[str, str], narrowed_by: Sequence[Entry] = ()) -> Policies:
     """Return the set that these are the roll and the texts of, by digest; raise PolicyError when it cannot be made."""
     faults: list[Fault] = []
-    documents = [(entry, _document(entry, texts, faults)) for entry in entries]
+    read, narrowing = _documents(entries, texts, faults), _documents(narrowed_by, texts, faults)
     if faults:
         raise PolicyError(faults)
-    read = [(entry, document) for entry, document in documents if document is not None]
     agents = [document for entry, document in read if entry.kind == "agents"]
     if len(agents) != 1:
         raise PolicyError([Fault(Place("agents", 1, 1), "a set has one registry")])
     rules = [document for entry, document in read if entry.kind != "agents"]
-    return compile_policies(agents[0], rules, activations=_activations(entries), kept=True)
+    policies = compile_policies(agents[0], rules, activations=_activations(entries), kept=True)
+    for _, registry in narrowing:
+        policies = narrowed(policies, registry, kept=True)
+    return policies
+
+
+def _documents(entries: Sequence[Entry], texts: Mapping[str, str], faults: list[Fault]) -> list[tuple[Entry, Document]]:
+    read = ((entry, _document(entry, texts, faults)) for entry in entries)
+    return [(entry, document) for entry, document in read if document is not None]
 
 
 def _document(entry: Entry, texts: Mapping[str, str], faults: list[Fault]) -> Document | None:

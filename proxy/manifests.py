@@ -6,7 +6,11 @@ rules of any past decision again:
     {"version": 1, "mappings": [["pack:github", "5e0f..."], ...], "texts": [{"kind": "skill", "id": "deploy-v2",
      "version": 3, "digest": "77aa...", "source": "policies/deploy-v2.yaml", "usable": true, "in_force": true}, ...]}
 
-The digest of the rules that stands in each decision says whether they are the same rules.
+That of a narrowed set (`policies.narrowing`) has version 2, says what the set it came from was made of, and then which
+registries took something away, one after the other: "narrowed_by": [{"kind": "agents", ...}, ...].
+
+The digest of the rules that stands in each decision says whether they are the same rules. How it follows from a
+manifest stands in `chron.ruletexts`.
 """
 
 import hashlib
@@ -17,11 +21,13 @@ from dataclasses import asdict, dataclass
 from mappings import Mappings
 from mappings.mapping import digest_of as digest_of_mappings
 from policies import Policies
-from policies.recompiling import Entry, recompile, roll
+from policies.recompiling import Entry, recompile, roll, roll_of_narrowing
 
 KIND = "rules"
 """Of the kept text."""
-_VERSION = 1
+OTHER_RULES = "the manifest and its texts do not make the rules that the record names"
+_WHOLE, _NARROWED = 1, 2
+"""Versions."""
 
 
 class ManifestError(Exception):
@@ -35,18 +41,20 @@ class Manifest:
     mappings: tuple[tuple[str, str], ...]
     """Id and digest of each mapping text."""
     texts: tuple[Entry, ...]
+    narrowed_by: tuple[Entry, ...] = ()
+    """The registries that took something away since."""
 
     @property
-    def digests(self) -> list[str]:
-        """What has to be kept for the policies to be made again."""
-        return [entry.digest for entry in self.texts]
+    def registries(self) -> tuple[str, ...]:
+        """The digests of its registry and of those that took something away since."""
+        return tuple(entry.digest for entry in (*self.texts, *self.narrowed_by) if entry.kind == "agents")
 
     def recompiled(self, texts: Mapping[str, str], rules_digest: str) -> Policies:
         """Return the policies, made of these texts by digest; raise DocumentError or ManifestError."""
-        policies = recompile(self.texts, texts)
+        policies = recompile(self.texts, texts, self.narrowed_by)
         # If this line is removed, texts that were never in force together may be replayed as if they had been.
         if digest_of_rules(digest_of_mappings(self.mappings), policies.digest) != rules_digest:
-            raise ManifestError("the manifest and its texts do not make the rules that the record names")
+            raise ManifestError(OTHER_RULES)
         return policies
 
 
@@ -57,11 +65,14 @@ def digest_of_rules(mappings: str, policies: str) -> str:
 
 def written(mappings: Mappings, policies: Policies) -> str:
     """Return the manifest as it is kept."""
-    content = {
-        "version": _VERSION,
+    content: dict[str, object] = {
+        "version": _WHOLE,
         "mappings": sorted((text.id, text.digest) for text in mappings.texts),
         "texts": [asdict(entry) for entry in roll(policies)],
     }
+    if policies.narrowed_by:
+        narrowed_by = [asdict(entry) for entry in roll_of_narrowing(policies)]
+        content |= {"version": _NARROWED, "narrowed_by": narrowed_by}
     # ASCII: the name of a file need not be Unicode.
     return json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n"
 
@@ -76,7 +87,8 @@ def read(text: str, digest: str) -> Manifest:
     if digest_of(text) != digest:
         raise ManifestError('the kept manifest has another digest; run "claiim chron verify"')
     content = json.loads(text)
-    if content.get("version") != _VERSION:
+    if content.get("version") not in (_WHOLE, _NARROWED):
         raise ManifestError("the manifest was written by a later version; use the claiim that wrote it")
     mappings = tuple((str(id_), str(text_digest)) for id_, text_digest in content["mappings"])
-    return Manifest(mappings, tuple(Entry(**entry) for entry in content["texts"]))
+    texts, narrowed_by = (tuple(Entry(**each) for each in content.get(key, ())) for key in ("texts", "narrowed_by"))
+    return Manifest(mappings, texts, narrowed_by)

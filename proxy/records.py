@@ -156,7 +156,6 @@ def operation_fields(operation: Operation | None, unnamed: str = "", target: str
             "mapping_rule": rule.id,
             "mapping_pack": rule.pack or None,
             "mapping_place": rule.place,
-            "mapping_digest": rule.digest,
         }
     return fields
 
@@ -242,7 +241,7 @@ def without(fields: FieldValues, redact: Collection[str]) -> FieldValues:
 def _reference(kind: str, ref: TextRef | None) -> FieldValues:
     if ref is None:
         return {}
-    return {kind: ref.id, f"{kind}_version": ref.version, f"{kind}_digest": ref.digest}
+    return {kind: ref.id, f"{kind}_version": ref.version}
 
 
 def _printable(text: str) -> str:
@@ -276,6 +275,19 @@ def loaded_fields(
         "mappings": len(own),
         "packs": len(ids) - len(own),
         "bundles": recorded(" ".join(bundles), _MOST_NAMES) or None,
+        "session": session,
+    }
+
+
+def narrowed_fields(mappings: Mappings, policies: Policies, rules_digest: str, session: str) -> FieldValues:
+    """Which rules are left from now on of those in force, by the registry alone."""
+    return {
+        "event": "narrowed",
+        "rules_digest": rules_digest,
+        "manifest": manifests.digest_of(manifests.written(mappings, policies)),
+        "agents": len(policies.agents),
+        "agents_digest": policies.narrowed_by[-1].digest,
+        "tokens_digest": tokens_digest(policies),
         "session": session,
     }
 

@@ -1,16 +1,20 @@
 """The registry of agents as it was: which one a past decision was made by, found in the Chron.
 
-Each load of the rules is recorded with the digest of the registry's text, and each text is kept. Hashes of tokens are
-not in it, so nobody is proven by it; who may act, for whom and with which skill, it says as it was.
+Each load of the rules is recorded with the digest of the registry's text, and each text is kept, also of one that only
+took something away. Hashes of tokens are not in it, so nobody is proven by it; who may act, for whom and with which
+skill, it says as it was.
 """
 
 from collections.abc import Callable, Mapping
 
 import chron
-from chron.reading import FieldValue
+from chron.reading import FieldValue, Record
 from chron.sources import Source
 from mappings.documents import Document, read_document
 from policies import Policies, PolicyError
+from policies.narrowing import narrowed
+from proxy import manifests
+from proxy.manifests import ManifestError
 
 
 class Registries:
@@ -19,18 +23,37 @@ class Registries:
     def __init__(self, path: Source, compiled: Callable[[Document], Policies]) -> None:
         self._compiled = compiled
         self._texts = chron.kept_texts(path, "agents")
+        kept = chron.kept_texts(path, manifests.KIND)
         self._of_rules = {
-            record.text("rules_digest"): record.text("agents_digest") for record in chron.find(path, kind="policy")
+            record.text("rules_digest"): _registries(record, kept) for record in chron.find(path, kind="policy")
         }
-        self._known: dict[str, Policies | None] = {"": None}
+        self._known: dict[tuple[str, ...], Policies | None] = {(): None}
 
     def __call__(self, fields: Mapping[str, FieldValue]) -> Policies | None:
         """Return the texts; None when the log does not say which registry it was. Raises PolicyError."""
-        digest = self._of_rules.get(str(fields.get("rules_digest", "")), "")
-        if digest not in self._known:
-            text = self._texts.get(digest)
-            self._known[digest] = None if text is None else self._compile(digest, text)
-        return self._known[digest]
+        digests = self._of_rules.get(str(fields.get("rules_digest", "")), ())
+        if digests not in self._known:
+            there = all(digest in self._texts for digest in digests)
+            self._known[digests] = self._compile(digests) if there else None
+        return self._known[digests]
 
-    def _compile(self, digest: str, text: str) -> Policies:
-        return self._compiled(read_document(text, f"chron:agents:{digest[:12]}", error=PolicyError))
+    def _compile(self, digests: tuple[str, ...]) -> Policies:
+        first, *narrowing = map(self._document, digests)
+        policies = self._compiled(first)
+        for registry in narrowing:
+            policies = narrowed(policies, registry, kept=True)
+        return policies
+
+    def _document(self, digest: str) -> Document:
+        return read_document(self._texts[digest], f"chron:agents:{digest[:12]}", error=PolicyError)
+
+
+def _registries(record: Record, kept: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the registry of the rules that a record puts in force, and those that took something away since."""
+    if record.text("event") != "narrowed":
+        return (record.text("agents_digest"),)
+    digest = record.text("manifest")
+    try:
+        return manifests.read(kept.get(digest, ""), digest).registries
+    except ManifestError:
+        return ()

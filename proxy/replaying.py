@@ -1,8 +1,8 @@
 """Replay: makes recorded decisions again from what the Chron itself holds, and compares every field of them.
 
     decision        the rules of then, made again from the kept texts, answer the recorded question: the same or not
-    mapping         the mapping text of the recorded digest was in force, holds the rule that the record names at that
-                    place, and the rule can give that action. Which request it was named for is not kept
+    mapping         the mapping text that the rules of then had holds the rule that the record names at that place, and
+                    the rule can give that action. Which request it was named for is not kept
 
 What is not the same is a `Difference`, whatever it came from: a record, a text or a load that was changed, or another
 meaning of the rules in the version of this program. What cannot be made again is told with its reason
@@ -16,9 +16,11 @@ from functools import cached_property
 
 import chron
 from chron.reading import FieldValue
+from chron.ruletexts import mapping_of
 from chron.sources import Source
 from mappings.actions import MAX_ACTION_CHARS
-from policies import BreakGlass, Question
+from mappings.attesting import KeptRules
+from policies import BreakGlass, Decision, Question
 from proxy import simulation
 from proxy.breakglass import grants
 from proxy.pastrules import Fields, PastRules, RulesOfThen
@@ -37,9 +39,12 @@ IN_WORDS: Mapping[str, str] = {
 DECIDED = (
     *("agent", "anchor", "org", "outcome", "mode", "reason", "code", "stage", "rule", "pattern"),
     *("policies", "observed", "untold", "exception", "limits"),
-    *("policy", "policy_version", "policy_digest", "skill", "skill_version", "skill_digest"),
+    *("policy", "policy_version", "skill", "skill_version"),
 )
-"""What is compared: everything that a decision says but its `error`, which names a line of this program."""
+"""What is compared: everything that a decision says but its `error`, which names a line of this program.
+
+Which texts those versions are is part of the rules. Records until 0.1.0 say it as well, and then it is compared.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +88,39 @@ class Replay:
         found = next(every)
         return next((each for each in (found, *every) if not each.differing), found) if found.differing else found
 
-    def _decided(self, fields: Fields, rules: PastRules | str | None) -> Replayed:
-        misnamed = tuple(self._misnamed(fields, rules)) if "mapping_digest" in fields else ()
-        named = "mapping_digest" in fields and not misnamed
+    def _decided(self, fields: Fields, rules: PastRules | None) -> Replayed:
+        misnamed = tuple(self._misnamed(fields, rules))
+        named = "mapping_rule" in fields and bool(_mapping_text(fields, rules)) and not misnamed
         question = self._question(fields)
         if isinstance(question, str) or rules is None:
             why = question if isinstance(question, str) else "rules not recorded"
             return Replayed(fields, why, differing=misnamed, rule_found=named)
-        if isinstance(rules, str):
-            unmade = Differing("rules_digest", str(fields["rules_digest"]), rules)
+        if isinstance(rules.policies, str):
+            unmade = Differing("rules_digest", str(fields["rules_digest"]), rules.policies)
             return Replayed(fields, differing=(unmade, *misnamed), rule_found=named)
-        again = decision_fields(rules.policies.decide_again(question))
-        return Replayed(fields, "", again, (*_differing(fields, again), *misnamed), named)
+        decision = rules.policies.decide_again(question)
+        again = decision_fields(decision)
+        return Replayed(fields, "", again, (*_differing(fields, again, decision), *misnamed), named)
 
     def _question(self, fields: Fields) -> Question | str:
         if _FAULT.items() <= fields.items():
             return "fault"
         return left_out(fields) or recorded_question(fields, self._grants if "exceptions" in fields else {})
 
-    def _misnamed(self, fields: Fields, rules: PastRules | str | None) -> Iterator[Differing]:
+    def _misnamed(self, fields: Fields, rules: PastRules | None) -> Iterator[Differing]:
         """Yield what the mapping texts do not bear out of the name that a request was given."""
-        digest = str(fields["mapping_digest"])
-        if isinstance(rules, PastRules) and digest not in rules.mappings:
-            yield Differing("mapping_digest", digest, "no mapping text in force had this digest")
-        text = self._rules.mapping(digest)
+        digest = _mapping_text(fields, rules)
+        if digest is None or "mapping_rule" not in fields:
+            return
+        said = next(name for name in ("mapping_digest", "mapping_place") if name in fields)
+        if rules is not None and rules.mappings is not None and digest not in rules.mappings.values():
+            yield Differing(
+                said, str(fields[said]), f"no mapping text in force had this {said.removeprefix('mapping_')}"
+            )
+        text = self._rules.mapping(digest) if digest else None
         if isinstance(text, str):
-            yield Differing("mapping_digest", digest, text)
+            yield Differing(said, str(fields[said]), text)
+        if not isinstance(text, KeptRules):
             return
         rule, pack, place, action = (str(fields.get(name, "")) for name in _NAMING)
         if len(action) <= MAX_ACTION_CHARS and (fault := text.fault(rule, pack, place, action)):
@@ -123,11 +135,21 @@ _FAULT: Fields = {"code": "policy.error", "outcome": "DENY", "mode": "enforce"}
 _NAMING = ("mapping_rule", "mapping_pack", "mapping_place", "action")
 
 
-def _differing(fields: Fields, again: Values) -> list[Differing]:
-    recorded, made = fields.get, again.get
-    return [
-        Differing(name, shown(recorded(name)), shown(made(name))) for name in DECIDED if recorded(name) != made(name)
-    ]
+def _mapping_text(fields: Fields, rules: PastRules | None) -> str | None:
+    """Return the digest of the text whose rule named a request, "" for none in force; None when it cannot be told."""
+    if own := fields.get("mapping_digest"):  # which records had until 0.1.0
+        return str(own)
+    if rules is None or rules.mappings is None:
+        return None
+    return rules.mappings.get(mapping_of(str(fields.get("mapping_place", ""))), "")
+
+
+def _differing(fields: Fields, again: Values, decision: Decision) -> Iterator[Differing]:
+    of_texts = {"policy_digest": decision.policy, "skill_digest": decision.skill}
+    made = {**again, **{name: ref.digest if ref else None for name, ref in of_texts.items() if name in fields}}
+    for name in (*DECIDED, *of_texts):
+        if fields.get(name) != made.get(name):
+            yield Differing(name, shown(fields.get(name)), shown(made.get(name)))
 
 
 def shown(value: FieldValue | None) -> str:

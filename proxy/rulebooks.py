@@ -6,7 +6,6 @@ be decided again. Nothing here puts rules in force (`proxy.reloading` does).
 """
 
 import asyncio
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import batched
@@ -24,7 +23,7 @@ from proxy.config import Config, ConfigError
 from proxy.identity import load_issuers
 from proxy.lifecycle import change_records, since_last_run
 from proxy.questions import FieldValues
-from proxy.records import loaded_fields
+from proxy.records import loaded_fields, narrowed_fields
 from proxy.verdicts import Book
 
 _RECORDS_AT_ONCE = 1000
@@ -79,14 +78,14 @@ class Rulebooks:
         found = changes(book.policies, policies)
         if not found:
             return book, []
-        # No set of texts has this digest: what was decided by it cannot be put together again from texts alone.
-        digest = hashlib.sha256(f"narrowed\n{book.digest}\n{registry.digest}".encode()).hexdigest()
+        digest = manifests.digest_of_rules(book.mappings.digest, policies.digest)
         return replace(book, policies=policies, digest=digest), found
 
     async def record_narrowed(self, book: Book, found: Sequence[Change]) -> None:
-        """Write down what was taken away, before it counts."""
-        fields: FieldValues = {"event": "narrowed", "rules_digest": book.digest, "session": self._session}
-        await self._chron.append_many([*change_records(list(found), self._session), ("policy", fields)])
+        """Keep the registry that took away, and write down what was taken away, before it counts."""
+        await self.keep(book)
+        narrowed_to = narrowed_fields(book.mappings, book.policies, book.digest, self._session)
+        await self._append([*change_records(list(found), self._session), ("policy", narrowed_to)])
         self._registry = book.policies
 
     async def record(self, book: Book, acts: Sequence[FieldValues] = ()) -> None:
@@ -101,16 +100,19 @@ class Rulebooks:
         await self.keep(book)
         loaded = loaded_fields(book.mappings, book.policies, book.digest, self._session, book.bundles)
         done = [("policy", fields) for fields in acts]
-        records = [*done, *change_records(changed, self._session), ("policy", loaded)]
+        await self._append([*done, *change_records(changed, self._session), ("policy", loaded)])
+        self._registry = book.policies
+
+    async def _append(self, records: Sequence[tuple[str, FieldValues]]) -> None:
         for batch in batched(records, _RECORDS_AT_ONCE):
             await self._chron.append_many(batch)
-        self._registry = book.policies
 
     async def keep(self, book: Book) -> None:
         """Keep every rule text by its digest, so that any decision can be decided again, and the names of humans."""
         texts: list[tuple[str, str, str, str, str]] = [
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.mappings.texts),
             *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.texts),
+            *((text.kind, text.id, text.version, text.digest, text.text) for text in book.policies.narrowed_by),
         ]
         manifest = manifests.written(book.mappings, book.policies)
         texts.append((manifests.KIND, "rules", "", manifests.digest_of(manifest), manifest))

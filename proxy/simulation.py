@@ -150,6 +150,7 @@ class Replay:
         self._until = until
         self._standing = standing
         self._simulation = Simulation(Uses())
+        self._texts = chron.RuleTexts(path)
 
     def decisions(self) -> Iterator[tuple[Fields, Again | str]]:
         """Yield each decision of the time asked about with the one made again, or with why there is none."""
@@ -207,7 +208,7 @@ class Replay:
 
     def _decide(self, fields: Fields, question: Question, shape: Shape, policies: Policies) -> Decision:
         charged = _charged(fields) if shape.limits else _NO_LIMITS
-        same = bool(shape.limits) and _same_texts(fields, policies)
+        same = bool(shape.limits) and self._same_texts(fields, policies)
         return self._simulation.decide(policies, question, shape.limits, charged, same=same)
 
     def _set_of(self, fields: Fields) -> Obeyed | None:
@@ -228,6 +229,15 @@ class Replay:
         missing = sorted(name for name in shape.headers if f"header.{name}" not in question.attributes)
         # Over the API no header is ever seen, then or now.
         return f"header {missing[0]} not recorded" if missing and fields.get("channel") in OF_REQUESTS else question
+
+    def _same_texts(self, fields: Fields, policies: Policies) -> bool:
+        """Say whether a decision was made by the very policies and skill that its agent has now."""
+        agent = policies.agents[str(fields["agent"])]
+        if fields.get("policies", "") != " ".join(str(ref) for ref in agent.policies):
+            return False
+        if agent.skill is None or "skill" not in fields:
+            return agent.skill is None and "skill" not in fields
+        return self._texts.digest(fields, "skill") == agent.skill.digest
 
     @cached_property
     def _grants(self) -> dict[str, BreakGlass]:
@@ -274,14 +284,6 @@ def _request(fields: Fields) -> FieldValue:
 def _charged(fields: Fields) -> frozenset[str]:
     """Return the limits that a call was counted against."""
     return frozenset(json.loads(str(fields.get("limits", "[]")))) if went_on(fields) else _NO_LIMITS
-
-
-def _same_texts(fields: Fields, policies: Policies) -> bool:
-    """Say whether a decision was made by the very policies and skill that its agent has now."""
-    agent = policies.agents[str(fields["agent"])]
-    named = " ".join(str(ref) for ref in agent.policies)
-    digest = agent.skill.digest if agent.skill else ""
-    return fields.get("policies", "") == named and fields.get("skill_digest", "") == digest
 
 
 def _asked_at(fields: Fields) -> datetime:

@@ -20,7 +20,7 @@ from bench_chron import DECISION
 from bench_simulation import ACTIONS, AGENTS, BEGIN, TARGETS, TEXTS, texts
 
 from chron import Chron
-from mappings import Mappings, PackError, compile_mappings, read_document
+from mappings import PackError, compile_mappings, read_document
 from policies import Credential, Policies, Question
 from proxy import manifests
 from proxy.questions import FieldValues
@@ -48,7 +48,7 @@ def write_log(path: Path, policies: Policies, decisions: int) -> None:
 
     async def write() -> None:
         await chron.append("policy", loaded_fields(mappings, policies, digest, str(DECISION["session"])))
-        for some in batched(_records(mappings, policies, digest, decisions), 500):
+        for some in batched(_records(policies, digest, decisions), 500):
             receipts = await chron.append_many([("decision", fields) for fields in some])
             for receipt in receipts:
                 chron.note("outcome", {"channel": "wire", "ref": receipt.id, "result": "blocked", "status": 403})
@@ -57,11 +57,11 @@ def write_log(path: Path, policies: Policies, decisions: int) -> None:
     asyncio.run(write())
 
 
-def _records(mappings: Mappings, policies: Policies, digest: str, decisions: int) -> Iterator[FieldValues]:
+def _records(policies: Policies, digest: str, decisions: int) -> Iterator[FieldValues]:
     chosen = random.Random(20260101)
     decided = decision_fields(policies.decide_again(Question(Credential("", ""), "", "", "", BEGIN, "")))
     shared = {name: value for name, value in DECISION.items() if name not in decided and "policy" not in name}
-    naming = {"mapping_pack": "", "mapping_place": "mappings/site.yaml:5:3", "mapping_digest": mappings.texts[0].digest}
+    naming = {"mapping_pack": "", "mapping_place": "mappings/site.yaml:5:3"}
     for number in range(decisions):
         agent, action = f"bot-{chosen.randrange(AGENTS)}", f"deploy:stage-{chosen.randrange(ACTIONS)}"
         question = Question(

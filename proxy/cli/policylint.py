@@ -70,9 +70,10 @@ def lint_site(config: Config, at: datetime.datetime, hits: Hits | None = None) -
 
 def _hits(path: Source, since: datetime.datetime) -> Hits:
     found: dict[str, set[str]] = {}
+    texts = chron.RuleTexts(path)
     for record in chron.find(path, kind="decision", since=since):
         for kind in ("skill", "policy"):
-            digest, place = record.text(f"{kind}_digest"), record.text("rule")
+            digest, place = texts.digest(record.fields, kind), record.text("rule")
             if digest:
                 places = found.setdefault(digest, set())
                 if place.count(":") >= 2:

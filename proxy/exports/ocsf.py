@@ -134,13 +134,10 @@ def _control(event: Event) -> dict[str, object]:
     action = _ALLOWED if outcome == "ALLOW" else _OBSERVED if event.text("mode") == "observe" else _DENIED
     disposition = _DISPOSITIONS[action[0]]
     decided = "policy" if event.text("policy") else "skill"
-    policy = without_empty(
-        {
-            "name": event.text(decided),
-            "uid": event.text(f"{decided}_digest"),
-            "version": event.text(f"{decided}_version"),
-        }
-    )
+    name, version = event.text(decided), event.text(f"{decided}_version")
+    # Records had the text's digest until 0.1.0. What stands in a version never changes, so it names a text as well.
+    uid = event.text(f"{decided}_digest") or (f"{name}@{version}" if name else "")
+    policy = without_empty({"name": name, "uid": uid, "version": version})
     return {
         "action_id": action[0],
         "action": action[1],

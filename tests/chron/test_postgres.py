@@ -1,6 +1,7 @@
 """The Chron in PostgreSQL: the same log as in a file, written by one gate a chain, and guarded."""
 
 import asyncio
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,6 +22,7 @@ from chron import (
     kept_text,
     people,
     prove,
+    rules_made_of,
     seen,
     show,
     tail,
@@ -107,6 +109,30 @@ def test_a_chain_is_a_log_like_any_other(database: Database, opens: Callable[...
     proof = prove(source, ids[1])
     assert proof is not None
     assert check(proof, found.vkey).fields["id"] == ids[1]
+
+
+def test_the_texts_that_decided_are_found_by_the_rules_alone(database: Database, opens: Callable[..., Chron]) -> None:
+    """As in a file, of two that have one name that of the decision's own rules, also without a record of the load."""
+    lists = {
+        digest: json.dumps(
+            {
+                "mappings": [],
+                "texts": [
+                    {"kind": "skill", "id": "s", "version": 1, "digest": digest, "usable": True, "in_force": True}
+                ],
+            }
+        )
+        for digest in ("d1", "d2")
+    }
+    rules = {digest: rules_made_of(text) for digest, text in lists.items()}
+    with opens() as log:
+        log.keep([("skill", "s", "1", digest, f"skill: s\n# {digest}\n") for digest in lists])
+        log.keep([("rules", "rules", "", f"list of {digest}", text) for digest, text in lists.items()])
+        log.write("policy", {"event": "loaded", "rules_digest": rules["d2"], "manifest": "list of d2"})
+        said = {"code": "skill.denied", "rule": "s.yaml:2:1", "skill": "s", "skill_version": 1}
+        ids = [log.write("decision", {**said, "rules_digest": digest}).id for digest in rules.values()]
+    shown = [show(database.url("a", "auditor"), id_) for id_ in ids]
+    assert [text.digest for each in shown if each for text in each.texts] == ["d1", "d2"]
 
 
 def test_what_a_crash_left_is_written_down(database: Database, opens: Callable[..., Chron]) -> None:

@@ -125,7 +125,8 @@ def test_a_record_is_shown_with_what_came_of_it_and_why(log, path):
 
 
 async def test_the_mapping_and_the_policy_are_shown_too(open_chron, path):
-    """A policy's decision points into the policy, the skill stands beside it, and the mapping names its line."""
+    """A policy's decision points into the policy, the skill stands beside it, and the mapping names its line: in a
+    record until 0.1.0, which names each text's digest."""
     chron = open_chron()
     chron.keep(
         [("policy", "no-prod", 1, "p", "a\nb\nc"), ("mapping", "site", "", "m", "x\ny"), ("skill", "s", 2, "s", "z")]
@@ -135,7 +136,9 @@ async def test_the_mapping_and_the_policy_are_shown_too(open_chron, path):
         {
             "code": "policy.not-allowed",
             "rule": "policies/no-prod.yaml:2:1",
+            "policy": "no-prod",
             "policy_digest": "p",
+            "skill": "s",
             "skill_digest": "s",
             "mapping_digest": "m",
             "mapping_place": "mappings/site.yaml:1:1",

@@ -7,10 +7,13 @@ import httpx
 import pytest
 
 from clients.tools import Served
+from proxy.replaying import Replay
 from support.targets import Origin
 
 LIMITS = httpx.Limits(keepalive_expiry=None)
 """How long an idle connection is used again may not depend on how busy the machine is."""
+_NOT_ASKED_AGAIN = ("", "identity", "identity", "")
+"""Who was stopped was asked nothing, so there is nothing to ask again."""
 
 
 @pytest.mark.parametrize("http2", [False, True], ids=["http/1.1", "h2"])
@@ -66,4 +69,6 @@ def test_stopping_waits_for_no_policy(served: Callable[..., Served], origin: Ori
     assert [record["code"] for record in gate.decisions(outcome="DENY")] == ["agent.suspended"] * 2
     (narrowed,) = [record for record in gate._records("policy") if record["event"] == "narrowed"]
     assert narrowed["rules_digest"] == gate.decisions(outcome="DENY")[0]["rules_digest"]
+    replayed = list(Replay(gate.live.config.chron).decisions())
+    assert [(each.left_out, each.differing) for each in replayed] == [(why, ()) for why in _NOT_ASKED_AGAIN]
     assert len(origin.seen) == 2

@@ -1,13 +1,15 @@
 """A set of policies is made again from its roll and its texts: the same set, or none."""
 
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import pytest
 
 from mappings.documents import read_document
 from policies import Activations, Policies, PolicyError, compile_policies
-from policies.recompiling import recompile, roll
+from policies.narrowing import narrowed
+from policies.recompiling import recompile, roll, roll_of_narrowing
 
 REGISTRY = f"""\
 version: 1
@@ -59,6 +61,27 @@ def test_the_set_is_the_same(world: dict[str, Any]) -> None:
     assert roll(again) == roll(policies)
     for name, agent in policies.agents.items():
         assert replace(again.agents[name], tokens=()) == replace(agent, tokens=())
+
+
+def test_a_narrowed_set_is_the_same() -> None:
+    """Narrowed twice, by registries of which no token is kept: what is made again has its digest and its states."""
+    whole = made()
+    narrowings = (REGISTRY.replace("active, skill: work,", "suspended, skill: work,"), REGISTRY.replace("two", "three"))
+    _, once, twice = accumulate(narrowings, _narrowed, initial=whole)
+    kept = {text.digest: text.text for text in (*twice.texts, *twice.narrowed_by)}
+    assert not any("ab" * 32 in text for text in kept.values())
+    assert len({whole.digest, once.digest, twice.digest}) == 3
+    for policies in (once, twice):
+        again = recompile(roll(policies), kept, roll_of_narrowing(policies))
+        assert (again.digest, roll(again)) == (policies.digest, roll(policies))
+        assert roll_of_narrowing(again) == roll_of_narrowing(policies)
+        states = [(agent.id, agent.state) for agent in policies.agents.values()]
+        assert [(agent.id, agent.state) for agent in again.agents.values()] == states
+    assert [agent.id for agent in twice.agents.values()] == ["one"]
+
+
+def _narrowed(policies: Policies, registry: str) -> Policies:
+    return narrowed(policies, read_document(registry, "agents.yaml", error=PolicyError))
 
 
 def test_what_is_missing_or_changed_is_named() -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 
-from chron import ChronError
+from chron import ChronError, show
 from policies import token_digest
 from proxy.cli.main import main
 from support.clients import client_of
@@ -143,8 +143,10 @@ def test_a_version_is_activated_and_rolled_back_at_the_next_request(make: Make, 
         assert (activated["event"], loaded["event"]) == ("activated", "loaded")
         assert activated["seq"] < loaded["seq"] < read["seq"]
         assert read["skill_version"] == 1
-        assert read["skill_digest"] == activated["text_digest"]
         assert read["rules_digest"] == loaded["rules_digest"]
+        shown = show(gate.config.chron, read["id"])
+        assert shown is not None
+        assert {text.kind: text.digest for text in shown.texts}["skill"] == activated["text_digest"]
 
 
 def test_the_pointer_survives_a_restart_and_a_new_file(make: Make, claiim: Run) -> None:

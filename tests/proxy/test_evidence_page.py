@@ -18,6 +18,8 @@ BLOCKS = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DO
 RECORD = "chr_01k9z3v5xq8w7e6r5t4y3u2i1p"
 ASKED = re.findall(r"^\| [^|]+ \|[^|]*\| [^|]+ \| (`claiim .+`) \|$", PAGE.read_text(), re.MULTILINE)
 """The commands in the table of what auditors ask."""
+SHOWN = f"claiim chron show {RECORD}"
+"""Which text decided, word for word."""
 
 
 def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
@@ -45,8 +47,9 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, origin: Ori
     assert "records verify, the first " in said
     assert said.count("\ncaught  ") + said.startswith("caught  ") == 16
     assert f"file {tmp_path / 'notes'}  covers " in said
-    assert len(ASKED) == 17
-    for command in dict.fromkeys(command for cell in ASKED for command in re.findall(r"`(claiim [^`]+)`", cell)):
-        # The key was changed since the head was kept, so there are records that it does not cover.
-        run(command, 11 if "--head" in command else 0)
+    assert len(ASKED) == 18
+    commands = dict.fromkeys(command for cell in ASKED for command in re.findall(r"`(claiim [^`]+)`", cell))
+    # The key was changed since the head was kept, so there are records that it does not cover.
+    answers = {command: run(command, 11 if "--head" in command else 0) for command in commands}
+    assert re.search(r"^skill deploy-v2@1, .+\n(?: .+\n)* > +\d+ \| - infra:destroy$", answers[SHOWN], re.MULTILINE)
     assert chron.verify(gate.config.chron).ok

@@ -109,7 +109,6 @@ def test_a_record_names_everything_that_decided() -> None:
         "mapping_rule": "deploy",
         "mapping_pack": "site",
         "mapping_place": "site.yaml:3:5",
-        "mapping_digest": "d4",
         "agent": "deploy-bot",
         "anchor": "alice@acme.test",
         "org": "acme",
@@ -123,7 +122,6 @@ def test_a_record_names_everything_that_decided() -> None:
         "policies": "no-prod-v1@1 p@2",
         "skill": "deploy-v2",
         "skill_version": 3,
-        "skill_digest": "d1",
     }
 
 

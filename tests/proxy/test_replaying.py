@@ -1,5 +1,6 @@
 """Replay: what a gate decided is decided again from its Chron alone, and what was changed since shows."""
 
+import asyncio
 import json
 import shutil
 import sqlite3
@@ -14,13 +15,19 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import chron
+from chron.living import seal
 from chron.schema import GUARDS
-from policies import Credential, Question
+from chron.segments import default_folder, sealed
+from mappings.documents import read_document
+from policies import Credential, PolicyError, Question, State, compile_policies
+from policies.narrowing import NarrowedError
 from proxy.cli.main import main
 from proxy.records import decision_fields
+from proxy.registries import Registries
 from proxy.replaying import DECIDED, Replay, Replayed
 from support.clients import client_of
-from support.gate import LiveGate, running
+from support.gate import AGENTS, OTHER_TOKEN, TOKEN, LiveGate, running
 from support.history import BEGIN, texts
 from support.pasts import RULES, TEXTS, rich_gate, traffic
 from support.rules import ORIGIN_MAPPINGS
@@ -124,7 +131,8 @@ CHANGES = {
     "a header": ("$.headers", '"{}"', "code"),
     "the action": ("$.action", '"data:tag"', "mapping_rule"),
     "the rule that named it": ("$.mapping_rule", '"read"', "mapping_rule"),
-    "which mapping text named it": ("$.mapping_digest", f'"{"0" * 64}"', "mapping_digest"),
+    "which mapping text named it": ("$.mapping_place", '"mappings/none.yaml:5:3"', "mapping_place"),
+    "which version of the skill": ("$.skill_version", "2", "skill_version"),
     "the agent": ("$.agent", '"other-bot"', "skill"),
     "the human": ("$.anchor", '"mallory@acme.test"', "anchor"),
 }
@@ -146,6 +154,34 @@ def test_a_changed_record_differs(copied: Path, field: str, value: str, seen: st
     assert (line["id"], seen in line["differing"]) == (changed, True)
 
 
+def _as_formerly(path: Path) -> None:
+    """Give each decision what records had until 0.1.0: the digest of each text beside that of the rules."""
+    for record in list(chron.find(path, kind="decision")):
+        shown = chron.show(path, record.id)
+        assert shown is not None
+        for text in shown.texts:
+            change = "UPDATE chron SET body = json_set(body, ?, ?) WHERE id = ?"
+            tampered(path, change, f"$.{text.kind}_digest", text.digest, record.id)
+
+
+def test_a_record_until_0_1_0_is_replayed_as_well(copied: Path) -> None:
+    """It says the digest of each text itself: all are found as they were, and one that was changed differs."""
+    before = [chron.show(copied, record.id) for record in chron.find(copied, kind="decision")]
+    _as_formerly(copied)
+    left_out, different = counted(copied)
+    assert different == []
+    assert left_out == Counter({"": 29, "identity": 1, "unnamed": 1, "target redacted": 1})
+    assert json.loads(replay(copied, "--json").output)["rules_found"] == 27
+    after = [chron.show(copied, record.id) for record in chron.find(copied, kind="decision")]
+    assert [each.texts for each in after if each] == [each.texts for each in before if each]
+    changed = _id(copied, DENIED)
+    for kind in ("mapping", "skill", "policy"):
+        change = f"UPDATE chron SET body = json_set(body, '$.{kind}_digest', ?) WHERE id = ?"
+        tampered(copied, change, "0" * 64, changed)
+        _, (different_now,) = counted(copied)
+        assert f"{kind}_digest" in [each.name for each in different_now.differing]
+
+
 TEXT_CHANGES = {
     "a policy": ("kind = 'policy' AND id = 'calm'", "policy:calm@1:1:1: its kept text has another digest"),
     "the registry": ("kind = 'agents'", "its kept text has another digest"),
@@ -161,6 +197,18 @@ def test_a_changed_text_differs(copied: Path, which: str, told: str) -> None:
     assert result.exit_code == 1
     assert told in result.output
     assert "29 made again" not in result.output
+
+
+def test_the_rule_that_named_a_request_is_found_beside_a_changed_text(copied: Path) -> None:
+    """What was done to a policy takes nothing from what the manifest says of mappings; another mapping text does."""
+    tampered(copied, "UPDATE artefact SET text = text || '# more' WHERE kind = 'policy'")
+    assert all(each.rule_found for each in counted(copied)[1] if "mapping_rule" in each.record)
+    tampered(copied, "UPDATE artefact SET text = text || '# more' WHERE kind = 'mapping' AND id NOT LIKE 'pack:%'")
+    assert not any(each.rule_found for each in counted(copied)[1])
+    assert "has another digest" in replay(copied).output
+    tampered(copied, "DELETE FROM artefact WHERE kind = 'mapping'")
+    (told,) = {each.again for every in counted(copied)[1] for each in every.differing if each.name == "mapping_place"}
+    assert told == "its text was not kept"
 
 
 def test_a_text_that_is_gone_differs(copied: Path) -> None:
@@ -190,6 +238,9 @@ def test_other_texts_under_a_new_manifest_differ(copied: Path) -> None:
         old,
     )
     assert "do not make the rules that the record names" in replay(copied).output
+    forged_for = [each for each in counted(copied)[1] if "rules_digest" in [one.name for one in each.differing]]
+    assert forged_for
+    assert not any(each.rule_found for each in forged_for)
 
 
 def test_a_gate_that_wrote_no_manifest(copied: Path) -> None:
@@ -293,6 +344,137 @@ def test_an_unactivated_version_is_replayed_as_one(tmp_path: Path, origin: Origi
         gate.settle()
         (one,) = Replay(gate.config.chron).decisions()
         assert (one.again["reason"], one.differing) == ("skill:deploy-v2 -- not activated", ())
+
+
+# --- what the registry alone took away -----------------------------------------------------------------
+
+BROKEN = "policy: broken\ndenny: [x]\n"
+SHARED: dict[str, Any] = {
+    **AGENTS,
+    "organisations": [
+        {"id": "acme", "name": "Acme", "state": "active"},
+        {"id": "globex", "name": "Globex", "state": "active", "owns": ["origin.test/globex-*"]},
+    ],
+    "cross_grants": [{"of": "acme", "into": "globex"}],
+}
+"""The agents of one organisation, and what they may do in another."""
+FIRST_BOT, SECOND_BOT = SHARED["agents"]
+
+
+@pytest.fixture
+def taken(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> LiveGate:
+    """A gate, stopped now, whose registry took away twice while a policy was broken, and was loaded whole then."""
+    live = LiveGate(tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS, agents=SHARED)
+    with running(live):
+        assert [_got(live, "/globex-1"), _got(live, "/a", FIRST_BOT)] == [200, 200]
+        live.write("policies/broken.yaml", BROKEN)
+        suspended = [{**FIRST_BOT, "state": "suspended"}, SECOND_BOT]
+        _take_away(live, {**SHARED, "agents": suspended})
+        assert [_got(live, "/globex-1"), _got(live, "/a", FIRST_BOT)] == [200, 403]
+        _take_away(live, {**SHARED, "agents": [{**suspended[0], "tokens": []}, SECOND_BOT], "cross_grants": []})
+        live.settle()
+        _seal(live)
+        assert [_got(live, "/globex-1"), _got(live, "/a")] == [403, 200]
+        live.settle()
+        _seal(live)
+        (live.folder / "policies/broken.yaml").unlink()
+        live.call(live.service.reload())
+        assert [_got(live, "/globex-1"), _got(live, "/a")] == [403, 200]
+    return live
+
+
+def _got(live: LiveGate, path: str, agent: dict[str, Any] = SECOND_BOT) -> int:
+    token = TOKEN if agent is FIRST_BOT else OTHER_TOKEN
+    with client_of(live, proxy=live.proxy(agent["id"], token)) as client:
+        return client.get(BASE + path).status_code
+
+
+def _take_away(live: LiveGate, agents: dict[str, Any]) -> None:
+    live.write("agents.yaml", agents)
+    with pytest.raises(NarrowedError):
+        live.call(live.service.reload())
+
+
+def _seal(live: LiveGate) -> None:
+    live.call(asyncio.to_thread(seal, live.service._chron, default_folder(live.config.chron)))
+
+
+def test_what_the_registry_alone_took_away_is_replayed(taken: LiveGate, tmp_path: Path) -> None:
+    """Twice in a row and then loaded whole: nothing differs, and only who was stopped is not asked again."""
+    copy = tmp_path / "copy.db"
+    shutil.copy(taken.config.chron, copy)
+    every = list(Replay(copy).decisions())
+    assert counted(copy) == (Counter({"": 7, "identity": 1}), [])
+    assert [each.again.get("code") for each in every if each.record["target"] == "origin.test/globex-1"] == [
+        *("skill.allowed", "skill.allowed", "org.foreign-target", "org.foreign-target")
+    ]
+    assert len({each.record["rules_digest"] for each in every}) == 4
+
+
+def test_a_segment_is_enough_for_what_was_taken_away(taken: LiveGate) -> None:
+    """Also one of a time that began behind it, which has the kept texts and no record of what took away."""
+    *_, segment = sealed(taken.config.chron)
+    path = default_folder(taken.config.chron) / segment.file
+    assert [record for record in chron.find(path, kind="policy") if record.text("event") == "narrowed"] == []
+    assert counted(path) == (Counter({"": 2}), [])
+
+
+def test_what_was_taken_away_is_on_record_before_it_counts(taken: LiveGate) -> None:
+    """The registry's text first, without tokens and names, then what it did, then what is decided by it."""
+    first, second = taken.records("policy", event="narrowed")
+    (loaded, whole) = taken.records("policy", event="loaded")
+    assert (loaded["tokens_digest"], whole["tokens_digest"]) == (first["tokens_digest"], second["tokens_digest"])
+    assert first["tokens_digest"] != second["tokens_digest"]
+    for narrowed in (first, second):
+        kept = [record["seq"] for record in taken.records("text", digest=narrowed["agents_digest"])]
+        kept += [record["seq"] for record in taken.records("text", digest=narrowed["manifest"])]
+        decided = [record["seq"] for record in taken.records(rules_digest=narrowed["rules_digest"])]
+        assert max(kept) < narrowed["seq"] < min(decided)
+    texts_kept = chron.kept_texts(taken.config.chron, "agents")
+    assert len(texts_kept) == 3
+    assert not any(word in text for text in texts_kept.values() for word in ("Alice", *FIRST_BOT["tokens"]))
+
+
+def test_the_registry_of_then_is_what_was_left(taken: LiveGate) -> None:
+    """A simulation that asks with the agents of then has neither what was taken away nor what waited for a load."""
+    path = taken.config.chron
+    skills = [read_document(text, "skill", error=PolicyError) for text in chron.kept_texts(path, "skill").values()]
+    of_then = Registries(path, lambda registry: compile_policies(registry, skills))
+    narrowed = [event["rules_digest"] for event in taken.records("policy", event="narrowed")]
+    once, twice = (of_then({"rules_digest": digest}) for digest in narrowed)
+    assert once is not None
+    assert twice is not None
+    assert [each.agents["deploy-bot"].state for each in (once, twice)] == [State.SUSPENDED] * 2
+    assert [len(each.boundaries.grants) for each in (once, twice)] == [1, 0]
+    assert [each.agents["other-bot"].state for each in (once, twice)] == [State.ACTIVE] * 2
+    tampered(path, "DELETE FROM artefact WHERE kind = 'rules'")
+    assert Registries(path, lambda registry: compile_policies(registry, skills))({"rules_digest": narrowed[0]}) is None
+
+
+TAKEN_CHANGES = {
+    "the registry that took away": (
+        "UPDATE artefact SET text = replace(text, 'suspended', 'active') WHERE kind = 'agents'",
+        "its kept text has another digest",
+    ),
+    "which registries took away": (
+        "UPDATE artefact SET text = replace(text, '\"narrowed_by\"', '\"not_by\"') WHERE kind = 'rules'",
+        "the kept manifest has another digest",
+    ),
+    "the registry is gone": (
+        "DELETE FROM artefact WHERE seq = (SELECT max(seq) FROM artefact WHERE kind = 'agents')",
+        "agents:1:1: its text was not kept",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "told"), TAKEN_CHANGES.values(), ids=TAKEN_CHANGES)
+def test_a_change_of_what_took_away_differs(taken: LiveGate, change: str, told: str) -> None:
+    """Every decision that hung on it says so."""
+    narrowed = {record["rules_digest"] for record in taken.records("policy", event="narrowed")}
+    tampered(taken.config.chron, change)
+    _, different = counted(taken.config.chron)
+    assert {each.record["rules_digest"] for each in different} & narrowed
+    assert told in replay(taken.config.chron).output
 
 
 # --- what is compared ----------------------------------------------------------------------------------

@@ -2,17 +2,22 @@
 
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from policies import BreakGlass
+from chron import rules_made_of
+from policies import BreakGlass, Policies
 from policies.simulating import Tally
+from proxy import manifests
 from proxy.breakglass import AgentException, fields_of
 from proxy.simulation import Replay, tallied
+from proxy.uses import Uses
 from support.history import BEGIN, REGISTRY, History, texts
 
 SKILL = "skill: deploy-v2\nallow: [deploy:staging, data:read]\n"
+DIGEST = next(text.digest for text in texts(SKILL).texts if text.kind == "skill")
 CALM = "policy: calm\nlimits: [{action: deploy:staging, most: 2, per: hour, of: human}]\n"
 
 
@@ -39,6 +44,36 @@ def test_a_new_limit_counts_the_simulated_past(history: History) -> None:
     assert turned(tally) == [("ALLOW", "DENY", 1)]
     (change,) = tally.flips()
     assert change.now.reason == "policy:calm -- limit of 2 per hour reached for alice@acme.test"
+
+
+def _listed(policies: Policies) -> tuple[str, str]:
+    """The manifest of a set without mappings, and the digest of its rules."""
+    manifest = manifests.written(SimpleNamespace(texts=()), policies)  # type: ignore[arg-type]
+    return manifest, rules_made_of(manifest)
+
+
+OTHER_SKILL = SKILL.replace("data:read", "data:write")
+SIDE_BY_SIDE: dict[str, tuple[str, dict[str, Any], list[tuple[str, str, int]]]] = {
+    "the same skill": (SKILL, {}, []),
+    "another one under its name and version": (OTHER_SKILL, {}, [("ALLOW", "DENY", 1)]),
+    "the same by a record until 0.1.0": (SKILL, {"rules_digest": "?", "skill_digest": DIGEST}, []),
+    "rules of which nothing is known": (SKILL, {"rules_digest": "?"}, [("ALLOW", "DENY", 1)]),
+}
+
+
+@pytest.mark.parametrize(("skill", "record", "turns"), SIDE_BY_SIDE.values(), ids=SIDE_BY_SIDE)
+def test_what_a_record_says_of_uses_holds_for_the_very_texts_that_decided(
+    tmp_path: Path, skill: str, record: dict[str, Any], turns: list[tuple[str, str, int]]
+) -> None:
+    """Of calls that ran side by side no log tells the order: by the same texts, what was counted then is believed."""
+    rules = texts(SKILL, CALM)
+    manifest, digest = _listed(rules)
+    history = History(tmp_path / "chron.db", rules)
+    for _ in range(3):
+        history._uses = Uses()  # none of them saw the others
+        history.ask("deploy:staging", record={"rules_digest": digest, **record})
+    path = history.write([(manifests.KIND, "rules", "", manifests.digest_of(manifest), manifest)])
+    assert turned(tallied(Replay(path, texts(skill, CALM)).decisions())) == turns
 
 
 def test_what_was_used_before_the_time_asked_about_counts(history: History) -> None:

@@ -228,6 +228,27 @@ def running(gate: LiveGate) -> Iterator[LiveGate]:
     assert sorted(decisions) == sorted(outcomes)
     assert [each for each in Replay(gate.config.chron).decisions() if each.differing] == []
     assert unlisted(gate.config.chron) == set()
+    assert unshown(gate.config.chron) == []
+
+
+def unshown(chron_path: Source) -> list[str]:
+    """The decisions that are shown without the very texts that they name, one for each combination of texts."""
+    decisions = {tuple(map(record.text, _NAMING)): record for record in chron.find(chron_path, kind="decision")}
+    return [record.id for record in decisions.values() if _shown(chron_path, record) != _named(record)]
+
+
+_NAMING = ("rules_digest", "policy", "policy_version", "skill", "skill_version", "mapping_place")
+
+
+def _shown(chron_path: Source, record: chron.Record) -> list[tuple[str, str, str]]:
+    shown = chron.show(chron_path, record.id)
+    return [] if shown is None else [(text.kind, text.id, text.version) for text in shown.texts]
+
+
+def _named(record: chron.Record) -> list[tuple[str, str, str]]:
+    named = [(kind, record.text(kind), record.text(f"{kind}_version")) for kind in ("policy", "skill")]
+    named.append(("mapping", record.text("mapping_place").rpartition(":")[0].rpartition(":")[0], ""))
+    return [each for each in named if each[1]]
 
 
 def unlisted(chron_path: Source) -> set[str]:

@@ -39,7 +39,7 @@ DECISION = {
     "code": "policy.not-allowed",
     "policy": "no-prod-v1",
     "policy_version": 3,
-    "policy_digest": "d" * 64,
+    "rules_digest": "d" * 64,
     "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     "executes": True,
 }
@@ -104,8 +104,10 @@ def test_a_decision_in_ocsf() -> None:
     assert (told["action"], told["disposition"], told["message"]) == ("Denied", "Blocked", DECISION["reason"])
     assert (told["ai_agent"]["uid"], told["actor"]["user"]["uid"]) == ("deploy-bot", "alice@acme.test")
     assert (told["api"]["operation"], told["resources"]) == ("deploy:production", [{"name": "api-v2"}])
-    policy = {"name": "no-prod-v1", "uid": "d" * 64, "version": "3"}
+    policy = {"name": "no-prod-v1", "uid": "no-prod-v1@3", "version": "3"}
     assert told["authorizations"] == [{"decision": "DENY", "policy": policy}]
+    older = json.loads(ocsf(event({**DECISION, "policy_digest": "e" * 64})))  # as records were until 0.1.0
+    assert older["policy"] == {**policy, "uid": "e" * 64}
     assert told["metadata"]["uid"] == "chr_1"
     assert told["metadata"]["profiles"] == ["security_control", "ai_operation"]
     assert told["src_endpoint"] == {"ip": "10.0.0.7"}
