@@ -16,14 +16,19 @@ from typing import assert_never
 from chron import schema
 from chron.filtering import All, Compare, Filter, Not, Some, Word
 
-_INDEXED = frozenset({"id", "ts", "agent", "anchor", "action", "ref"})
-"""Texts that an index or a column of their own finds."""
-_COLUMNS = _INDEXED | {"kind", "outcome"}
+_INDEXED = frozenset({"id", "agent", "anchor", "action", "ref"})
+"""Texts that an index finds."""
+_COLUMNS = _INDEXED | {"ts", "kind", "outcome"}
 _FREQUENT_KINDS = frozenset({"decision", "outcome"})
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 _BEYOND = 2**62
 """A place that no log reaches."""
+FIRST_SINCE = "SELECT min(+seq) FROM chron WHERE unixepoch(ts) >= unixepoch(?)"
+"""The place of the first record of a time's second or of a later one: nothing before it is as late as that time.
+
+The plus keeps SQLite from looking for the smallest seq by going through the log instead of through the index of times.
+"""
 _STARS = re.compile(r"\*+")
 
 
@@ -89,9 +94,8 @@ def _compared(asked: Compare) -> Condition:
 
 
 def _since(sign: str, value: str) -> Condition:
-    # The second part says nothing new; by it the records before are not looked at, one by one, at all. The plus keeps
-    # SQLite from looking for the smallest seq by going through the log instead of through the index of times.
-    first = f"seq >= coalesce((SELECT min(+seq) FROM chron WHERE ts {sign} ?), {_BEYOND})"  # noqa: S608 -- signs are ours
+    # The second part says nothing new; by it the records before are not looked at, one by one, at all.
+    first = f"seq >= coalesce(({FIRST_SINCE}), {_BEYOND})"
     return Condition(f"(ts IS NOT NULL AND ts {sign} ? AND {first})", (value, value))
 
 

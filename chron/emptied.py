@@ -31,7 +31,7 @@ type Holes = list[tuple[int, int]]
 _KEPT = f"""
 SELECT seq FROM chron WHERE seq BETWEEN ? AND ? AND body IS NOT NULL
 AND kind NOT IN ({schema.listed(schema.EMPTIABLE)}) ORDER BY seq"""  # noqa: S608 -- all texts are ours
-_NEWER = "SELECT 1 FROM chron WHERE seq BETWEEN ? AND ? AND ts >= ? LIMIT 1"
+_NEWER = "SELECT 1 FROM chron WHERE seq BETWEEN ? AND ? AND ts >= ? AND unixepoch(ts) >= unixepoch(?) LIMIT 1"
 _SOME = f"SELECT 1 FROM chron WHERE seq BETWEEN ? AND ? AND kind IN ({schema.listed(schema.EMPTIABLE)}) LIMIT 1"  # noqa: S608
 _REASONS = f"""
 SELECT body FROM chron WHERE kind IN ({schema.listed(schema.EMPTYING)}) AND {schema.SELDOM} ORDER BY seq"""  # noqa: S608
@@ -77,8 +77,9 @@ def why_needed(path: Source, first: int, last: int, before: datetime) -> str:
     with closing(connect(path)) as connection:
         if last > (connection.execute("SELECT max(seq) FROM chron").fetchone()[0] or 0) or not 1 <= first <= last:
             return f"there are no records {first} to {last}"
-        if connection.execute(_NEWER, (first, last, time_text(before))).fetchone():
-            return f"a record in it was written after {time_text(before)} and still counts for limits and approvals"
+        ts = time_text(before)
+        if connection.execute(_NEWER, (first, last, ts, ts)).fetchone():
+            return f"a record in it was written after {ts} and still counts for limits and approvals"
         if undecided(connection, first, last):
             return "a request in it is under way, or nobody knows yet what came of it"
         moved = any(

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, cast
 
 from chron import schema
 from chron.body import read_body
-from chron.conditions import glob
+from chron.conditions import condition, glob
 from chron.damaged import Careful
 from chron.errors import ChronError
+from chron.filtering import Compare
 from chron.ruletexts import TextLine, deciding
 from chron.sources import Connection, Source, file_of, on_server
 from chron.times import time_text
@@ -162,10 +163,10 @@ def find(
     if action:
         conditions.append("glob(?, action)" if "*" in action else "action = ?")
         values.append(glob(action) if "*" in action else action)
-    for operator, at in ((">=", since), ("<", until)):
-        if at is not None:
-            conditions.append(f"ts {operator} ?")
-            values.append(time_text(at))
+    for compared in _times(since, until):
+        written = condition(compared)
+        conditions.append(written.sql)
+        values += written.values
     connection = connect(path)
     try:
         where = " AND ".join(["seq > ?", *conditions])
@@ -176,6 +177,13 @@ def find(
         raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
     finally:
         connection.close()
+
+
+def _times(since: datetime | None, until: datetime | None) -> Iterator[Compare]:
+    if since is not None:
+        yield Compare("ts", ">=", (time_text(since),))
+    if until is not None:
+        yield Compare("ts", "<", (time_text(until),))
 
 
 def _before_newest(connection: Connection, where: str, values: list[str | int], newest: int) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import closing
 from datetime import datetime
 
+from chron.conditions import FIRST_SINCE
 from chron.errors import ChronError
 from chron.reading import FieldValue, connect
 from chron.sources import Connection, Source
@@ -76,6 +77,5 @@ def _span(connection: Connection, begin: str) -> tuple[int, int]:
     last = connection.execute("SELECT coalesce(max(seq), 0) FROM chron").fetchone()[0]
     if not begin:
         return 0, last
-    # Without the plus SQLite goes through the log for the smallest seq, and not through the index of times.
-    first = connection.execute("SELECT min(+seq) FROM chron WHERE ts >= ?", (begin,)).fetchone()[0]
+    first = connection.execute(FIRST_SINCE, (begin,)).fetchone()[0]
     return (last if first is None else first - 1), last

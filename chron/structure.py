@@ -39,6 +39,7 @@ class _Index:
 
     name: str
     column: str
+    """Or an expression over one."""
     condition: str
     """Which records it has; "" when all."""
 
@@ -47,7 +48,7 @@ class _Index:
         same = (
             self._same(table)
             if not self.condition
-            else f"{table}.seq = r.seq AND {table}.{self.column} = r.{self.column}"
+            else f"{table}.seq = r.seq AND {self._of(table)} = {self._of('r')}"
         )
         return f"LEFT JOIN chron AS {table} INDEXED BY {self.name} ON {same}"
 
@@ -81,15 +82,19 @@ class _Index:
         return f"SELECT count(*) FROM chron AS r INDEXED BY {self.name} WHERE r.{where}"  # noqa: S608
 
     def _same(self, table: str) -> str:
-        same_key = f" AND {table}.{self.column} IS r.{self.column}" if self.column != "seq" else ""
+        same_key = f" AND {self._of(table)} IS {self._of('r')}" if self.column != "seq" else ""
         return f"{table}.seq = r.seq{same_key}"
+
+    def _of(self, table: str) -> str:
+        function, opened, column = self.column.rpartition("(")
+        return f"{function}{opened}{table}.{column}"
 
 
 def _ours(texts: Mapping[str, str]) -> Iterator[_Index]:
     yield _Index(_INDEX_OF_IDS, "id", "")
     for name, text in texts.items():
-        columns, _, condition = text.removeprefix(f"CREATE INDEX {name} ON chron(").partition(")")
-        yield _Index(name, columns.partition(",")[0], condition.removeprefix(" WHERE "))
+        columns, _, condition = text.removeprefix(f"CREATE INDEX {name} ON chron").partition(" WHERE ")
+        yield _Index(name, columns[1:-1].partition(",")[0], condition)
 
 
 def _indexes(connection: sqlite3.Connection) -> tuple[_Index, ...]:
@@ -146,7 +151,7 @@ def fault(path: Source, *, whole: bool, lint: bool, jobs: int) -> str:
 
 def _small_fault(connection: sqlite3.Connection, everything: bool) -> str:
     # The list of free pages comes with sqlite_schema: https://www.sqlite.org/pragma.html#pragma_integrity_check
-    ours = json.dumps([_INDEX_OF_IDS, *schema.INDEXES])
+    ours = json.dumps([_INDEX_OF_IDS, *schema.indexes(connection)])
     others = connection.execute(_OTHER_INDEXES, (ours,)).fetchone()[0]
     tables = ["sqlite_schema", *(name for (name,) in connection.execute(_OTHER_TABLES))]
     quoted = [f"('{name.replace("'", "''")}')" for name in tables]

@@ -57,6 +57,11 @@ AS $$
   FROM pg_catalog.json_each(body::pg_catalog.json) AS each
 $$;
 
+-- Texts of ours name their zone, so that no setting of the session has a say.
+CREATE OR REPLACE FUNCTION unixepoch(ts text) RETURNS bigint
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+AS $$SELECT pg_catalog.floor(extract(epoch FROM ts::pg_catalog.timestamptz))::bigint$$;
+
 CREATE OR REPLACE FUNCTION instr(body text, part text) RETURNS integer
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 AS $$SELECT pg_catalog.strpos(body, part)$$;
@@ -110,7 +115,8 @@ CREATE TABLE IF NOT EXISTS persons(
 );
 
 -- No index over what a request can make long: an entry has at most 2,704 bytes, and nothing may be unrecordable.
-CREATE INDEX IF NOT EXISTS records_ts ON records (chain, field(body, 'ts'));
+CREATE INDEX IF NOT EXISTS records_second ON records (chain, unixepoch(field(body, 'ts')));
+DROP INDEX IF EXISTS records_ts; -- as it was before
 CREATE INDEX IF NOT EXISTS records_ref ON records USING hash (field(body, 'ref')) WHERE field(body, 'ref') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS records_deny ON records (chain, seq) WHERE field(body, 'outcome') = 'DENY';
 CREATE INDEX IF NOT EXISTS records_seldom ON records (chain, field(body, 'kind'), seq)

@@ -182,7 +182,7 @@ PLANS = {
     "seldom kinds": ("kind=access", "INDEX chron_seldom"),
     "one of two": ("agent=a or agent=b", "INDEX chron_agent"),
     "since": ("since=2026-03-01 host=x", "INTEGER PRIMARY KEY (rowid>? AND rowid<?)"),
-    "the first since": ("since=2026-03-01 host=x", "INDEX chron_ts (ts>?)"),
+    "the first since": ("since=2026-03-01 host=x", "INDEX chron_second (<expr>>?)"),
 }
 
 
