@@ -112,14 +112,13 @@ class Replay:
         digest = _mapping_text(fields, rules)
         if digest is None or "mapping_rule" not in fields:
             return
-        said = next(name for name in ("mapping_digest", "mapping_place") if name in fields)
+        said = "mapping_digest" if "mapping_digest" in fields else "mapping_place"
+        recorded = shown(fields.get(said))
         if rules is not None and rules.mappings is not None and digest not in rules.mappings.values():
-            yield Differing(
-                said, str(fields[said]), f"no mapping text in force had this {said.removeprefix('mapping_')}"
-            )
+            yield Differing(said, recorded, f"no mapping text in force had this {said.removeprefix('mapping_')}")
         text = self._rules.mapping(digest) if digest else None
         if isinstance(text, str):
-            yield Differing(said, str(fields[said]), text)
+            yield Differing(said, recorded, text)
         if not isinstance(text, KeptRules):
             return
         rule, pack, place, action = (str(fields.get(name, "")) for name in _NAMING)

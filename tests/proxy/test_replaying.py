@@ -154,6 +154,14 @@ def test_a_changed_record_differs(copied: Path, field: str, value: str, seen: st
     assert (line["id"], seen in line["differing"]) == (changed, True)
 
 
+def test_a_name_of_which_no_record_says_where_it_is_from_differs(copied: Path) -> None:
+    """Without the place of its rule a request's name is borne out by no text."""
+    changed = _id(copied, DENIED)
+    tampered(copied, "UPDATE chron SET body = json_remove(body, '$.mapping_place') WHERE id = ?", changed)
+    _, (different,) = counted(copied)
+    assert [(each.name, each.recorded) for each in different.differing] == [("mapping_place", "")]
+
+
 def _as_formerly(path: Path) -> None:
     """Give each decision what records had until 0.1.0: the digest of each text beside that of the rules."""
     for record in list(chron.find(path, kind="decision")):
