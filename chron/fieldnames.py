@@ -69,7 +69,7 @@ OF_DECISIONS = {
     "mapping_place": "its line",
     "mapping_digest": "the digest of its text, in records until 0.1.0; of newer ones `claiim chron show` finds it",
     "rules_digest": "the digest of all rules in force, and so of each text among them",
-    "engine": "what read the request",
+    "engine": "what read the request, where that is another engine than the rules were loaded for",
     "engine_version": "its version",
     "at": "the time that was decided by",
     "headers": "the headers that conditions asked for, as JSON",

@@ -46,9 +46,7 @@ class _Index:
     def joined(self, table: str) -> str:
         """SQL that looks record `r` up in an index over all, or all that have its column."""
         same = (
-            self._same(table)
-            if not self.condition
-            else f"{table}.seq = r.seq AND {self._of(table)} = {self._of('r')}"
+            self._same(table) if not self.condition else f"{table}.seq = r.seq AND {self._of(table)} = {self._of('r')}"
         )
         return f"LEFT JOIN chron AS {table} INDEXED BY {self.name} ON {same}"
 

@@ -38,9 +38,10 @@ def utc_now() -> datetime:
 
 
 def origin_of(config: Config, session: str) -> Origin:
-    """What every record of this run says of the gate."""
+    """What the records of this run say of the gate."""
     main = config.proxy.engine
-    others = {each.name: version_of(serving(each, main)) for each in config.listeners}
+    engines = {each.name: serving(each, main) for each in config.listeners}
+    others = {name: version_of(engine) for name, engine in engines.items() if engine != main}
     return Origin(session, *version_of(main), engines=others)
 
 

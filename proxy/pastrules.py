@@ -36,7 +36,6 @@ class RulesOfThen:
         self._path = path
         self._loads: dict[tuple[str, str], list[tuple[int, str]]] = {}
         """Session and digest of rules -> the loads of these rules in it, oldest first: seq and manifest."""
-        self._begins = next((record.seq for record in chron.find(path)), 1)
         for record in chron.find(path, kind="policy"):
             if record.fields.get("event") in ("loaded", "narrowed"):
                 key = record.text("session"), record.text("rules_digest")
@@ -53,20 +52,19 @@ class RulesOfThen:
         if manifest := next((manifest for at, manifest in reversed(loads) if at < seq), ""):
             yield self._made_of(manifest, digest)
             return
-        kept = self._kept_before.get(digest, [])
+        kept = self._kept.get(digest, [])
         yield from (self._made_of(manifest, digest) for manifest in kept)
         if not kept:
             yield None
 
     @cached_property
-    def _kept_before(self) -> Mapping[str, Sequence[str]]:
-        """Digest of rules -> the manifests that make them, newest first, where records of loads may be missing."""
-        # A segment has the texts that were kept before it, but not the records of the loads before it. Which rules a
-        # manifest makes is told by their digest, so no such record has to be believed.
+    def _kept(self) -> Mapping[str, Sequence[str]]:
+        """Digest of rules -> the manifests that make them, newest first."""
+        # A worker decides by what its coordinator has loaded, and a segment has the texts that were kept before it, but
+        # not the records of the loads. Which rules a manifest makes is told by their digest: no record is believed.
         found: dict[str, list[str]] = {}
-        if self._begins > 1:
-            for digest, manifest in reversed(chron.kept_texts(self._path, manifests.KIND).items()):
-                found.setdefault(chron.rules_made_of(manifest), []).append(digest)
+        for digest, manifest in reversed(chron.kept_texts(self._path, manifests.KIND).items()):
+            found.setdefault(chron.rules_made_of(manifest), []).append(digest)
         return found
 
     def _made_of(self, manifest: str, rules_digest: str) -> PastRules:

@@ -45,11 +45,12 @@ _kept: dict[int, tuple[Decision, FieldValues]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What is the same in all records of one run of the gate."""
+    """What the records of one run of the gate have in common."""
 
     session: str
     engine: str
     engine_version: str
+    """Said once, when rules are loaded, and not with each request."""
     engines: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     """Name and version of the engines of listeners that have another one, by the listeners' names."""
 
@@ -68,7 +69,7 @@ def wire_fields(
     rules_digest: str,
 ) -> FieldValues:
     """What the records of one wire request have in common."""
-    engine, engine_version = origin.engines.get(inbound.listener, (origin.engine, origin.engine_version))
+    engine, engine_version = origin.engines.get(inbound.listener, (None, None))
     fields: FieldValues = {
         "channel": channel(inbound),
         "session": origin.session,
@@ -254,9 +255,12 @@ def _traceparent(text: str | None) -> str | None:
 
 
 def loaded_fields(
-    mappings: Mappings, policies: Policies, rules_digest: str, session: str, bundles: Iterable[str] = ()
+    mappings: Mappings, policies: Policies, rules_digest: str, origin: Origin, bundles: Iterable[str] = ()
 ) -> FieldValues:
-    """Which rules are in force from now on. Each text has a record of its own; here the operator's are named."""
+    """Which rules are in force from now on. Each text has a record of its own; here the operator's are named.
+
+    And what reads the requests that they are asked about.
+    """
     ids = [text.id for text in mappings.texts if text.kind == "mapping"]
     own = [name for name in ids if not name.startswith(_SHIPPED)]
     names = [f"{text.kind}:{text.id}@{text.version}" for text in policies.texts if text.version]
@@ -275,7 +279,9 @@ def loaded_fields(
         "mappings": len(own),
         "packs": len(ids) - len(own),
         "bundles": recorded(" ".join(bundles), _MOST_NAMES) or None,
-        "session": session,
+        "session": origin.session,
+        "engine": origin.engine,
+        "engine_version": origin.engine_version,
     }
 
 

@@ -23,7 +23,7 @@ from proxy.config import Config, ConfigError
 from proxy.identity import load_issuers
 from proxy.lifecycle import change_records, since_last_run
 from proxy.questions import FieldValues
-from proxy.records import loaded_fields, narrowed_fields
+from proxy.records import Origin, loaded_fields, narrowed_fields
 from proxy.verdicts import Book
 
 _RECORDS_AT_ONCE = 1000
@@ -33,10 +33,10 @@ _RECORDS_AT_ONCE = 1000
 class Rulebooks:
     """Loads and records the rules of one run of a gate."""
 
-    def __init__(self, config: Config, chron: Chron, session: str) -> None:
+    def __init__(self, config: Config, chron: Chron, origin: Origin) -> None:
         self._config = config
         self._chron = chron
-        self._session = session
+        self._origin = origin
         self._registry: Policies | None = None
         """As it was last recorded."""
 
@@ -84,8 +84,8 @@ class Rulebooks:
     async def record_narrowed(self, book: Book, found: Sequence[Change]) -> None:
         """Keep the registry that took away, and write down what was taken away, before it counts."""
         await self.keep(book)
-        narrowed_to = narrowed_fields(book.mappings, book.policies, book.digest, self._session)
-        await self._append([*change_records(list(found), self._session), ("policy", narrowed_to)])
+        narrowed_to = narrowed_fields(book.mappings, book.policies, book.digest, self._origin.session)
+        await self._append([*change_records(list(found), self._origin.session), ("policy", narrowed_to)])
         self._registry = book.policies
 
     async def record(self, book: Book, acts: Sequence[FieldValues] = ()) -> None:
@@ -98,9 +98,9 @@ class Rulebooks:
         else:
             changed = await asyncio.to_thread(changes, self._registry, book.policies)
         await self.keep(book)
-        loaded = loaded_fields(book.mappings, book.policies, book.digest, self._session, book.bundles)
+        loaded = loaded_fields(book.mappings, book.policies, book.digest, self._origin, book.bundles)
         done = [("policy", fields) for fields in acts]
-        await self._append([*done, *change_records(changed, self._session), ("policy", loaded)])
+        await self._append([*done, *change_records(changed, self._origin.session), ("policy", loaded)])
         self._registry = book.policies
 
     async def _append(self, records: Sequence[tuple[str, FieldValues]]) -> None:

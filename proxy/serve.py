@@ -118,7 +118,7 @@ class Service(Lifetime):
         # Before the Chron on the stack, so after it at the stop: closing signs one more checkpoint.
         stack.push_async_callback(self._anchoring.stop)
         self._chron = await self._open_chron(stack)
-        rulebooks = Rulebooks(config, self._chron, self.session)
+        rulebooks = Rulebooks(config, self._chron, origin_of(config, self.session))
         book = rulebooks.load()
         self.gate = await self._gate_of(book, stack)
         await rulebooks.record(book)

@@ -58,8 +58,6 @@ DECISION: dict[str, str | int | bool | None] = {
     "mapping_pack": "kubernetes",
     "mapping_place": "pack:kubernetes",
     "rules_digest": "4" * 64,
-    "engine": "mitmproxy",
-    "engine_version": "12.2.3",
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 }
 """As large as a real decision: the size of the record is half of the cost."""

@@ -40,7 +40,7 @@ OUTCOME = {"channel": "wire", "result": "sent", "status": 201, "duration_us": 64
     "response_bytes": 23,
 }
 DENIED_OF_TEN = 2
-_OF_DENIALS = ("policy", "policy_version", "policy_digest")
+_OF_DENIALS = ("policy", "policy_version")
 """What only a record of a denial by a policy has."""
 _BULK = 20_000
 _FULL_BYTES = 30 * 2**20

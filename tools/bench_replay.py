@@ -24,7 +24,7 @@ from mappings import PackError, compile_mappings, read_document
 from policies import Credential, Policies, Question
 from proxy import manifests
 from proxy.questions import FieldValues
-from proxy.records import decision_fields, loaded_fields
+from proxy.records import Origin, decision_fields, loaded_fields
 from proxy.replaying import Replay
 
 DECISIONS = 100_000
@@ -47,7 +47,8 @@ def write_log(path: Path, policies: Policies, decisions: int) -> None:
     chron.keep([*kept, (manifests.KIND, "rules", "", manifests.digest_of(manifest), manifest)])
 
     async def write() -> None:
-        await chron.append("policy", loaded_fields(mappings, policies, digest, str(DECISION["session"])))
+        origin = Origin(str(DECISION["session"]), "fast", "1")
+        await chron.append("policy", loaded_fields(mappings, policies, digest, origin))
         for some in batched(_records(policies, digest, decisions), 500):
             receipts = await chron.append_many([("decision", fields) for fields in some])
             for receipt in receipts:

@@ -90,8 +90,6 @@ def test_a_record_names_everything_that_decided() -> None:
         "client": "10.0.0.1",
         "request": "r1",
         "rules_digest": "rules",
-        "engine": "mitmproxy",
-        "engine_version": "12",
         "method": "POST",
         "scheme": "https",
         "host": "a.test",
@@ -212,7 +210,7 @@ def test_a_loaded_set_names_the_operators_texts_and_counts_the_rest(tmp_path: Pa
         [read_document("skill: s\nversion: 2\nallow: [a:b]\n", "s"), read_document("policy: p\ndeny: [c:d]\n", "p")],
     )
     mappings = load_mappings([tmp_path])
-    fields = loaded_fields(mappings, rules, "digest", "session")
+    fields = loaded_fields(mappings, rules, "digest", Origin("session", "fast", "1"))
     packs = fields.pop("packs")
     assert isinstance(packs, int)
     assert packs > 3
@@ -229,6 +227,8 @@ def test_a_loaded_set_names_the_operators_texts_and_counts_the_rest(tmp_path: Pa
         "mappings": 1,
         "bundles": None,
         "session": "session",
+        "engine": "fast",
+        "engine_version": "1",
     }
 
 
@@ -236,7 +236,7 @@ def test_a_set_of_any_size_fits() -> None:
     """Thousands of texts make no record that is too large."""
     skills = [read_document(f"skill: {'s' * 40}-{n}\nallow: [a:b]\n", f"{n}.yaml") for n in range(3000)]
     rules = compile_policies(read_document(AGENTS, "agents.yaml"), skills)
-    fields = loaded_fields(compile_mappings([]), rules, "digest", "session")
+    fields = loaded_fields(compile_mappings([]), rules, "digest", Origin("session", "fast", "1"))
     assert fields["skills"] == 3000
     assert size_bytes(fields) < 8192
 

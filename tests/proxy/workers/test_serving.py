@@ -12,6 +12,7 @@ import yaml
 
 import chron
 from chron.doubt import doubts
+from proxy.replaying import Replay
 from support.serving import assert_sound, claiim, in_thread
 from support.targets import Origin
 from support.until import until
@@ -72,6 +73,10 @@ def test_every_worker_serves_every_way_in_and_the_api_answers_for_all(site: Path
     assert [path for path in (site / "state").iterdir() if path.is_socket()] == []
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
     assert_sound(site)
+    # Each worker writes under a session of its own, and it is the coordinator that has loaded the rules.
+    again = [each for each in Replay(site / "state" / "chron.db").decisions() if each.left_out != "identity"]
+    assert {str(each.record["session"]) for each in again} == decided
+    assert [(each.left_out, each.differing) for each in again] == [("", ())] * len(again)
 
 
 def test_a_worker_that_is_killed_is_replaced_and_leaves_its_doubts(site: Path, origin: Origin) -> None:

@@ -251,5 +251,5 @@ def test_reverse_listeners_are_served_by_every_worker(gate: Ways) -> None:
         while len(reached) < 2:
             answer = httpx.get(url, verify=trusted, trust_env=False, timeout=DEADLINE_S)
             record = gate.record_of(answer)
-            assert (record["outcome"], record["agent"], record["engine"]) == ("ALLOW", agent, "fast")
+            assert (record["outcome"], record["agent"], "engine" in record) == ("ALLOW", agent, False)
             reached.add(record["session"])
