@@ -85,6 +85,7 @@ class AgentConnection:
         """It has ended: let go of what refers back to it, which else only Python's collector would find."""
         self._socket.on_end = nothing
         self._http1 = self._http2 = self._serving = self._task = self.seat.served = None
+        self.requests.end_all()
 
     def _ended(self) -> None:
         """The agent sends no more: for practical purposes it waits for no answer either."""

@@ -126,15 +126,20 @@ class Serving:
             self.finish("failed", error="the gate failed")
             await self._after_a_failure()
         finally:
-            self.finish("failed", error="the gate failed")  # whatever has ended it without a word
-            self.break_off()
-            self._end()
-            self._let_go_of_all()
+            try:
+                self.finish("failed", error="the gate failed")  # whatever has ended it without a word
+            finally:
+                self._part()
 
-    def _let_go_of_all(self) -> None:
-        """It has ended: what refers back to it would keep the request until Python's collector looks for it."""
-        self.call.leave = nothing
-        self._task = self._sending = self._asked = self._carried = None
+    def _part(self) -> None:
+        """It has ended, with its ending written or not: nothing goes on at the target, and nothing is held for it."""
+        try:
+            self.break_off()
+        finally:
+            # What refers back to it would keep the request until Python's collector looks for it.
+            self.call.leave = nothing
+            self._task = self._sending = self._asked = self._carried = None
+            self._end()
 
     async def _run(self) -> None:
         exchange = self.exchange

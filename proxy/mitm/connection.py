@@ -597,6 +597,7 @@ class AgentConnection(server.LiveConnectionHandler):
         for transport in self.transports.values():
             if transport.writer is not None:
                 transport.writer.close()
+        self._requests.end_all()
         self._released = True
         self._leave_soon()
 
@@ -686,10 +687,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _on_client_disconnected(self, _: object) -> None:
         # Streams hear of most ends themselves; one whose layer has crashed or was cut off does not.
-        for flow_id in list(self._requests.open):
-            self._requests.finish(flow_id, "failed", error="the connection ended")
-        for flow_id in list(self._requests.under_way):
-            self._requests.end(flow_id)
+        self._requests.end_all()
 
     # --- heads that are no HTTP ----------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -225,6 +225,10 @@ class Engine(ABC):
     def closed(self, key: str) -> Exchange | None:
         """Take an exchange off the list; None when its ending is already written."""
         return self._exchanges.closed(key)
+
+    def end(self, keys: Iterable[str]) -> None:
+        """Their connection has ended: none of these is open any more."""
+        self._exchanges.end(keys, "the connection ended")
 
     async def idle(self) -> None:
         """Return once no exchange is open."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from proxy.deadlines import Deadlines
@@ -136,8 +136,12 @@ class Exchanges:
 
     def end_what_is_left(self) -> None:
         """No decision without its outcome, even where the engine never told the end."""
-        for key in list(self._open):
+        self.end(self._open, "the gate stopped")
+
+    def end(self, keys: Iterable[str], error: str) -> None:
+        """Write an ending for each of these that has none."""
+        for key in list(keys):
             exchange = self.closed(key)
             if exchange is not None and exchange.verdict is not None:
-                ending = Ending("failed", None, exchange.request_bytes, exchange.response_bytes, "the gate stopped")
+                ending = Ending("failed", None, exchange.request_bytes, exchange.response_bytes, error)
                 self._gate.finish(exchange.verdict, ending)

@@ -201,12 +201,23 @@ class Requests:
 
     def finish(self, key: str, result: str, *, status: int | None = None, error: str = "") -> None:
         """Record the ending of a forwarded request, once."""
-        self.open.pop(key, None)
         exchange = self._engine.closed(key)
+        self.open.pop(key, None)
         if exchange is None or exchange.verdict is None:
             return
         ending = Ending(result, status, exchange.request_bytes, exchange.response_bytes, error)
         self._gate.finish(exchange.verdict, ending)
+
+    def end_all(self) -> None:
+        """The connection has ended: so has what is open on it, whatever failed to say so.
+
+        If this is removed, one failure counts as a request under way until the gate is stopped: its agent may make one
+        less, its decision has no outcome, and a stop waits for it.
+        """
+        self._engine.end(self.open)
+        self.open.clear()
+        for key in list(self.under_way):
+            self.end(key)
 
     # --- what it costs, to the crowd -----------------------------------------------------------------
 

@@ -140,6 +140,13 @@ class Bench:
 
     def run(self, site: Site, kind: str, request: Request, *, look_after: bool = True) -> Ran:
         """One request, with a bug in its way, and, where all is not as it was or `look_after` says so, others after."""
+        try:
+            return self._run(site, kind, request, look_after=look_after)
+        except BaseException as error:
+            error.add_note(f"the bug: {site.name}, {kind}, {request.name}")
+            raise
+
+    def _run(self, site: Site, kind: str, request: Request, *, look_after: bool) -> Ran:
         before, recorded = self._marks(), self._last_seq()
         with contextlib.ExitStack() as stack:
             self.forget()
@@ -152,6 +159,7 @@ class Bench:
 
             answer = self._hung(request, plant, bugs) if kind == "hang" else self._sender.send(request, plant)
             at_rest = self.arrived(before)
+        ended = self._end_all()
         self.settle()
         arrived = at_rest if kind == "hang" and at_rest else self.arrived(before)
         met = any(bug.met.is_set() for bug in bugs)
@@ -162,7 +170,7 @@ class Bench:
         held_up = met and (any(early) or not early)
         shut = not serves and self._is_shut()
         undone = kind in SAYS_NOTHING and self._functions.works_by_effect(site)
-        return Ran(site, kind, request, met, held_up, undone, answer, tuple(arrived), unrecorded, serves, shut)
+        return Ran(site, kind, request, met, held_up, undone, answer, tuple(arrived), unrecorded, ended, serves, shut)
 
     def meant(self, request: Request) -> tuple[Reached | str, ...]:
         """What arrives of a request where nothing is broken."""
@@ -199,6 +207,14 @@ class Bench:
     def spend(self) -> None:
         """Use up what may be used once."""
         assert self._sender.send(SPEND).status == 200
+
+    def _end_all(self) -> bool:
+        """Whether every exchange has an ending, once its connection has; what has none gets it as at the gate's end."""
+        engine = self.gate.service.engine
+        until(lambda: not engine._connections)
+        open_still = len(engine._exchanges)
+        self.gate.call(_called(engine._exchanges.end_what_is_left))
+        return not open_still
 
     def settle(self) -> None:
         """Return once nothing is under way, in the gate or at a target."""

@@ -68,6 +68,15 @@ SILENT = {
 }
 """What can leave an agent without an answer, until a limit of time ends its connection; and why."""
 
+UNENDED = {
+    **_each(
+        [f"proxy.wire.{name}.closed" for name in ("engine.Engine", "exchanges.Exchanges")],
+        (*_RAISES, *SAYS_NOTHING),
+        "it takes an exchange off the list, where it stays until the gate stops, and then gets its ending",
+    ),
+}
+"""What can leave an exchange on the list of those that are open; and why."""
+
 
 def listed(table: dict[tuple[str, str], str], site: Site, kind: str) -> bool:
     """Whether one of these tables has a function and a kind of bug in it."""
@@ -92,6 +101,8 @@ class Ran:
     arrived: tuple[Reached | str, ...]
     unrecorded: int
     """How many of those that arrived have no record that allows them."""
+    ended: bool
+    """Whether no exchange was left open when its connection had ended."""
     serves: bool
     """Whether the next requests, with the bug taken out, went as they should."""
     shut: bool
@@ -123,6 +134,8 @@ class Ran:
             return f"answered {self.answer.status}, and nothing arrived"
         if self.request.allowed and self.kind in ("exception", "cancelled") and self.answer.status == 403:
             return f"a failure of ours is called a denial: {self.answer.code}"
+        if not (self.ended or self.undone or self._listed(UNENDED)):
+            return "an exchange without an ending"
         return "" if self.serves or self.shut else "the next request is not served"
 
 
