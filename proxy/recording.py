@@ -57,16 +57,21 @@ class Recorder:
     async def answered(self, writing: asyncio.Future[tuple[Receipt, ...]]) -> bool:
         """Wait until it is known whether records are durable; False when that takes too long. Leaves `writing` alone.
 
-        As `asyncio.timeout` and `asyncio.shield` together would, without a timer for each request.
+        As `asyncio.timeout` and `asyncio.shield` together would, without a timer for each request. The two ways to an
+        answer have nothing in common: where one fails, the other still ends the wait.
         """
         waiting: asyncio.Future[bool] = writing.get_loop().create_future()
 
-        def answer(durable: bool) -> None:
+        def known(_: asyncio.Future[tuple[Receipt, ...]]) -> None:
             if not waiting.done():
-                waiting.set_result(durable)
+                waiting.set_result(True)
 
-        writing.add_done_callback(lambda _: answer(True))
-        self._waiting.set(waiting, self.patience_s, lambda: answer(False))
+        def late() -> None:
+            if not waiting.done():
+                waiting.set_result(False)
+
+        writing.add_done_callback(known)
+        self._waiting.set(waiting, self.patience_s, late)
         try:
             return await waiting
         finally:
@@ -125,6 +130,9 @@ class Trail:
         shared = wire_fields(
             recorder.origin, recorder.name_request(), head.inbound, case.facts, route, head.book.digest
         )
+        if None in (shared["channel"], shared["request"]):
+            # By these the decisions about one request are found together; left out, a record would be as good as none.
+            raise TypeError("a decision must say which request it is about")
         shared |= {**proof_fields(head.credential), **marks}
         operations: Sequence[Operation | None] = resolution.operations or (None,)
         kept_out = case.decided.redact

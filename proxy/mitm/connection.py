@@ -34,7 +34,7 @@ from proxy.mitm import flows, layers
 from proxy.mitm.arriving import first_layer
 from proxy.mitm.flows import Exchange
 from proxy.mitm.gathering import GatheringWriter
-from proxy.mitm.leaving import Left, take_apart
+from proxy.mitm.leaving import Left, in_place_of, take_apart
 from proxy.mitm.tls import agent_side, target_side
 from proxy.mitm.tunnel import OPAQUE, Opaque, RefusedTunnel, opaque_layer
 from proxy.upgrades import WEBSOCKET
@@ -97,6 +97,8 @@ class AgentConnection(server.LiveConnectionHandler):
         """What follows an accepted CONNECT, while it is being found out."""
         self._progress: asyncio.Event | None = None
         """Set at the next event, when something waits for one."""
+        self._broken: layer.Layer | None = None
+        """The layers, when they have failed in the middle of an event: what they make of the next may be wrong."""
         self._hooks = 0
         """How many are at work for the layers."""
         self._released = False
@@ -118,11 +120,9 @@ class AgentConnection(server.LiveConnectionHandler):
         try:
             await super().server_event(event)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or not task.cancelling():
-                # Out of a layer, and not of who ends this task: it would end alone, and the agent wait for ever.
-                _log.exception("the layers broke off; the connection is closed")
-                self._close_client()
+            # Out of a layer, or before they got the event. This task would end alone, and the agent wait for ever.
+            _log.exception("the layers broke off; the connection is closed")
+            self._break_off()
             raise
         self._writer.flush()
         inner = self._inner
@@ -231,7 +231,18 @@ class AgentConnection(server.LiveConnectionHandler):
         """
         super().log(message, level, exc_info)
         if exc_info is not None and level >= logging.ERROR:
-            self._close_client()
+            self._break_off()
+
+    def _break_off(self) -> None:
+        """Close the connection, and let the layers handle nothing more.
+
+        If this is removed, a body of which they have lost a piece is judged, and sent, without it.
+        """
+        if self._broken is None:
+            # Whatever waits to be handled as well: it may have asked for its turn before this.
+            self._broken, self.layer = self.layer, in_place_of(self.layer)
+            self._inner = self._unread = None
+        self._close_client()
 
     # --- the catch-all -------------------------------------------------------------------------------
 
@@ -257,6 +268,8 @@ class AgentConnection(server.LiveConnectionHandler):
                 # Also a cancellation: it would end this task, and the agent would wait for an answer for ever.
                 _log.exception("even the refusal failed; the connection is closed")
                 self._close_client()
+                if isinstance(subject, http.HTTPFlow) and subject.killable:
+                    subject.kill()  # else the engine would go on first, and say of a CONNECT that it is accepted
             task = asyncio.current_task()
             if isinstance(error, KeyboardInterrupt | SystemExit) or (task is not None and task.cancelling()):
                 raise
@@ -265,7 +278,7 @@ class AgentConnection(server.LiveConnectionHandler):
         """Raise RuntimeError where a hook has left its agent with nothing that follows."""
         if name == "http_connect" and subject.response is None and self._tunnel is None and self._unread is None:
             raise RuntimeError("a CONNECT was neither answered nor accepted")  # the engine would say that it was
-        if name == "next_layer" and subject.layer is None and layers.is_told(subject):
+        if name == "next_layer" and subject.layer is None and layers.is_told(subject) is not False:
             raise RuntimeError("nothing reads what the agent sends")  # it would wait for an answer for ever
 
     def _fail_closed(self, name: str, subject: Any) -> None:
@@ -296,6 +309,9 @@ class AgentConnection(server.LiveConnectionHandler):
         agent = self.transports.get(self.client)
         if agent is not None and agent.handler is not None:
             agent.handler.cancel("refused by the gate")
+        elif agent is not None and not self._writer.is_closing():
+            self._writer.close()
+            asyncio.get_running_loop().call_soon(self._close_client)  # nobody reads it yet; who will is to end
 
     # --- tunnels and TLS -----------------------------------------------------------------------------
 
@@ -370,7 +386,7 @@ class AgentConnection(server.LiveConnectionHandler):
         if self._tunnel is None and self._arrival.redirected is None:
             # Only an accepted CONNECT has something behind it, and what was redirected here.
             raise RuntimeError("a layer was asked for outside a tunnel")
-        if not layers.inside_tls(nextlayer):
+        if layers.inside_tls(nextlayer) is False:
             self._inner = nextlayer
         nextlayer.layer = layers.next_layer(nextlayer, self._engine.limits)
         if isinstance(nextlayer.layer, layers.GateHttpLayer):
@@ -499,6 +515,8 @@ class AgentConnection(server.LiveConnectionHandler):
         assert address is not None
         if (address[0], address[1]) not in self._routes:
             raise RuntimeError("the engine asked for an address that no verdict has permitted")
+        if self._released:
+            raise RuntimeError("the agent has gone")  # nobody would close what is dialled now
         task = asyncio.current_task()
         assert task is not None
         self._dialling[data.server.id] = asyncio.get_running_loop().call_later(
@@ -594,12 +612,15 @@ class AgentConnection(server.LiveConnectionHandler):
         The engine leaves a target's socket to the collector when its dialling is cancelled at the moment it
         succeeds.
         """
-        for transport in self.transports.values():
-            if transport.writer is not None:
-                transport.writer.close()
-        self._requests.end_all()
         self._released = True
+        self._requests.end_all()
         self._leave_soon()
+        for transport in self.transports.values():
+            try:
+                if transport.writer is not None:
+                    transport.writer.close()
+            except Exception:
+                _log.exception("what was still to be sent is lost")
 
     async def hook_task(self, hook: commands.StartHook) -> None:
         """Run a hook for the layers, and tell them; they stay for as long as one is at work."""
@@ -617,9 +638,14 @@ class AgentConnection(server.LiveConnectionHandler):
 
     def _leave(self) -> None:
         """Let go of what handled the connection, unless something of it still goes on."""
-        if not (self._hooks or self.transports or self._requests.open or isinstance(self.layer, Left)):
-            self._http = self._inner = self._unread = self._seat.served = None
-            self.layer = take_apart(self.layer)
+        # By what handles them: one that broke off has left its transport behind.
+        handlers = [each.handler for each in self.transports.values() if each.handler is not None]
+        top = self._broken or self.layer
+        if self._hooks or not all(handler.done() for handler in handlers) or isinstance(top, Left):
+            return
+        self._requests.end_all()  # what was let through when the agent had gone
+        self._http = self._inner = self._unread = self._broken = self._seat.served = None
+        self.layer = take_apart(top)
 
     # --- responses -----------------------------------------------------------------------------------
 

@@ -71,7 +71,11 @@ class Engine(engine.Engine):
                 with contextlib.suppress(OSError):
                     await writer.drain()
 
-            accepted(engine.Accepted(reader, writer, writer.transport.abort, emptied))
+            try:
+                accepted(engine.Accepted(reader, writer, writer.transport.abort, emptied))
+            except BaseException:
+                writer.transport.abort()  # else nobody would read, and nobody end, what the loop has accepted
+                raise
 
         return await asyncio.start_server(made, **options(address), backlog=1024)
 

@@ -40,8 +40,10 @@ class GatheringWriter:
 
     def close(self) -> None:
         """Send, then close."""
-        self.flush()
-        self._writer.close()
+        try:
+            self.flush()
+        finally:
+            self._writer.close()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)

@@ -786,10 +786,10 @@ def inside_tls(nextlayer: layer.NextLayer) -> bool:
 def next_layer(nextlayer: layer.NextLayer, limits: Limits) -> layer.Layer | None:
     """What follows an accepted CONNECT: TLS, which is intercepted, or plain HTTP. Never a raw relay."""
     context = nextlayer.context
-    if inside_tls(nextlayer):
+    if inside_tls(nextlayer) is True:
         return GateHttpLayer(context, HTTPMode.transparent, limits)
     first = nextlayer.data_client()
-    if not is_told(nextlayer):
+    if is_told(nextlayer) is not True:
         return None
     if first[0] == 0x16 and first[1] == 0x03:  # RFC 8446, 5.1: handshake record
         # What comes out of TLS goes into TLS; the connection itself is made per request, after the verdict.

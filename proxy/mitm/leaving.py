@@ -26,11 +26,16 @@ def take_apart(top: layer.Layer) -> Left:
 
     None of them may be handling an event, or be waiting for a hook.
     """
-    left = Left(Context(top.context.client, top.context.options))
+    left = in_place_of(top)
     for each in _reached_from(top):
         vars(each).clear()
     left.context.layers.clear()
     return left
+
+
+def in_place_of(top: layer.Layer) -> Left:
+    """What stands in the place of a connection's layers from now on."""
+    return Left(Context(top.context.client, top.context.options))
 
 
 def take_stream_apart(stream: HttpStream) -> None:

@@ -102,6 +102,8 @@ class Crowd:
         self._unproven: dict[Seat, None] = {}
         self._by_address: dict[str, dict[Seat, None]] = {}
         self._timer: Handle | None = None
+        self._due_at = 0.0
+        """When they are to be looked at next."""
 
     def __len__(self) -> int:
         return len(self._seats)
@@ -120,9 +122,14 @@ class Crowd:
         seat = Seat(address, self._clock(), close)
         self._seats[seat] = self._unproven[seat] = None
         self._by_address.setdefault(address, {})[seat] = None
-        if self._timer is None:
-            self._timer = self._later(LOOK_EVERY_S, self.look)
+        if self._timer is None or seat.opened_at - self._due_at > LOOK_EVERY_S:
+            # Also where a timer got lost: else the limits of time would hold for nobody any more.
+            self._look_later()
         return seat
+
+    def _look_later(self) -> None:
+        self._due_at = self._clock() + LOOK_EVERY_S
+        self._timer = self._later(LOOK_EVERY_S, self.look)
 
     def _give_way(self, seat: Seat, code: str) -> None:
         self.leave(seat)
@@ -171,7 +178,7 @@ class Crowd:
                 _log.exception("a connection could not be looked at; it is closed")
                 seat.close()
         if self._seats:
-            self._timer = self._later(LOOK_EVERY_S, self.look)
+            self._look_later()
 
     def _look_at(self, seat: Seat, served: Served, at: float) -> None:
         for body in list(served.bodies()):
@@ -204,6 +211,6 @@ class Crowd:
 
     def stop(self) -> None:
         """Look no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()

@@ -240,8 +240,7 @@ class Engine(ABC):
         """Accept nothing more, let open exchanges end up to a limit, then close what is left."""
         for server in self._servers:
             server.close()
-        self._sweeper.stop()
-        self.crowd.stop()
+        self._look_no_more()
         ends = asyncio.get_running_loop().time() + drain_timeout_s
         await self._exchanges.drained(drain_timeout_s)
         await self._emptied(ends)
@@ -260,6 +259,14 @@ class Engine(ABC):
         self._close()
         await asyncio.sleep(0)
         self._exchanges.end_what_is_left()
+
+    def _look_no_more(self) -> None:
+        for stop in (self._sweeper.stop, self.crowd.stop):
+            try:
+                stop()
+            except Exception:
+                # Without this, what is open would have no outcome.
+                _log.exception("what looks through the connections could not be stopped")
 
     async def _emptied(self, ends: float) -> None:
         """Wait until all answers have left, also to agents that read slowly, but for no longer than until `ends`.

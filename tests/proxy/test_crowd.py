@@ -8,7 +8,7 @@ import pytest
 
 from proxy.limits import DEFAULTS
 from proxy.quotas import Quotas
-from proxy.wire.crowd import HEAD_TIME, Crowd
+from proxy.wire.crowd import HEAD_TIME, LOOK_EVERY_S, Crowd
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("planted"), CancelledError("planted")], ids=["error", "cancelled"])
@@ -32,3 +32,12 @@ def test_a_connection_that_cannot_be_looked_at_is_closed(name: str, fault: BaseE
     ones[0].close.assert_called_once_with()
     ones[1].served.end.assert_called_once_with(HEAD_TIME)
     again.assert_called_once()
+
+
+def test_a_timer_that_got_lost_is_set_again() -> None:
+    """The next connection sets another, and the limits of time hold; while one is to come, there is no second."""
+    at, later = [0.0], Mock()
+    crowd = Crowd(DEFAULTS, Quotas(DEFAULTS, lambda: at[0]), Mock(), clock=lambda: at[0], later=later)
+    for at[0] in (0.0, LOOK_EVERY_S, 3 * LOOK_EVERY_S):
+        crowd.admit("192.0.2.1", Mock())
+    assert later.call_count == 2

@@ -13,6 +13,7 @@ import h2.connection
 import h2.events
 import httpx
 import pytest
+from mitmproxy.proxy.events import DataReceived
 
 import proxy.concluding
 import proxy.destinations
@@ -24,6 +25,8 @@ import proxy.mitm.flows
 import proxy.mitm.layers
 import proxy.pipeline
 import proxy.recording
+import proxy.wire.engine
+import proxy.wire.requests
 from support.clients import client_of
 from support.gate import AGENTS, SKILLS, LiveGate, running
 from support.raw import authorization, connect, dial, read_all, read_head, status, tunnel
@@ -175,6 +178,97 @@ def test_a_bug_on_the_way_of_a_refusal_forwards_nothing(
     assert not 200 <= answered < 300
     assert origin.connections == 0
     assert all(record["outcome"] == "DENY" for record in gate.records())
+
+
+def test_a_connection_that_nobody_took_is_closed(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No limit of time knows of it, so an agent would wait for ever; the next one is served."""
+    taking, broken = proxy.wire.engine.Engine._accepted, [True]
+
+    def take(*arguments: Any) -> None:
+        if broken.pop():
+            raise Planted("planted")
+        broken.append(False)
+        taking(*arguments)
+
+    monkeypatch.setattr(proxy.wire.engine.Engine, "_accepted", take)
+    with LiveGate(tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS) as gate:
+        with dial(gate) as raw:
+            assert raw.recv(1) == b""
+        broken.append(False)
+        with client_of(gate) as client:
+            assert client.get("https://origin.test/echo").status_code == 200
+
+
+@pytest.mark.engines("mitmproxy")
+def test_a_connect_that_could_not_even_be_refused_is_not_accepted(
+    gate: LiveGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its agent is told nothing, and above all not that its tunnel is open."""
+    for name in ("_on_http_connect", "_fail_closed"):
+        monkeypatch.setattr(proxy.mitm.connection.AgentConnection, name, _raising(Planted("planted")))
+    with dial(gate) as raw:
+        raw.sendall(b"CONNECT origin.test:443 HTTP/1.1\r\n" + authorization() + b"\r\n")
+        assert read_all(raw) == b""
+
+
+@pytest.mark.engines("mitmproxy")
+@pytest.mark.parametrize("fault", ["wrong type", "none"])
+@pytest.mark.parametrize("name", ["is_told", "inside_tls"])
+def test_a_tunnel_of_which_nothing_is_told_ends(
+    gate: LiveGate, name: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether enough has come to say what follows, or whether that came out of TLS: no agent is left waiting."""
+    with connect(gate) if name == "is_told" else tunnel(gate) as raw:
+        monkeypatch.setattr(proxy.mitm.layers, name, FAULTS[fault])
+        raw.sendall(b"GET /echo HTTP/1.1\r\nHost: origin.test\r\nConnection: close\r\n\r\n")
+        assert status(read_all(raw)) == (200 if (name, fault) == ("inside_tls", "none") else 0)
+
+
+@pytest.mark.engines("mitmproxy")
+def test_layers_that_do_not_even_begin_end_their_connection(
+    tmp_path: Path, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails before anything was read leaves nobody waiting either, and does so at once."""
+    monkeypatch.setattr(proxy.mitm.layers, "GateHttp1Server", _raising(Planted("planted")))
+    with LiveGate(tmp_path / "gate", origin, config={"limits": {"head_s": 600}}) as gate, dial(gate) as raw:
+        raw.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert read_all(raw) == b""
+        until(lambda: not gate.service.engine._connections)
+
+
+RUNS = {"host": "plain.test", "method": "POST", "path": "/runs"}
+BODY_MAPPINGS = {
+    "version": 1,
+    "rules": [
+        {"id": "run", "match": RUNS, "action": "deploy:staging"},
+        {"id": "destroy-run", "match": {**RUNS, "json": {"destroy": True}}, "action": "infra:destroy"},
+    ],
+}
+
+
+@pytest.mark.engines("mitmproxy")  # of the other: `test_a_body_of_which_a_piece_was_lost_is_none`
+@pytest.mark.parametrize("fault", [Planted("planted"), asyncio.CancelledError("planted")], ids=["error", "cancelled"])
+def test_layers_that_have_lost_a_piece_of_a_body_judge_nothing_more(
+    tmp_path: Path, plain_origin: Origin, fault: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes behind it, and was read already, makes no request of the rest."""
+    head = b"POST http://plain.test/runs HTTP/1.1\r\nHost: plain.test\r\nContent-Type: application/json\r\n"
+    head += authorization() + b"Transfer-Encoding: chunked\r\n\r\n"
+    with LiveGate(tmp_path / "gate", plain_origin, mappings=BODY_MAPPINGS) as gate, dial(gate) as raw:
+        (seat,) = until(lambda: [each for each in gate.service.engine.crowd._seats if each.served])
+        monkeypatch.setattr(proxy.wire.requests.Requests, "hold", _raising(fault))
+
+        async def read() -> None:
+            for piece in (head + b'11\r\n{"destroy": true}\r\n', b"0\r\n\r\n"):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await seat.served.server_event(DataReceived(seat.served.client, piece))
+
+        gate.call(read())
+        assert read_all(raw) == b""
+        assert gate.records() == []
+    assert plain_origin.seen == []
 
 
 @pytest.mark.engines("mitmproxy")  # the other has no hooks; a verdict that says nothing is the stage "judge" above

@@ -1,9 +1,12 @@
 """What a request and a connection took goes with them, before any collector looks for it."""
 
+import asyncio
 import gc
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from mitmproxy import http
@@ -17,10 +20,14 @@ from proxy.fast.http2agents import Http2Agent
 from proxy.fast.http2targets import Http2Target
 from proxy.fast.streams import Secure, Tcp
 from proxy.fast.tls import Tls
+from proxy.mitm import connection as mitm
+from proxy.mitm import trailers
+from proxy.mitm.leaving import Left
 from proxy.verdicts import Verdict
 from support.clients import client_of
 from support.gate import TOKEN, LiveGate, running
 from support.load import KINDS, exchange, run_load, tunnel_to
+from support.raw import read_all
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
 from support.until import until
@@ -93,3 +100,41 @@ def test_an_agent_that_leaves_in_the_middle_leaves_no_tls(gate: LiveGate, origin
             raw.sendall(b"GET /slow HTTP/1.1\r\nHost: origin.test\r\n\r\n")
             until(lambda count=count: sum(seen.path == "/slow" for seen in origin.seen) == count)  # type: ignore[misc]
     until(lambda: kept(*OF_A_CONNECTION) <= before)  # what earlier tests left may go meanwhile
+
+
+@pytest.mark.engines("mitmproxy")
+@pytest.mark.parametrize("fails", ["", "AgentConnection._finish", "GatheringWriter.flush"])
+def test_what_was_allowed_when_its_agent_had_gone_ends(
+    gate: LiveGate, origin: Origin, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the layers broke off and never heard of the end: nothing is dialled, the decision has its outcome, and
+    what the connection took is let go, also where its ending fails, or what was still to be sent.
+    """
+    ones: list[mitm.AgentConnection] = []
+    judged, release = mitm.AgentConnection._judged, mitm.AgentConnection.release
+    released = asyncio.Event()
+
+    async def judged_late(one: mitm.AgentConnection, *arguments: Any) -> Verdict:
+        verdict = await judged(one, *arguments)
+        await released.wait()
+        ones.append(one)
+        return verdict
+
+    def released_now(one: mitm.AgentConnection) -> None:
+        try:
+            release(one)
+        finally:
+            released.set()
+
+    monkeypatch.setattr(mitm.AgentConnection, "release", released_now)
+    monkeypatch.setattr(mitm.AgentConnection, "_judged", judged_late)
+    with tunnel_to(address(gate), str(gate.ca), "deploy-bot", TOKEN) as raw:
+        monkeypatch.setattr(trailers, "SetAside", Mock(side_effect=asyncio.CancelledError("planted")))
+        if fails:
+            monkeypatch.setattr(f"proxy.mitm.connection.{fails}", Mock(side_effect=RuntimeError("planted")))
+        raw.sendall(b"GET /late HTTP/1.1\r\nHost: origin.test\r\n\r\n")
+        assert read_all(raw) == b""
+    until(lambda: ones and isinstance(ones[0].layer, Left) and ones[0]._broken is None)
+    (decision,) = gate.records(path="/late")
+    assert (decision["outcome"], gate.outcome_of(decision)["result"]) == ("ALLOW", "failed")
+    assert "/late" not in [seen.path for seen in origin.seen]

@@ -801,6 +801,17 @@ async def test_a_failed_record_of_whatever_kind_leaves_no_decision_open(log: Chr
     assert (outcome["ref"], outcome["result"]) == (record["id"], "blocked")
 
 
+@pytest.mark.parametrize("name", ["proxy.recording.Recorder.name_request", "proxy.records.channel"])
+async def test_a_decision_that_does_not_say_which_request_it_is_about_is_no_record(log: Chron, name: str) -> None:
+    """By that the decisions about one request are found together; nothing is forwarded, and nothing written."""
+    with patch(name, lambda *_: None):
+        verdict = await judged(gate_with(log), inbound())
+    assert verdict.route is None
+    assert verdict.answer is not None
+    assert verdict.answer.status == 503
+    assert await records(log) == []
+
+
 FLAGS: list[tuple[type, str]] = [
     (Decision, "forwards"),
     (Judgement, "denies"),

@@ -1,6 +1,7 @@
 """Waiting for records to be durable: for as long as the gate has patience, and without calling anything back."""
 
 import asyncio
+from types import CodeType
 from typing import cast
 
 import pytest
@@ -9,6 +10,8 @@ from chron import Chron, ChronError, Receipt
 from proxy.metrics import Metrics
 from proxy.recording import Recorder
 from proxy.records import Origin
+from support.planting.bugs import planted
+from support.planting.sites import Functions, Site
 
 LONG_S = 3600.0
 
@@ -60,3 +63,21 @@ async def test_a_request_that_is_cancelled_calls_no_record_back() -> None:
     assert not writing.done()
     writing.set_result(())
     await asyncio.sleep(0)
+
+
+WAYS = [each for each in Recorder.answered.__code__.co_consts if isinstance(each, CodeType)]
+"""What an answer comes by."""
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.co_name)
+async def test_a_wait_ends_though_one_way_to_its_end_is_broken(way: CodeType) -> None:
+    """Known to be durable, or out of patience: a bug in the one leaves the other."""
+    waits, written, unwritten = recorder(), pending(), pending()
+    waits.patience_s = 0.01
+    with planted(Functions(), Site(way), "exception") as bug:
+        waiting = [asyncio.ensure_future(waits.answered(each)) for each in (written, unwritten)]
+        await asyncio.sleep(0)
+        written.set_result(())
+        assert await asyncio.to_thread(bug.met.wait, 20)
+        unwritten.set_result(())
+        await asyncio.wait_for(asyncio.gather(*waiting), 20)

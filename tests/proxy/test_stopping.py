@@ -1,4 +1,4 @@
-"""A stop while an answer is on its way to an agent that reads slowly."""
+"""A stop while something is open: an answer on its way to an agent that reads slowly, a request at its target."""
 
 import socket
 import ssl
@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from proxy.serve import Service
+from proxy.wire.crowd import Crowd
+from proxy.wire.sweeping import Sweeper
 from support.gate import LiveGate
-from support.raw import TIMEOUT_S, authorization, read_all, read_head
+from support.raw import TIMEOUT_S, authorization, read_all, read_head, tunnel
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
 
@@ -41,6 +43,27 @@ def test_a_stop_waits_until_an_answer_has_left(tmp_path: Path, origin: Origin, t
         assert f"content-length: {len(body)}\r\n".encode() in head.lower()
         assert BODY in body
         stopping.join()
+
+
+@pytest.mark.engines
+def test_what_is_open_has_its_outcome_whatever_else_cannot_be_stopped(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A timer that cannot be cancelled keeps no exchange from its ending, and the gate stops."""
+    config = {"proxy": {"drain_timeout_s": 0}}
+    gate = LiveGate(tmp_path, origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS, config=config)
+    with gate, tunnel(gate) as agent:
+        agent.sendall(b"GET /slow HTTP/1.1\r\nHost: origin.test\r\n\r\n")
+        origin.wait_seen(1)
+        for looking in (Crowd, Sweeper):
+            monkeypatch.setattr(looking, "stop", _fails)
+        gate.stop()
+    (decision,) = gate.records(path="/slow")
+    assert (decision["outcome"], gate.outcome_of(decision)["result"]) == ("ALLOW", "failed")
+
+
+def _fails(*_: object) -> None:
+    raise RuntimeError("planted")
 
 
 def _connected(gate: LiveGate) -> ssl.SSLSocket:

@@ -1,5 +1,6 @@
 """A gate to plant bugs in, its targets, and what has to hold whatever is broken in it."""
 
+import asyncio
 import contextlib
 import gc
 import json
@@ -100,6 +101,7 @@ async def _lookup(host: str) -> tuple[str, ...]:
     return addresses[host]
 
 
+_TURNS = 16
 LOG_PATIENCE_S = 5.0
 """For the few bugs by which nobody is told that a record is durable; all others do not wait for it."""
 
@@ -223,6 +225,7 @@ class Bench:
         self._part_with_targets()
         until(lambda: not engine._connections)  # else its last steps would meet the next bug
         self._target.settle()
+        self._h2.run(_turns())
         until(lambda: not self._h2._open)
 
     def _marks(self) -> tuple[int, int]:
@@ -253,6 +256,12 @@ class Bench:
         until(lambda: self._sender.end() or not thread.is_alive())
         thread.join()
         return got[0] if got else Answer(0)
+
+
+async def _turns() -> None:
+    """As many turns as a target's loop takes to accept a connection and to read its first request, if that has come."""
+    for _ in range(_TURNS):
+        await asyncio.sleep(0)
 
 
 async def _called(what: Callable[[], object]) -> None:

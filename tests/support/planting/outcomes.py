@@ -42,6 +42,11 @@ HARMLESS = {
         _RAISES,
         "it is asked when what came has gone its way; a connection of which it cannot be told is closed",
     ),
+    **_each(
+        [f"proxy.wire.crowd.Crowd.{name}" for name in ("look", "_look_at", "_look_later", "_overdue", "stop")],
+        _RAISES,
+        "it looks once a second at all connections, and holds no request up",
+    ),
     **_each([f"{_FAST}.http1.Http1Asked._come"], _RAISES, "it reads the answer, for which a long body does not wait"),
     **_each([f"{_FAST}.http1.Http1Asked.answer"], ["hang"], "it waits for the answer, for which a long body does not"),
     **_each([f"{_FAST}.flows.Flow._sent"], _RAISES, "the head is among the frames already, and what follows fails"),
@@ -57,6 +62,11 @@ SILENT = {
         ["proxy.mitm.engine.Engine._bind"], ("exception", "cancelled"), "asyncio calls it, and drops what it raises"
     ),
     **_each([f"{_MITM}.hook_task"], ("exception", "cancelled"), "it is every hook: nobody reads, and nothing leaves"),
+    **_each(
+        ["proxy.mitm.trailers.SetAside.__call__"],
+        SAYS_NOTHING,
+        "by it the engine reads a body: told nothing it waits for more, and of anything else it asks again at once",
+    ),
     **_each(
         [f"{_FAST}.engine.Engine._bind"], SAYS_NOTHING, "it is what asyncio tells of a connection: nobody hears of it"
     ),
@@ -124,8 +134,9 @@ class Ran:
             return f"{self.unrecorded} arrived without a record: {self.arrived}"
         if self.arrived and not self.request.allowed:
             return f"denied, and arrived: {self.arrived}"
-        # Of one whose agent gave up while it hung, what had arrived until then.
-        if self.arrived and self.arrived != (meant[: len(self.arrived)] if self.kind == "hang" else meant):
+        # Of one whose agent gave up while it hung, or got no answer as nothing was done, what had arrived until then.
+        cut_short = self.kind == "hang" or self.undone
+        if self.arrived and self.arrived != (meant[: len(self.arrived)] if cut_short else meant):
             return f"arrived as {self.arrived}, not as {meant}"
         if self.arrived and self.held_up and self.kind in _RAISES and not self._listed(HARMLESS):
             return "arrived"
