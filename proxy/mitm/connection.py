@@ -236,7 +236,7 @@ class AgentConnection(server.LiveConnectionHandler):
     def _break_off(self) -> None:
         """Close the connection, and let the layers handle nothing more.
 
-        If this is removed, a body of which they have lost a piece is judged, and sent, without it.
+        If this is removed, a body of which they have lost a piece is judged without it.
         """
         if self._broken is None:
             # Whatever waits to be handled as well: it may have asked for its turn before this.
