@@ -115,7 +115,7 @@ class Http2Call:
         self._begun = True
         self._silent = method == "HEAD" or status in (204, 304)
         self._answer = http2heads.write_answer(status, fields)
-        self._agent.due(self._put_answer)
+        self._agent.due(self._put_answer, self.abort)
 
     def _put_answer(self, *, end: bool = False) -> None:
         head, self._answer = self._answer, None

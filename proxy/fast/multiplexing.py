@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import logging
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from hyperframe.frame import GoAwayFrame
 from proxy.fast.flows import GIVEN_BACK_BYTES, WINDOW_BYTES, Flow
 from proxy.fast.lenient import LenientConnection, Plain
 from proxy.fast.streams import Stream
+
+_log = logging.getLogger(__name__)
 
 _MOST_WINDOW_BYTES = 2**31 - 1  # RFC 9113, 6.9.1
 _FRAME_BYTES = 64 * 1024
@@ -77,7 +80,8 @@ class Multiplexed(ABC):
         """Whether nothing more is read or sent."""
         self.moved = 0
         """How often anything was received or sent."""
-        self._due: deque[Callable[[], None]] = deque()
+        self._due: deque[tuple[Callable[[], None], Callable[[], None]]] = deque()
+        """What is to be put before anything more is sent, and what is called where that fails."""
         self._soon = False
         self._unsent_bytes = 0
         self._read_bytes = 0
@@ -116,9 +120,9 @@ class Multiplexed(ABC):
             self._read_bytes = 0
             self.flush_soon()
 
-    def due(self, call: Callable[[], None]) -> None:
-        """Call this before anything more is sent, at the latest when the loop comes to it."""
-        self._due.append(call)
+    def due(self, call: Callable[[], None], failed: Callable[[], None]) -> None:
+        """Call this before anything more is sent, at the latest when the loop comes to it; `failed` where it raises."""
+        self._due.append((call, failed))
         self.flush_soon()
 
     def flush_soon(self) -> None:
@@ -131,7 +135,12 @@ class Multiplexed(ABC):
         """Send what was put."""
         self._soon = False
         while self._due:
-            self._due.popleft()()
+            call, failed = self._due.popleft()
+            try:
+                call()
+            except (Exception, asyncio.CancelledError):  # whoever calls here may be another flow
+                _log.exception("what was to be sent first failed; its flow is broken off")
+                failed()
         self._unsent_bytes = 0
         data = self.wire.data_to_send()
         if data and not self.over:

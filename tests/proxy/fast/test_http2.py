@@ -577,6 +577,33 @@ async def test_a_stream_whose_serving_fails_before_it_begins_has_an_end(
     assert "planted" in caplog.text
 
 
+@pytest.mark.parametrize("failure", [RuntimeError, asyncio.CancelledError])
+async def test_an_answer_whose_head_cannot_be_sent_is_broken_off(
+    monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
+) -> None:
+    """Its agent hears of it while whoever answers is still at it, and what others send goes out."""
+    put_answer, answered = Http2Call._put_answer, asyncio.Event()
+
+    def planted(call: Http2Call, *, end: bool = False) -> None:
+        if call.head.all(b"x-how"):
+            raise failure("planted")
+        put_answer(call, end=end)
+
+    async def serve(call: Http2Call) -> None:
+        call.begin(200, b"", (), "GET")
+        if call.head.all(b"x-how"):
+            await answered.wait()
+        await call.end()
+
+    monkeypatch.setattr(Http2Call, "_put_answer", planted)
+    async with Served(serve) as served:
+        peer = served.peer.start()
+        broken, whole = peer.ask((b"x-how", b"raise")), peer.ask()
+        assert (await peer.until(h2.events.StreamReset, broken)).error_code == h2.errors.ErrorCodes.INTERNAL_ERROR
+        await peer.until(h2.events.StreamEnded, whole)
+        answered.set()
+
+
 async def test_the_rest_of_a_refused_body_is_read_but_not_without_end() -> None:
     """So that the agent gets to the answer (RFC 9113, 8.1)."""
 
