@@ -249,7 +249,7 @@ class Serving:
         """What was read of the body, whether that is all of it, and why no more was read, but for its length."""
         pieces: list[bytes] = []
         length = 0
-        while (piece := await self.call.read()) is not None:
+        while (piece := await self._piece()) is not None:
             pieces.append(piece)
             length += len(piece)
             if length > self._engine.max_body_bytes:
@@ -257,6 +257,13 @@ class Serving:
             if problem := self.connection.requests.hold(self.exchange, piece):
                 return b"", False, problem
         return b"".join(pieces), True, None
+
+    async def _piece(self) -> bytes | None:
+        """The next piece of the body, None at its end; what is not whole is neither judged nor sent as if it were."""
+        piece = await self.call.read()
+        if piece is None and not self.call.complete:
+            raise RuntimeError("a body ended before it was whole")
+        return piece
 
     def _body_is_overdue(self) -> None:
         if self._overdue is not None:
@@ -358,7 +365,7 @@ class Serving:
     async def _send_body(self, asked: Asked) -> None:
         """Pass the body on as it comes. What breaks here is seen by who waits for the answer."""
         try:
-            while (piece := await self.call.read()) is not None:
+            while (piece := await self._piece()) is not None:
                 await asked.send(self.exchange.count_request(piece))
             await asked.end(self.exchange.request_bytes)
         except (Gone, NotHttp):

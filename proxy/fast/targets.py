@@ -165,16 +165,25 @@ class Targets:
             return True, self._by_http2(shared, request)
         if shared is not None and shared.refuses:
             raise Broken("the target takes no requests for now")  # nor would it on another connection
-        stream = self.take(place)
-        if stream is not None:
-            return True, self._by_http1(place, stream, request)
-        stream = await self.connect(place)
-        if isinstance(stream, Secure) and stream.tls.protocol == "h2":
-            target = self._share(place, Http2Target(stream))
-            return False, self._by_http2(target, request)
-        return False, self._by_http1(place, stream, request)
+        stream, reused = self.take(place), True
+        if stream is None:
+            stream, reused = await self.connect(place), False
+        try:
+            return reused, self._on(place, stream, request)
+        except BaseException:
+            stream.abort()  # nobody has it
+            raise
 
-    def _share(self, place: Place, target: Http2Target) -> Http2Target:
+    def _on(self, place: Place, stream: Stream, request: Request) -> Asked:
+        """Send the head on a connection that nobody uses."""
+        if not (isinstance(stream, Secure) and stream.tls.protocol == "h2"):
+            return self._by_http1(place, stream, request)
+        target = Http2Target(stream)
+        asked = self._by_http2(target, request)
+        self._share(place, target)  # only now: one that takes no request is nobody's
+        return asked
+
+    def _share(self, place: Place, target: Http2Target) -> None:
         """Let others use a connection of HTTP/2, for as long as it stands."""
         if older := self._shared.get(place):  # dialled at the same time, or all in use
             self._part_with(older)
@@ -186,7 +195,6 @@ class Targets:
 
         target.closed = partial(self._part_with, target)
         target.unused = unused
-        return target
 
     def _by_http1(self, place: Place, stream: Stream, request: Request) -> Asked:
         fields = request.fields

@@ -21,6 +21,7 @@ from proxy.destinations import Route
 from proxy.facts import Facts
 from proxy.fast import targets
 from proxy.fast.calls import Asked, Broken
+from proxy.fast.http2targets import Http2Target
 from proxy.fast.targets import Place, Request, Targets
 from support.gate import LiveGate, running
 from support.plainserver import serving
@@ -215,6 +216,24 @@ async def test_an_answer_without_a_length_is_whole_where_tls_has_ended(
         asked.abort()
 
 
+@pytest.mark.parametrize("kept", [False, True], ids=["new", "kept"])
+async def test_a_connection_on_which_nothing_can_be_asked_is_closed(
+    target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Whatever fails before somebody has it: nobody else would end it."""
+    async with listening(answering(), target_ca_pem) as target:
+        if kept:
+            await target.answered()
+        monkeypatch.setattr(targets, "Http1Asked", _fails)
+        with pytest.raises(RuntimeError, match="planted"):
+            await target.ask()
+        await target.one_has_ended()
+
+
+def _fails(*_: object, **__: object) -> None:
+    raise RuntimeError("planted")
+
+
 # --- HTTP/2 ----------------------------------------------------------------------------------------------
 
 
@@ -255,6 +274,20 @@ async def test_many_share_a_connection_of_http2_and_it_is_closed_when_nobody_use
         assert target.connections == 1
         await target.one_has_ended()
         assert (target.pool._shared, target.pool._unused) == ({}, {})
+        assert not await target.answered()
+
+
+@pytest.mark.parametrize("name", ["__init__", "ask"])
+async def test_a_connection_of_http2_on_which_nothing_can_be_asked_is_nobodys(
+    target_ca_pem: Path, tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It is closed, and the next request is asked on another."""
+    async with listening(speaking_http2(tls, []), target_ca_pem, tls) as target:
+        with monkeypatch.context() as planted, pytest.raises(RuntimeError, match="planted"):
+            planted.setattr(Http2Target, name, _fails)
+            await target.ask()
+        assert target.pool._shared == {}
+        await target.one_has_ended()
         assert not await target.answered()
 
 
