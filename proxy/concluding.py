@@ -43,6 +43,8 @@ def verdict_of(case: Case, route: Route | None, ids: tuple[str, ...], unreachabl
         _require(reply)
         return Verdict(reply, facts, None, ids[0], ids, lost, head.started_ns, unreachable)
     messages = judging(resolution.packs) if facts.upgrade == WEBSOCKET else frozenset[str]()
+    if not isinstance(messages, frozenset):
+        raise TypeError("it was not said whether messages are decided on")  # silence would pass them on unread
     return Verdict(None, facts, route, ids[0], ids, permitted, head.started_ns, family=family, messages=messages)
 
 

@@ -35,7 +35,7 @@ _NOT_COVERED = Problem("wire.upgrade", "this upgrade is not one the gate can dec
 
 def uncovered(upgrade: str, resolution: Resolution, *, delegated: bool) -> Problem | None:
     """Why a request may not ask for an upgrade, whatever the texts say; None when its operations cover it."""
-    if upgrade == WEBSOCKET and delegated and judging(resolution.packs):
+    if upgrade == WEBSOCKET and delegated and judging(resolution.packs) != frozenset():
         return _NOT_SEEN
     if upgrade in ("", WEBSOCKET):
         return None

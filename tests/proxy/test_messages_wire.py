@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+import proxy.concluding
+import proxy.upgrades
 import proxy.wire.requests
+from mappings import Resolution
 from support.gate import LiveGate, running
 from support.targets import Origin
 
@@ -188,6 +191,27 @@ def test_a_bug_in_judging_a_message_passes_nothing_on(
     monkeypatch.setattr(proxy.wire.requests, "read_message", planted)
     _, (code, _) = talk(gate, origin, "origin.test/mcp", [LIST])
     assert (code, origin.heard) == (1011, [])
+
+
+@pytest.mark.parametrize("said", [None, object()], ids=["nothing", "another type"])
+def test_where_it_is_not_said_whether_messages_are_decided_on_none_is_passed_on(
+    gate: LiveGate, origin: Origin, monkeypatch: pytest.MonkeyPatch, said: object
+) -> None:
+    """The upgrade is refused as a failure of ours, and reaches no target."""
+    monkeypatch.setattr(proxy.concluding, "judging", lambda _: said)
+    with pytest.raises(InvalidStatus) as refused:
+        talk(gate, origin, "origin.test/mcp", [CALL])
+    assert (refused.value.response.status_code, origin.seen) == (503, [])
+
+
+@pytest.mark.parametrize(("packs", "refused"), [(None, True), (object(), True), (frozenset(), False)])
+def test_where_another_proxy_carries_messages_it_is_to_be_said_that_none_is_decided_on(
+    monkeypatch: pytest.MonkeyPatch, packs: object, refused: bool
+) -> None:
+    """What is said by saying nothing is no permission."""
+    monkeypatch.setattr(proxy.upgrades, "judging", lambda _: packs)
+    found = proxy.upgrades.uncovered("websocket", Resolution((), None, ""), delegated=True)
+    assert (found is not None) is refused
 
 
 def test_a_message_that_is_too_long_is_not_kept(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:

@@ -283,9 +283,10 @@ async def test_a_connection_of_http2_on_which_nothing_can_be_asked_is_nobodys(
 ) -> None:
     """It is closed, and the next request is asked on another."""
     async with listening(speaking_http2(tls, []), target_ca_pem, tls) as target:
-        with monkeypatch.context() as planted, pytest.raises(RuntimeError, match="planted"):
+        with monkeypatch.context() as planted:
             planted.setattr(Http2Target, name, _fails)
-            await target.ask()
+            with pytest.raises(RuntimeError, match="planted"):
+                await target.ask()
         assert target.pool._shared == {}
         await target.one_has_ended()
         assert not await target.answered()
