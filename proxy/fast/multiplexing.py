@@ -210,6 +210,8 @@ class Multiplexed(ABC):
                 self.wire.close_connection(ErrorCodes.PROTOCOL_ERROR)
                 return f"HTTP/2 protocol error: {error!r}"
             for event in received:
+                if isinstance(event, events.DataReceived) and (flow := self.flows.get(event.stream_id)):
+                    flow.came_bytes += len(event.data)  # before anybody takes it: what is lost on the way is missed
                 if handler := self._handlers.get(type(event)):
                     handler(event)
             if self.over:
@@ -222,7 +224,6 @@ class Multiplexed(ABC):
         window_bytes = event.flow_controlled_length
         flow = self.flows.get(event.stream_id)
         if flow is not None and not flow.closed:
-            flow.came_bytes += len(event.data)
             flow.keep(event.data, window_bytes)
         else:
             self.give_back(window_bytes)

@@ -836,22 +836,34 @@ async def test_a_body_that_is_not_as_long_as_it_says_is_none(ending: str) -> Non
         assert read == [False]
 
 
-@pytest.mark.parametrize(("name", "broken"), [("keep", lambda *_: None), ("read", AsyncMock(return_value=None))])
+@pytest.mark.parametrize(
+    ("place", "name", "broken"),
+    [
+        (Flow, "keep", lambda *_: None),
+        (Flow, "read", AsyncMock(return_value=None)),
+        (Http2Agent, "_on_data", lambda *_: None),
+    ],
+)
 async def test_a_body_of_which_a_piece_was_lost_is_none(
-    name: str, broken: object, monkeypatch: pytest.MonkeyPatch
+    place: type, name: str, broken: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has come is counted where it comes: an end before all of it was read is no end, with or without a length."""
-    monkeypatch.setattr(Flow, name, broken)
+    monkeypatch.setattr(place, name, broken)
+
+    told: list[bool] = []
 
     async def serve(call: Http2Call) -> None:
-        assert not call.complete
-        await whole(call.read)
+        try:
+            await whole(call.read)
+        finally:
+            told.append(call.complete)
 
     async with Served(serve) as served:
         peer = served.peer.start()
         number = peer.ask(end=False)
         peer.data(number, b"a", end=True)
         await peer.until(h2.events.StreamReset, number)
+    assert told == [False]
 
 
 async def test_trailers_of_a_request_end_its_body() -> None:
