@@ -68,7 +68,9 @@ class Floods:
         return False
 
     def count(self, source: str, code: str) -> None:
-        """Count a refusal without a record."""
+        """Count a refusal without a record; raises TypeError for what is no code, by which none could be told of."""
+        if not isinstance(code, str):
+            raise TypeError("a refusal without a code")
         known = source in self._counted or len(self._counted) < _MOST_SOURCES
         self._counted.setdefault(source if known else OTHERS, Counter())[code] += 1
         if self._timer is None:

@@ -317,8 +317,8 @@ class Gate:
 
     def turn_away(self, agent: str, client: str, code: str) -> None:
         """Count what a limit ended where there is no request to record: of an agent, or of an address if it is ""."""
-        self.metrics.refused(code)
         self._floods.count(source_of(agent, client), code)
+        self.metrics.refused(code)
 
     def _tell_refusals(self, fields: FieldValues) -> None:
         self._recorder.note("refusals", {**fields, "session": self._recorder.origin.session})

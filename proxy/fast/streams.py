@@ -131,7 +131,9 @@ class Tcp(asyncio.Protocol):
         if not self._ended or error is not None:
             self._error = error
             self._ended = True
-        self._wake()
+        # Not by `_wake`: a failure there may be what has ended it, and then nobody would end what waits.
+        if (reader := self._reader) is not None and not reader.done():
+            reader.set_result(None)
         self._room.set()
         on_end, on_lost = self.on_end, self.on_lost
         self.on_end = self.on_lost = nothing  # what they refer to refers to this connection

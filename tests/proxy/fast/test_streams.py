@@ -10,6 +10,7 @@ import pytest
 
 from proxy.fast.streams import Tcp, dial
 
+TIMEOUT_S = 10
 LARGE = 48 * 2**20
 """More than the kernel keeps for a connection: here up to 4 MiB that are to be sent and 32 that have come."""
 
@@ -172,3 +173,24 @@ async def test_a_connection_that_nobody_takes_is_ended() -> None:
     finally:
         server.close()
         await server.wait_closed()
+
+
+@pytest.mark.parametrize("failure", [RuntimeError, asyncio.CancelledError])
+async def test_a_connection_whose_bytes_cannot_be_told_of_ends_for_who_reads(
+    monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
+) -> None:
+    """The loop ends it for that, and nobody waits for more."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+    def planted(_: Tcp) -> None:
+        raise failure("planted")
+
+    async with _connected() as (here, there):
+        reading = asyncio.ensure_future(there.read())
+        await asyncio.sleep(0)
+        monkeypatch.setattr(Tcp, "_wake", planted)
+        here.write(b"hello")
+        async with asyncio.timeout(TIMEOUT_S):
+            with contextlib.suppress(OSError, RuntimeError):
+                await reading
+        assert there.is_closing()
