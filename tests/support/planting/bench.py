@@ -212,18 +212,20 @@ class Bench:
 
     def _end_all(self) -> bool:
         """Whether every exchange has an ending, once its connection has; what has none gets it as at the gate's end."""
-        engine = self.gate.service.engine
-        until(lambda: not engine._connections)
-        open_still = len(engine._exchanges)
-        self.gate.call(_called(engine._exchanges.end_what_is_left))
-        return not open_still
+        serving = self.gate.serving
+        until(lambda: not any(engine._connections for engine in serving))
+        ended = not any(len(engine._exchanges) for engine in serving)
+        for engine in serving:
+            self.gate.call(_called(engine._exchanges.end_what_is_left))
+        return ended
 
     def settle(self) -> None:
         """Return once nothing is under way, in the gate or at a target."""
-        engine = self.gate.service.engine
-        self.gate.call(engine.idle())
+        serving = self.gate.serving
+        for engine in serving:
+            self.gate.call(engine.idle())
         self._part_with_targets()
-        until(lambda: not engine._connections)  # else its last steps would meet the next bug
+        until(lambda: not any(engine._connections for engine in serving))  # else its last steps would meet the next bug
         self._target.settle()
         self._h2.run(_turns())
         until(lambda: not self._h2._open)
