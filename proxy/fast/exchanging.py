@@ -249,21 +249,20 @@ class Serving:
         """What was read of the body, whether that is all of it, and why no more was read, but for its length."""
         pieces: list[bytes] = []
         length = 0
-        while (piece := await self._piece()) is not None:
+        while (piece := await self.call.read()) is not None:
             pieces.append(piece)
             length += len(piece)
             if length > self._engine.max_body_bytes:
                 return b"".join(pieces), False, None
             if problem := self.connection.requests.hold(self.exchange, piece):
                 return b"", False, problem
+        self._require_whole()
         return b"".join(pieces), True, None
 
-    async def _piece(self) -> bytes | None:
-        """The next piece of the body, None at its end; what is not whole is neither judged nor sent as if it were."""
-        piece = await self.call.read()
-        if piece is None and not self.call.complete:
+    def _require_whole(self) -> None:
+        """Raise RuntimeError where a body has ended before it was whole: as such it is neither judged nor sent."""
+        if not self.call.complete:
             raise RuntimeError("a body ended before it was whole")
-        return piece
 
     def _body_is_overdue(self) -> None:
         if self._overdue is not None:
@@ -365,8 +364,9 @@ class Serving:
     async def _send_body(self, asked: Asked) -> None:
         """Pass the body on as it comes. What breaks here is seen by who waits for the answer."""
         try:
-            while (piece := await self._piece()) is not None:
+            while (piece := await self.call.read()) is not None:
                 await asked.send(self.exchange.count_request(piece))
+            self._require_whole()
             await asked.end(self.exchange.request_bytes)
         except (Gone, NotHttp):
             self.leave()
