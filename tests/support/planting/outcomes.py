@@ -49,6 +49,7 @@ HARMLESS = {
     ),
     **_each([f"{_FAST}.http1.Http1Asked._come"], _RAISES, "it reads the answer, for which a long body does not wait"),
     **_each([f"{_FAST}.http1.Http1Asked.answer"], ["hang"], "it waits for the answer, for which a long body does not"),
+    **_each([f"{_FAST}.streams.Tcp._wake"], _RAISES, "what has come is kept, as of an agent that hangs up behind it"),
     **_each([f"{_FAST}.flows.Flow._sent"], _RAISES, "the head is among the frames already, and what follows fails"),
     **_each(
         [f"proxy.*.AgentConnection.{name}" for name in ("bodies", "waits", "beginning", "heads", "moved")],
