@@ -93,16 +93,18 @@ class Tcp(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self.transport = cast(asyncio.Transport, transport)
-        self.transport.set_write_buffer_limits(_MOST_UNSENT_BYTES)
-        if self._accepted is not None:
-            try:
+        try:
+            self.transport.set_write_buffer_limits(_MOST_UNSENT_BYTES)
+            if self._accepted is not None:
                 self._accepted(self)
-            except BaseException:
-                self.transport.abort()  # else nobody would read, and nobody end, what the loop has accepted
-                raise
+        except BaseException:
+            self.transport.abort()  # else nobody would read, and nobody end, what the loop has accepted
+            raise
 
     def data_received(self, data: bytes) -> None:
         """Keep what came until it is read."""
+        if self.transport is None:
+            raise ConnectionError("it never began")  # at which the loop ends it; nobody else has it
         self.moved += 1
         self._keep(data)
         if len(self._unread) > _MOST_UNREAD_BYTES and not self._paused:

@@ -175,6 +175,24 @@ async def test_a_connection_that_nobody_takes_is_ended() -> None:
         await server.wait_closed()
 
 
+async def test_a_connection_that_never_began_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop only tells of what failed at its beginning, and whoever has dialled would wait for ever."""
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+
+    def planted(*_: object) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(Tcp, "connection_made", planted)
+    server = await asyncio.get_running_loop().create_server(Tcp, "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    writer.write(b"hello")
+    async with asyncio.timeout(TIMEOUT_S):
+        with contextlib.suppress(OSError):
+            assert await reader.read() == b""
+    writer.close()
+    server.close()
+
+
 @pytest.mark.parametrize("failure", [RuntimeError, asyncio.CancelledError])
 async def test_a_connection_whose_bytes_cannot_be_told_of_ends_for_who_reads(
     monkeypatch: pytest.MonkeyPatch, failure: type[BaseException]
