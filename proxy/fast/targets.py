@@ -19,7 +19,7 @@ from proxy.fast import heads
 from proxy.fast.calls import Asked, Broken
 from proxy.fast.heads import END, Fields, NotHttp
 from proxy.fast.http1 import Http1Asked
-from proxy.fast.http2targets import Http2Target
+from proxy.fast.http2targets import Http2Asked, Http2Target
 from proxy.fast.streams import Secure, Stream, Tcp, dial
 from proxy.fast.tls import TlsError, target_side
 
@@ -169,7 +169,10 @@ class Targets:
         if stream is None:
             stream, reused = await self.connect(place), False
         try:
-            return reused, self._on(place, stream, request)
+            asked = self._on(place, stream, request)
+            if not isinstance(asked, Http1Asked | Http2Asked):
+                raise TypeError("nothing was asked")
+            return reused, asked
         except BaseException:
             stream.abort()  # nobody has it
             raise

@@ -21,6 +21,7 @@ from proxy.destinations import Route
 from proxy.facts import Facts
 from proxy.fast import targets
 from proxy.fast.calls import Asked, Broken
+from proxy.fast.http1 import Http1Asked
 from proxy.fast.http2targets import Http2Target
 from proxy.fast.targets import Place, Request, Targets
 from support.gate import LiveGate, running
@@ -224,8 +225,20 @@ async def test_a_connection_on_which_nothing_can_be_asked_is_closed(
     async with listening(answering(), target_ca_pem) as target:
         if kept:
             await target.answered()
-        monkeypatch.setattr(targets, "Http1Asked", _fails)
+        monkeypatch.setattr(Http1Asked, "__init__", _fails)
         with pytest.raises(RuntimeError, match="planted"):
+            await target.ask()
+        await target.one_has_ended()
+
+
+@pytest.mark.parametrize("asked", [None, object()], ids=["nothing", "another type"])
+async def test_a_connection_of_which_nobody_says_what_was_asked_is_closed(
+    target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch, asked: object
+) -> None:
+    """Nobody could end it."""
+    async with listening(answering(), target_ca_pem) as target:
+        monkeypatch.setattr(Targets, "_by_http1", lambda *_: asked)
+        with pytest.raises(TypeError, match="nothing was asked"):
             await target.ask()
         await target.one_has_ended()
 
