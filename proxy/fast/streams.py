@@ -294,8 +294,9 @@ class Secure:
         while not self._unread:
             if self.tls.ended:
                 return b""
-            received = b"" if self.tls.failed else await self._below.read()
-            if not received and not self.tls.failed:
+            failed = self.tls.failed is True  # anything else that passed for it would be asked for ever, without a pause
+            received = b"" if failed else await self._below.read()
+            if not received and not failed:
                 self.cut_off = True
                 return b""
             try:

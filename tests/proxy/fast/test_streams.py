@@ -5,10 +5,14 @@ import contextlib
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import cast
+from unittest.mock import AsyncMock
 
 import pytest
 
-from proxy.fast.streams import Tcp, dial
+from proxy.fast.streams import Secure, Stream, Tcp, dial
+from proxy.fast.tls import Tls
 
 TIMEOUT_S = 10
 LARGE = 48 * 2**20
@@ -212,3 +216,15 @@ async def test_a_connection_whose_bytes_cannot_be_told_of_ends_for_who_reads(
             with contextlib.suppress(OSError, RuntimeError):
                 await reading
         assert there.is_closing()
+
+
+async def test_tls_of_which_it_is_not_said_whether_it_has_failed_is_read_on() -> None:
+    """Asked again without a pause it would hold up all others."""
+
+    def receive(data: bytes) -> bytes:
+        assert data
+        return data
+
+    tls = SimpleNamespace(failed=object(), ended=False, receive=receive, pending=lambda: b"")
+    below = SimpleNamespace(read=AsyncMock(return_value=b"hello"))
+    assert await Secure(cast(Stream, below), cast(Tls, tls)).read() == b"hello"

@@ -72,6 +72,11 @@ SILENT = {
         [f"{_FAST}.engine.Engine._bind"], SAYS_NOTHING, "it is what asyncio tells of a connection: nobody hears of it"
     ),
     **_each(
+        [f"{_FAST}.tls.Tls.{name}" for name in ("_shake_hands", "pending")],
+        SAYS_NOTHING,
+        "it is what TLS says to go on: without, more is waited for, and of what is behind it nothing is read",
+    ),
+    **_each(
         [f"{_FAST}.bodies.*._ends", f"{_FAST}.bodies._line"],
         SAYS_NOTHING,
         "it sees where a body ends: without, more is waited for as long as may be",
