@@ -294,7 +294,7 @@ class Secure:
         while not self._unread:
             if self.tls.ended:
                 return b""
-            failed = self.tls.failed is True  # anything else that passed for it would be asked for ever, without a pause
+            failed = self.tls.failed is True  # anything else would be asked again for ever, without a pause
             received = b"" if failed else await self._below.read()
             if not received and not failed:
                 self.cut_off = True
