@@ -72,7 +72,7 @@ SILENT = {
         [f"{_FAST}.engine.Engine._bind"], SAYS_NOTHING, "it is what asyncio tells of a connection: nobody hears of it"
     ),
     **_each(
-        [f"{_FAST}.tls.Tls.{name}" for name in ("_shake_hands", "pending")],
+        [f"{_FAST}.tls.Tls.{name}" for name in ("_shake_hands", "pending", "receive")],
         SAYS_NOTHING,
         "it is what TLS says to go on: without, more is waited for, and of what is behind it nothing is read",
     ),
