@@ -32,9 +32,7 @@ def test_an_ending_that_fails_keeps_no_request_under_way(
             with monkeypatch.context() as planted:
                 planted.setattr(Serving, "finish", _fails)
                 assert client.post(_ASKED, json={"destroy": False}).status_code == 200
-                (seat,) = engine.crowd._seats
-                until(lambda: not seat.served.requests.under_way)
-            assert [use[1] for _, use in quotas.uses()] == [0]
+                until(lambda: [use[1] for _, use in quotas.uses()] == [0])
             assert client.post(_ASKED, json={"destroy": False}).status_code == 200
         until(lambda: not engine._connections)
         assert not len(engine._exchanges)
