@@ -121,6 +121,7 @@ class Functions:
         self.of: dict[CodeType, list[FunctionType]] = {}
         self.parents: dict[CodeType, CodeType] = {}
         self._caches: list[Any] = []
+        gc.unfreeze()  # a gate that has served in this process has kept what it was made of from the collector
         for each in gc.get_objects():
             inside = getattr(each, "__wrapped__", None) if isinstance(each, _CACHE) else None
             if isinstance(inside, FunctionType) and inside.__code__.co_filename.startswith(ROOMS):
