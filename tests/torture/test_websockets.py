@@ -3,8 +3,8 @@
 short    247 cases: frames, pings, fragments, UTF-8, closing (1 to 7, 10)
 long     all 517: limits and speed (9), compression (12 and 13), too
 
-All have ended as they should, in groups 12 and 13 not all where other work kept the cores busy: each case has a limit of
-time of its own.
+All have ended as they should, in groups 12 and 13 not all where other work kept the cores busy: each case has a
+limit of time of its own.
 """
 
 import json
