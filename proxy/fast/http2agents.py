@@ -24,8 +24,8 @@ from proxy.wire.frames import FrameMeter
 _log = logging.getLogger(__name__)
 
 _OTHER_LENGTH = "the body is not as long as its content length says"
-_QUIET_S = 1.0
-"""How long an answer waits to end while nothing comes of its request's body."""
+_QUIET_S = 5.0
+"""How long an answer waits to end while nothing comes of its request's body. What it says is there before."""
 
 
 class Http2Call:
@@ -49,6 +49,7 @@ class Http2Call:
         self._begun = False
         self._silent = False
         self._lingers = False
+        """Whether the answer ends behind the body of its request."""
         self._discarded_bytes = 0
 
     @property
@@ -98,7 +99,7 @@ class Http2Call:
         self._agent.ping()
 
     def last(self) -> None:
-        """Let the request's body come before that of the answer, whose head goes at once.
+        """Let an answer with a body end behind the request's, and not say its length: what it says goes at once.
 
         curl 7.88, and git with it, read nothing more when they have all of an answer: no window for what they still
         upload, and no end of the connection. An answer without a body ends with its head: who streams and is refused,
@@ -114,6 +115,8 @@ class Http2Call:
         """
         self._begun = True
         self._silent = method == "HEAD" or status in (204, 304)
+        if self._lingers:
+            fields = tuple((name, value) for name, value in fields if name != b"content-length")
         self._answer = http2heads.write_answer(status, fields)
         self._agent.due(self._put_answer, self.abort)
 
@@ -128,9 +131,6 @@ class Http2Call:
         if self._silent or not data:
             return
         self._put_answer()
-        if self._lingers:
-            self._lingers = False
-            await self.discard(self._agent.discard_s, _QUIET_S)
         await self.flow.send(data)
         self._agent.meter.sent(len(data))
 
@@ -138,12 +138,18 @@ class Http2Call:
         """End the answer."""
         flow = self.flow
         flow.may_send()
+        lingers = self._lingers and flow.sent_bytes > 0
+        if lingers:
+            await self.discard(self._agent.discard_s, _QUIET_S)
+            flow.may_send()
         fields = [] if self._silent else http2heads.lowered(trailers)
         self._put_answer(end=not fields)
         if fields:
             flow.put_head(fields, end=True)
         else:
             flow.put_end()
+        if lingers and not flow.ended:
+            self.refuse_the_rest()  # in one piece with the end of the answer, behind which curl reads nothing
         self._agent.meter.answered()
         await self._agent.drained()
 

@@ -129,3 +129,18 @@ def test_a_push_is_longer_than_what_is_read(
         assert (denied["action"], denied["reason"]) == ("repo:push-main", f"skill:deploy-v2 -- {IN_DENY_LIST}")
         assert len(packs(git_server)) == requests - 1
         assert git_server.head("main") is None
+
+
+@pytest.mark.parametrize("buffer_bytes", [buffer_bytes for buffer_bytes, _ in BUFFERS.values()], ids=BUFFERS)
+def test_a_refused_push_that_takes_its_time_comes_to_its_end(
+    gated: Gated, git: Git, git_server: GitServer, buffer_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused in the middle of its upload, git shows the reason and ends; curl 7.88 below it would upload for ever."""
+    monkeypatch.setattr("proxy.fast.http2agents._QUIET_S", 0.0)
+    (gated.folder / "noise").write_bytes(os.urandom(PACK_BYTES))
+    local(gated.folder, "add", "noise")
+    local(gated.folder, "commit", "--quiet", "--message=noise")
+    ran = git("-c", f"http.postBuffer={buffer_bytes}", "push", git_server.remote, "main")
+    assert ran.code != 0
+    assert gated.denied(ran)["action"] == "repo:push-main"
+    assert git_server.head("main") is None

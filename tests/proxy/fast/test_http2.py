@@ -633,29 +633,31 @@ async def test_the_rest_of_a_refused_body_is_read_but_not_without_end() -> None:
 async def refuse(call: Http2Call) -> None:
     """What a gate answers before the body has come."""
     call.last()
-    call.begin(403, b"", (), "POST")
+    call.begin(403, b"", ((b"content-length", b"2"),), "POST")
     await call.send(b"no")
     await call.end()
 
 
-async def test_a_refusal_with_a_body_waits_for_what_is_on_its_way() -> None:
-    """Its head goes at once, the rest behind the request: curl 7.88 reads nothing more when it has all of an answer."""
+async def test_a_refusal_says_all_at_once_and_ends_behind_its_request() -> None:
+    """Nor does it say its length: curl 7.88 reads nothing more when it has all of an answer."""
 
     async with Served(refuse) as served:
         peer = served.peer.start()
         number = peer.ask(end=False)
-        await peer.until(h2.events.ResponseReceived, number)
+        await peer.until(h2.events.DataReceived, number)
+        assert (peer.status(number), peer.body(number)) == (b"403", b"no")
+        assert b"content-length" not in dict(peer.of(h2.events.ResponseReceived, number)[0].headers)
         await send_when_it_fits(peer, number, 16 * KIB)
         await turns()
-        assert peer.body(number) == b""
+        assert not peer.of(h2.events.StreamEnded, number)
         peer.data(number, end=True)
         await peer.until(h2.events.StreamEnded, number)
         assert peer.body(number) == b"no"
         assert not peer.of(h2.events.StreamReset)
 
 
-async def test_a_refusal_with_a_body_does_not_wait_for_who_waits_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of an agent that sends nothing more before it has its answer, nothing more is waited for."""
+async def test_a_refusal_does_not_wait_for_who_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an agent that sends nothing more nothing is waited for; curl 7.88 reads both ends when they come together."""
     monkeypatch.setattr("proxy.fast.http2agents._QUIET_S", 0.01)
 
     async with Served(refuse) as served:
@@ -663,6 +665,8 @@ async def test_a_refusal_with_a_body_does_not_wait_for_who_waits_for_it(monkeypa
         number = peer.ask(end=False)
         await peer.until(h2.events.StreamEnded, number)
         assert (peer.status(number), peer.body(number)) == (b"403", b"no")
+        (reset,) = peer.of(h2.events.StreamReset, number)
+        assert reset.error_code == h2.errors.ErrorCodes.NO_ERROR
 
 
 @pytest.mark.parametrize("sent", [b"abc", b"abcde"])

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -160,6 +161,8 @@ class Target:
             await self.on_stop()
             listener.close()
             await runner.cleanup()
+            if sys.version_info >= (3, 13):
+                listener.abort_clients()  # TLS would wait for a word from those who keep a connection for later
             await listener.wait_closed()
 
     async def listen(self, factory: Callable[[], asyncio.BaseProtocol]) -> asyncio.Server:
