@@ -20,7 +20,8 @@ import json
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import Enum
+from typing import Any, Literal
 
 from mappings import Problem
 from proxy.facts import Fields, Inbound
@@ -37,6 +38,13 @@ _KEEPS_GOING = frozenset({"connection_init", "ping", "pong", "complete", "stop",
 
 _UNREADABLE = Problem("wire.message", "the message is not strict JSON of the protocol that this host speaks")
 _OF_THE_UPGRADE = (b"upgrade", b"connection", b"content-type", b"content-length", b"transfer-encoding", b"expect")
+
+
+class Word(Enum):
+    """What lets a message pass, each in so many words: `None` is also what comes of whatever says nothing."""
+
+    ASKS_NOTHING = "it asks for nothing"
+    ALLOWED = "it is allowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,8 @@ def judging(packs: Iterable[str]) -> frozenset[str]:
     return frozenset(packs) & (JSONRPC | {GRAPHQL})
 
 
-def read_message(packs: frozenset[str], content: bytes, *, is_text: bool) -> Message | None:
-    """What a message asks for; None when it asks for nothing."""
+def read_message(packs: frozenset[str], content: bytes, *, is_text: bool) -> Message | Literal[Word.ASKS_NOTHING]:
+    """What a message asks for."""
     try:
         value = json.loads(content.decode("utf-8"), object_pairs_hook=_object) if is_text else None
     except (ValueError, RecursionError):
@@ -73,11 +81,11 @@ def read_message(packs: frozenset[str], content: bytes, *, is_text: bool) -> Mes
     return _read_graphql(value)
 
 
-def _read_graphql(value: dict[str, Any] | list[Any]) -> Message | None:
+def _read_graphql(value: dict[str, Any] | list[Any]) -> Message | Literal[Word.ASKS_NOTHING]:
     if not isinstance(value, dict) or not isinstance(value.get("type"), str):
         return Message(b"", problem=_UNREADABLE, graphql=True)
     if value["type"] in _KEEPS_GOING:
-        return None
+        return Word.ASKS_NOTHING
     if value["type"] not in _ASKS or not isinstance(value.get("payload"), dict):
         return Message(b"", call_id(value), _UNREADABLE, graphql=True)
     return Message(json.dumps(value["payload"]).encode("utf-8", "replace"), call_id(value), graphql=True)

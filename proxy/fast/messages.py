@@ -15,7 +15,7 @@ from wsproto.utilities import LocalProtocolError
 
 from proxy.fast.relaying import both
 from proxy.fast.streams import Stream
-from proxy.messages import POLICY_VIOLATION
+from proxy.messages import POLICY_VIOLATION, Word
 
 if TYPE_CHECKING:
     from proxy.fast.exchanging import Serving
@@ -124,18 +124,19 @@ class _Conversation:
         self._exchange.request_bytes += len(content)
         try:
             requests, is_text = self._serving.connection.requests, isinstance(message, str)
-            refused = await requests.judge_message(self._exchange, self._packs, content, is_text=is_text)
+            said = await requests.judge_message(self._exchange, self._packs, content, is_text=is_text)
+            reason, answer = ("", None) if said is Word.ALLOWED else said
         except asyncio.CancelledError:
             raise
         except Exception:
             self._close(_FAILED, "the gate failed")
             raise
-        if refused is None:
+        if said is Word.ALLOWED:
             self._target.send(_message(message))
-        elif refused[1] is not None:
-            self._agent.send(TextMessage(refused[1]))
+        elif answer is not None:
+            self._agent.send(TextMessage(answer))
         else:
-            self._close(POLICY_VIOLATION, refused[0])
+            self._close(POLICY_VIOLATION, reason)
 
     def _close(self, code: int, reason: str) -> None:
         """End both sides; the rest of what was being passed on is forgotten."""

@@ -29,7 +29,7 @@ from policies import Decision
 from proxy.chaining import told
 from proxy.destinations import Parent, Route
 from proxy.facts import Inbound
-from proxy.messages import POLICY_VIOLATION
+from proxy.messages import POLICY_VIOLATION, Word
 from proxy.mitm import flows, layers
 from proxy.mitm.arriving import first_layer
 from proxy.mitm.flows import Exchange
@@ -673,9 +673,11 @@ class AgentConnection(server.LiveConnectionHandler):
         exchange: Exchange = flow.metadata[_EXCHANGE]
         message = flow.websocket.messages[-1]
         assert exchange.verdict is not None
+        # Until here it was dropped, by the layer; what fails on the way leaves it so.
         if message.from_client and exchange.verdict.messages:
-            message.drop()  # until it is allowed, whatever fails on the way
             await self._judge_message(exchange, exchange.verdict.messages, message)
+        else:
+            message.dropped = False
         if message.from_client:
             exchange.request_bytes += len(message.content)
         else:
@@ -685,7 +687,7 @@ class AgentConnection(server.LiveConnectionHandler):
 
     async def _judge_message(self, exchange: Exchange, packs: frozenset[str], message: WebSocketMessage) -> None:
         refused = await self._requests.judge_message(exchange, packs, message.content, is_text=message.is_text)
-        if refused is None:
+        if refused is Word.ALLOWED:
             message.dropped = False
         else:
             exchange.flow.metadata[layers.REFUSED] = layers.Refused(POLICY_VIOLATION, *refused)

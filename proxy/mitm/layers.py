@@ -52,7 +52,7 @@ from mitmproxy.proxy.layers.http._events import (
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook, HttpRequestHeadersHook, HttpRequestHook
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.layers.http._http2 import Http2Server
-from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer
+from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketLayer, WebsocketMessageHook
 
 from mappings import Problem
 from proxy.limits import Limits
@@ -563,6 +563,9 @@ class GateWebsocketLayer(WebsocketLayer):
                 command = passing.send(reply)
             except StopIteration:
                 break
+            if isinstance(command, WebsocketMessageHook):
+                # It passes when the hook has said so, and not when nobody says anything.
+                command.flow.websocket.messages[-1].drop()  # type: ignore[union-attr]  # of whose messages it is told
             reply = yield command
             refused: Refused | None = self.flow.metadata.pop(REFUSED, None)
             if refused is not None and refused.answer is not None:

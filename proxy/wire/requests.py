@@ -6,13 +6,13 @@ before anything else, who is asked again and when, what counts as under way, and
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mappings import Problem
 from policies import Credential, Decision
 from proxy.facts import Inbound
 from proxy.identity import NOBODY, Unproven
-from proxy.messages import as_post, close_reason, error_message, read_message
+from proxy.messages import Word, as_post, close_reason, error_message, read_message
 from proxy.quotas import HELD
 from proxy.verdicts import Ending, Head, Verdict
 from proxy.wire.arrivals import Arrival, Tunnel
@@ -147,14 +147,14 @@ class Requests:
 
     async def judge_message(
         self, exchange: Exchange, packs: frozenset[str], content: bytes, *, is_text: bool
-    ) -> tuple[str, str | None] | None:
-        """Decide on a WebSocket message as on the POST that it would be; None when it may pass.
+    ) -> tuple[str, str | None] | Literal[Word.ALLOWED]:
+        """Decide on a WebSocket message as on the POST that it would be.
 
-        Else the reason to close the connection with, and the answer where its protocol has one.
+        Where it may not pass, the reason to close the connection with, and the answer where its protocol has one.
         """
         read = read_message(packs, content, is_text=is_text)
-        if read is None:
-            return None
+        if read is Word.ASKS_NOTHING:
+            return Word.ALLOWED
         gate, who, inbound = self._gate, self.who(exchange.presented), as_post(exchange.head.inbound)
         if isinstance(who, Problem):
             head = gate.malformed_head(inbound, NOBODY, who)
@@ -166,7 +166,7 @@ class Requests:
         if verdict.answer is None:
             # Passed on at once, and what comes of it is no answer of HTTP.
             gate.finish(verdict, Ending("sent", None, len(content)))
-            return None
+            return Word.ALLOWED
         if verdict.refusal is None:
             raise TypeError("a refusal without words")
         return close_reason(verdict.refusal), error_message(read, verdict.refusal)

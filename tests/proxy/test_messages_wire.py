@@ -15,6 +15,7 @@ import proxy.upgrades
 import proxy.wire.requests
 from mappings import Resolution
 from support.gate import LiveGate, running
+from support.raw import TIMEOUT_S
 from support.targets import Origin
 
 MAPPINGS: dict[str, Any] = {
@@ -191,6 +192,41 @@ def test_a_bug_in_judging_a_message_passes_nothing_on(
     monkeypatch.setattr(proxy.wire.requests, "read_message", planted)
     _, (code, _) = talk(gate, origin, "origin.test/mcp", [LIST])
     assert (code, origin.heard) == (1011, [])
+
+
+@pytest.mark.engines
+@pytest.mark.parametrize("said", [None, object()], ids=["nothing", "another type"])
+@pytest.mark.parametrize("who", ["read_message", "Requests.judge_message"])
+def test_where_nobody_says_that_a_message_is_allowed_it_is_not_passed_on(
+    gate: LiveGate, origin: Origin, monkeypatch: pytest.MonkeyPatch, who: str, said: object
+) -> None:
+    """The connection is closed as by a failure of ours."""
+
+    async def judged(*_: object, **__: object) -> object:
+        return said
+
+    monkeypatch.setattr(f"proxy.wire.requests.{who}", judged if "." in who else lambda *_, **__: said)
+    _, (code, _) = talk(gate, origin, "origin.test/mcp", [LIST])
+    assert (code, origin.heard) == (1011, [])
+
+
+@pytest.mark.engines
+def test_a_message_of_which_the_engine_is_told_nothing_is_not_passed_on(
+    gate: LiveGate, origin: Origin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither engine passes on by itself what nobody has looked at."""
+
+    async def nothing(*_: object, **__: object) -> None:
+        """Look at nothing."""
+
+    monkeypatch.setattr("proxy.mitm.connection.AgentConnection._on_websocket_message", nothing)
+    monkeypatch.setattr("proxy.fast.messages._Conversation._from_agent", nothing)
+    url = f"wss://origin.test:{origin.port}/mcp"
+    context = ssl.create_default_context(cafile=str(gate.ca))
+    with connect(url, proxy=gate.proxy(), ssl=context) as socket:
+        socket.send(LIST)
+        assert socket.ping().wait(TIMEOUT_S)  # behind it
+    assert origin.heard == []
 
 
 @pytest.mark.parametrize("said", [None, object()], ids=["nothing", "another type"])

@@ -54,6 +54,7 @@ _RULES: dict[str, Any] = json.loads(
                     "target": "asked/${x}",
                 },
                 {"id": "by-time", "match": {**_PLAIN, "path": "/guarded-by-time/{x}"}, "action": "timed:read"},
+                {"id": "mcp-socket", "match": {"host": MCP, "method": "GET", "path": "/mcp"}, "action": "attack:read"},
                 {"id": "h2", "match": {"host": H2_HOST, "path": "/open/{x}"}, "action": "attack:read"},
             ],
         }
@@ -101,6 +102,8 @@ async def _lookup(host: str) -> tuple[str, ...]:
     return addresses[host]
 
 
+_CLOSE_FRAME = b"\x88"
+"""With it a conversation ends in which nothing was said (RFC 6455, 5.5.1)."""
 _TURNS = 16
 LOG_PATIENCE_S = 5.0
 """For the few bugs by which nobody is told that a record is durable; all others do not wait for it."""
@@ -133,7 +136,7 @@ class Bench:
                 trace.codes.clear()
                 with contextlib.ExitStack() as stack:
                     answer = self._sender.send(request, lambda stack=stack: stack.enter_context(trace.looking()))
-                if trace.forwarded is not request.allowed or not as_meant(request, answer):
+                if trace.forwarded is not request.allowed or not as_meant(request, answer) or not trace.codes:
                     faults.append((request.name, answer))
                 ways.append(Way(request, [Site(code) for code in trace.codes]))
                 self.settle()
@@ -157,6 +160,10 @@ class Bench:
             stack.enter_context(on_its_way(lambda: early.append(any(bug.met.is_set() for bug in bugs))))
 
             def plant() -> None:
+                nonlocal before, recorded
+                if request.message:  # what has opened its connection was another request
+                    before, recorded = self._marks(), self._last_seq()
+                    early.clear()
                 bugs.append(stack.enter_context(planted(self._functions, site, kind)))
 
             answer = self._hung(request, plant, bugs) if kind == "hang" else self._sender.send(request, plant)
@@ -165,7 +172,7 @@ class Bench:
         self.settle()
         arrived = at_rest if kind == "hang" and at_rest else self.arrived(before)
         met = any(bug.met.is_set() for bug in bugs)
-        unrecorded = self._unrecorded(arrived, recorded) if arrived else 0
+        unrecorded = self._unrecorded(request, arrived, recorded) if arrived else 0
         # What was handed in while the bug was still being broken off may have failed with it.
         unmoved = not look_after and not arrived and answer.status in (400, 403, 407)
         serves = unmoved or self.serves() or self.serves()
@@ -176,10 +183,10 @@ class Bench:
 
     def meant(self, request: Request) -> tuple[Reached | str, ...]:
         """What arrives of a request where nothing is broken."""
-        before = self._marks()
-        self._sender.send(request)
+        marks = [self._marks()]
+        self._sender.send(request, lambda: marks.append(self._marks()))
         self.settle()
-        return tuple(self.arrived(before))
+        return tuple(self.arrived(marks[-1]))
 
     def serves(self) -> bool:
         """Whether an ordinary request goes, and one that is denied does not."""
@@ -239,15 +246,17 @@ class Bench:
         reached = [
             replace(each, line=re.sub("/asked-for/[0-9]+", "/asked-for/N", each.line), body=unmasked(each))
             for each in self._target.reached[since[0] :]
+            if not (each.line == "(frames)" and each.body.startswith(_CLOSE_FRAME))
         ]
         return [*reached, *(f"{each.method} {each.path}" for each in self._h2.seen[since[1] :])]
 
     def _last_seq(self) -> int:
         return next((record.seq for record in tail(self.gate.config.chron, 1)), 0)
 
-    def _unrecorded(self, arrived: list[Reached | str], since_seq: int) -> int:
+    def _unrecorded(self, request: Request, arrived: list[Reached | str], since_seq: int) -> int:
         allowed = find(self.gate.config.chron, kind="decision", outcome="ALLOW", after_seq=since_seq)
-        return max(count_requests(arrived) - len({record.fields["request"] for record in allowed}), 0)
+        count = len(arrived) if request.message else count_requests(arrived)
+        return max(count - len({record.fields["request"] for record in allowed}), 0)
 
     def _hung(self, request: Request, plant: Any, bugs: list[Bug]) -> Answer:
         """Send, and when the bug hangs or an answer has come, give up as a client does."""

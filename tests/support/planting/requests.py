@@ -15,6 +15,7 @@ import h2.exceptions
 import httpx
 
 from proxy.attack.attacks import EC2, GIT, GITHUB, HOST, KUBERNETES, MCP, PLAIN_HOST, UNBOUND, chunked, lines, request
+from proxy.messages import POLICY_VIOLATION
 from support.gate import OTHER_TOKEN, TOKEN, LiveGate
 from support.raw import read_head
 from support.waiting import human_token
@@ -47,6 +48,8 @@ class Request:
     """Whether it is sent once before, to be approved."""
     answered: tuple[int, ...] = ()
     """The statuses of a refusal, where 403 is not the one."""
+    message: bytes = b""
+    """What is said over the WebSocket that it opens: the bug is planted when that is open, and meets the message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ _QUERY = json.dumps({"query": "query V {viewer {login}}"}).encode()
 _MERGE = json.dumps({"query": 'mutation {mergePullRequest(input: {pullRequestId: "x"}) {clientMutationId}}'}).encode()
 _LISTING = json.dumps({"jsonrpc": "2.0", "id": 2, "method": "tools/list"}).encode()
 _PODS = "/api/v1/namespaces/default/pods"
+_CALL = json.dumps({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "drop_table"}}).encode()
+_NOTIFIED = json.dumps({"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "drop_table"}}).encode()
 _H2 = ((":method", "POST"), (":scheme", "https"), (":path", "/runs"), ("content-type", "application/json"))
 _H2_GET = ((":method", "GET"), (":scheme", "https"), (":path", "/open/thing"))
 _TLS = f"{HOST}:443"
@@ -107,6 +112,8 @@ _TLS = f"{HOST}:443"
 def _to(host: str, method: str, path: str, *more: str, body: bytes = b"") -> bytes:
     return request(method, path, *more, CLOSE, host=host, body=body)
 
+
+_MCP_SOCKET = request("GET", "/mcp", *_SOCKET, host=MCP)
 
 ALLOWED = (
     Request("plain GET", _proxied("GET", "/open/thing")),
@@ -133,6 +140,7 @@ ALLOWED = (
     Request("reverse", _to("a.test", "GET", "/open/thing", "{auth}"), listener="reverse"),
     Request("SOCKS", _to(PLAIN_HOST, "GET", "/open/thing"), connect=f"{PLAIN_HOST}:80", tls=False, socks=True),
     Request("WebSocket", request("GET", "/open/socket", *_SOCKET), connect=_TLS, tunnel_first=True),
+    Request("message", _MCP_SOCKET, connect=f"{MCP}:443", message=_LISTING, answered=(0,)),
     Request("GraphQL", _to(GITHUB, "POST", "/graphql", _JSON, body=_QUERY), connect=f"{GITHUB}:443"),
     Request("GitHub", _to(GITHUB, "GET", "/repos/acme/web"), connect=f"{GITHUB}:443", tunnel_first=True),
     Request("git", _to(GIT, "GET", "/acme/web.git/info/refs?service=git-upload-pack"), connect=f"{GIT}:443"),
@@ -174,6 +182,9 @@ DENIED = (
     Request(
         "h2, denied", connect=_TLS, allowed=False, http2=((":method", "DELETE"), *_H2_GET[1:], (":authority", HOST))
     ),
+    Request("message, denied", _MCP_SOCKET, False, f"{MCP}:443", message=_CALL, answered=(200,)),
+    Request("notification, denied", _MCP_SOCKET, False, f"{MCP}:443", message=_NOTIFIED),
+    Request("no message", _MCP_SOCKET, False, f"{MCP}:443", message=b"nothing"),
     Request("GraphQL, denied", _to(GITHUB, "POST", "/graphql", _JSON, body=_MERGE), False, f"{GITHUB}:443"),
     Request(
         "git, denied",
@@ -212,7 +223,7 @@ class Sender:
         sends = self._fill(each, each.sends)
         if each.approved:
             self._ask(each, sends)
-        if not each.tunnel_first:
+        if not (each.tunnel_first or each.message):
             plant()
         try:
             with self._dial(each) as raw:
@@ -255,7 +266,12 @@ class Sender:
             if each.http2:
                 return _http2(each, secure)
             secure.sendall(sends)
-            return _answer(_rest(secure))
+            opened = _rest(secure)
+            if not (each.message and opened.startswith(b"HTTP/1.1 101")):
+                return _answer(opened)
+            plant()
+            secure.sendall(_frame(each.message))
+            return _heard(secure, opened.partition(b"\r\n\r\n")[2])
 
     def _dial(self, each: Request) -> socket.socket:
         service = self._gate.service
@@ -328,6 +344,32 @@ def _rest(raw: socket.socket, received: bytes = b"") -> bytes:
 def _answer(received: bytes) -> Answer:
     head, _, body = received.partition(b"\r\n\r\n")
     return Answer(int(head[9:12]), body) if head.startswith(b"HTTP/1.") else Answer(0)
+
+
+def _frame(message: bytes) -> bytes:
+    """RFC 6455, 5.2: a text, masked with nothing."""
+    assert len(message) < 126
+    return bytes([0x81, 0x80 | len(message)]) + bytes(4) + message
+
+
+def _heard(secure: ssl.SSLSocket, received: bytes) -> Answer:
+    """What comes of a message, as of a request: 200 with a text, 403 and 500 where it ends the connection."""
+
+    def take(count: int) -> bytes:
+        nonlocal received
+        while len(received) < count:
+            if not (more := secure.recv(65536)):
+                raise ConnectionResetError
+            received += more
+        taken, received = received[:count], received[count:]
+        return taken
+
+    kind, length = take(2)
+    said = take(int.from_bytes(take(2)) if length == 126 else length)
+    if kind == 0x81:
+        return Answer(200, said)
+    codes = {POLICY_VIOLATION: 403, 1011: 500}
+    return Answer(codes.get(int.from_bytes(said[:2]), 0) if kind == 0x88 else 0)
 
 
 def _http2(each: Request, secure: ssl.SSLSocket) -> Answer:

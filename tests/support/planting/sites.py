@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from mitmproxy.proxy.layers.http import SendHttp
 from mitmproxy.proxy.layers.http._events import RequestHeaders
+from wsproto.connection import Connection
+from wsproto.events import BytesMessage, Event, TextMessage
 
 from proxy.fast.http1 import Http1Asked
 from proxy.fast.http2targets import Http2Target
@@ -87,9 +89,11 @@ def on_its_way(tell: Callable[[], object]) -> Iterator[None]:
     """Tell of each request that is handed to a connection with a target, whichever engine serves it.
 
     mitmproxy's has handed it over where a layer sends its head down: what follows is not ours. The fast one has when
-    the head is written to the connection, in HTTP/1 to its stream and in HTTP/2 to what makes frames of it.
+    the head is written to the connection, in HTTP/1 to its stream and in HTTP/2 to what makes frames of it. A message
+    has been where frames towards a target are made of it.
     """
     sends, flushes, asks = SendHttp.__init__, Http1Asked._flush, Http2Target.ask
+    frames = Connection.send
 
     def sending(self: SendHttp, event: Any, connection: Any) -> None:
         if isinstance(event, RequestHeaders):
@@ -107,7 +111,14 @@ def on_its_way(tell: Callable[[], object]) -> Iterator[None]:
         tell()
         return asked
 
+    def framing(self: Connection, event: Event) -> bytes:
+        made = frames(self, event)
+        if self.client and isinstance(event, TextMessage | BytesMessage):
+            tell()
+        return made
+
     with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Connection, "send", framing)
         patched.setattr(SendHttp, "__init__", sending)
         patched.setattr(Http1Asked, "_flush", flushing)
         patched.setattr(Http2Target, "ask", asking)
