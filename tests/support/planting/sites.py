@@ -134,10 +134,11 @@ class Functions:
         self._caches: list[Any] = []
         gc.unfreeze()  # a gate that has served in this process has kept what it was made of from the collector
         for each in gc.get_objects():
-            inside = getattr(each, "__wrapped__", None) if isinstance(each, _CACHE) else None
-            if isinstance(inside, FunctionType) and inside.__code__.co_filename.startswith(ROOMS):
+            # Not `isinstance`, which asks what the object says of itself: a dead `weakref.proxy` raises at that.
+            inside = each.__wrapped__ if type(each) is _CACHE else None
+            if type(inside) is FunctionType and inside.__code__.co_filename.startswith(ROOMS):
                 self._caches.append(each)
-            if isinstance(each, FunctionType) and each.__code__.co_filename.startswith(ROOMS):
+            if type(each) is FunctionType and each.__code__.co_filename.startswith(ROOMS):
                 self.of.setdefault(each.__code__, []).append(each)
         for code in list(self.of):
             self._note(code)
