@@ -12,6 +12,7 @@ from chron.reading import FieldValue, Record
 from chron.sources import Source
 from mappings.documents import Document, read_document
 from policies import Policies, PolicyError
+from policies.loading import REGISTRY_TIMES_LARGER
 from policies.narrowing import narrowed
 from proxy import manifests
 from proxy.manifests import ManifestError
@@ -45,7 +46,8 @@ class Registries:
         return policies
 
     def _document(self, digest: str) -> Document:
-        return read_document(self._texts[digest], f"chron:agents:{digest[:12]}", error=PolicyError)
+        source = f"chron:agents:{digest[:12]}"
+        return read_document(self._texts[digest], source, error=PolicyError, times_larger=REGISTRY_TIMES_LARGER)
 
 
 def _registries(record: Record, kept: Mapping[str, str]) -> tuple[str, ...]:

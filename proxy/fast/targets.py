@@ -243,6 +243,8 @@ class Targets:
 
     def _known(self, socket: Tcp) -> Tcp:
         """Remember a connection for as long as it stands: the loop cannot be closed over one."""
+        if not isinstance(socket, Tcp):
+            raise TypeError("what was dialled is no connection")  # a stop would fail at breaking it off
         self._sockets.add(socket)
         socket.on_lost = partial(self._sockets.discard, socket)
         return socket

@@ -461,6 +461,16 @@ def test_the_registry_of_then_is_what_was_left(taken: LiveGate) -> None:
     assert Registries(path, lambda registry: compile_policies(registry, skills))({"rules_digest": narrowed[0]}) is None
 
 
+def test_a_registry_of_then_may_be_as_large_as_one_of_now(taken: LiveGate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No hand writes one of thousands of agents, so it may be larger than other texts."""
+    path = taken.config.chron
+    skills = [read_document(text, "skill", error=PolicyError) for text in chron.kept_texts(path, "skill").values()]
+    (loaded, _) = taken.records("policy", event="loaded")
+    monkeypatch.setattr("mappings.documents.MAX_TEXT_CHARS", 100)
+    of_then = Registries(path, lambda registry: compile_policies(registry, skills))
+    assert of_then({"rules_digest": loaded["rules_digest"]}) is not None
+
+
 TAKEN_CHANGES = {
     "the registry that took away": (
         "UPDATE artefact SET text = replace(text, 'suspended', 'active') WHERE kind = 'agents'",

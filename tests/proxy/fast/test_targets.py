@@ -123,6 +123,22 @@ async def test_a_connection_is_used_again_by_the_next_request(target_ca_pem: Pat
         assert target.connections == 2
 
 
+async def test_what_was_dialled_and_is_no_connection_is_not_remembered(
+    target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop breaks off all connections that stand, and would fail at what is none."""
+
+    async def dialled(_: tuple[str, int]) -> object:
+        return object()
+
+    async with listening(answering(), target_ca_pem) as target:
+        with monkeypatch.context() as planted:
+            planted.setattr(targets, "dial", dialled)
+            with pytest.raises(TypeError):
+                await target.ask()
+        assert await target.answered() is False
+
+
 @pytest.mark.parametrize("other", [{"route": None}, {"offered": ("http/1.1",)}], ids=["another name", "another ALPN"])
 async def test_a_connection_is_kept_for_its_own_place(target_ca_pem: Path, other: dict[str, Any]) -> None:
     """What was dialled and verified for one name, or asked for one protocol, serves no other."""
