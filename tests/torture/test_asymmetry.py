@@ -206,7 +206,7 @@ def test_the_slow_and_the_fast_starve_nobody(served: Serving) -> None:
 
     Its turn: in the time of its answers, each connection of the flood gets about as many, and not many times more.
     """
-    slow, asked, rounds, flooding = how_many(50, 500), how_many(40, 600), how_many(1, 25), 4
+    slow, asked, rounds, flooding = how_many(50, 500), how_many(40, 600), how_many(1, 75), 4
     process = Process(served.process.pid)
     beside_slow, theirs = list[float](), 0
     with contextlib.ExitStack() as stack:
