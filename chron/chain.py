@@ -41,7 +41,18 @@ def follow(rows: Iterable[Row], seq: int, before: bytes, *, lint: bool = False) 
     The fault is "" when all hold. `lint` also checks that every body is canonical (three times slower).
     """
     for row_seq, row_id, body, leaf, row_hash in rows:
-        fault = _fault(row_seq, row_id, body, leaf, row_hash, seq + 1, before)
+        # All that `_fault` looks at, in one place: a call for each record would take a sixth of the time.
+        good = (
+            row_seq == seq + 1
+            and row_id.__class__ is str
+            and leaf.__class__ is bytes
+            and body is not None
+            and sha256(b"\x00" + body).digest() == leaf
+            and sha256(before + leaf).digest() == row_hash
+            and body.rfind(b'"seq":%d,' % row_seq) >= 0
+            and b'"id":"%s",' % row_id.encode() in body
+        )
+        fault = "" if good else _fault(row_seq, row_id, body, leaf, row_hash, seq + 1, before)
         if not fault and lint and body is not None and not is_canonical(body):
             fault = "its body is not canonical JSON"
         if fault:

@@ -8,13 +8,14 @@ and whatever else the log itself stands on. So each body that is missing can be 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 
 from chron import schema
 from chron.body import Fields
+from chron.errors import ChronError
 from chron.reading import connect
 from chron.recovery import undecided
 from chron.sources import Connection, Source
@@ -97,19 +98,28 @@ def why_gone(path: Source, seq: int) -> dict[str, str | int]:
     """
     with closing(connect(path)) as connection:
         said = [json.loads(body) for (body,) in connection.execute(_REASONS)]
-    found = [each for each in said if unexplained([(seq, seq)], [_read(each)]) is None]
+    found = [each for each in said if unexplained([(seq, seq)], [read_span(each)]) is None]
     return max(found, key=lambda each: (each["kind"] != "archive", each["seq"]), default={})
 
 
 def reasons(connection: Connection) -> list[Span]:
     """Every span that the log names, oldest record first."""
+    return [*(read_span(json.loads(body)) for (body,) in connection.execute(_REASONS)), *told_later(connection)]
+
+
+def told_later(connection: Connection) -> list[Span]:
+    """What a segment says of records behind it that let bodies of its own go; nothing in a log."""
     later = connection.execute(LATER).fetchall() if schema.has_table(connection, "later") else []
-    return [_read(json.loads(body)) for (body,) in [*connection.execute(_REASONS), *later]]
+    return [read_span(json.loads(body)) for (body,) in later]
 
 
-def _read(fields: dict[str, str | int]) -> Span:
-    kept = tuple(int(seq) for seq in str(fields.get("kept", "")).split(",") if seq)
-    first, last = int(fields["first"]), int(fields["last"])
+def read_span(fields: Mapping[str, object]) -> Span:
+    """The span that a record names; raises ChronError when it names none."""
+    try:
+        kept = tuple(int(seq) for seq in str(fields.get("kept", "")).split(",") if seq)
+        first, last = int(str(fields["first"])), int(str(fields["last"]))
+    except (KeyError, ValueError) as error:
+        raise ChronError("it does not say of which records the bodies went") from error
     return Span(first, last, kept, str(fields["kind"]), str(fields.get("segment", "")))
 
 

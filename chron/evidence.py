@@ -8,23 +8,29 @@ Every checkpoint must be over exactly the records before it, give their root, an
 force there; keys follow each other by records that the key before signed. Which signatures count: those of the key
 that the caller pins, and of the keys that it handed over to; without a pinned key all do, and prove only that
 somebody with a key wrote the log.
+
+Beside them it keeps what other records say that a log must be held against: texts that were kept, bodies that went.
+Found here, in what was hashed, they are found whatever an index says.
 """
 
-from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 
 from chron.body import Fields, read_body
 from chron.chain import Row
+from chron.emptied import Span, read_span
 from chron.errors import ChronError
 from chron.merkle import Frontier
 from chron.notes import ED25519, VerifierKey
+from chron.schema import EMPTYING
 from chron.signed import CHECKPOINT, KEY, read_checkpoint
 from chron.signing import ROTATED, read_key_record
 
+TEXT = "text"
+"""The kind of the records that keep texts."""
 _MARK = b'"kind":"'
 """In a flat object a bare quote is never inside a string: behind these bytes stands the record's own kind."""
 _MARK_BYTES = len(_MARK)
-_KINDS = frozenset({CHECKPOINT[:3].encode(), KEY[:3].encode()})
+_KINDS = frozenset(kind[:3].encode() for kind in (CHECKPOINT, KEY, TEXT, *EMPTYING))
 """How the kinds that are looked at begin; three letters, because this is asked of every record."""
 
 
@@ -49,9 +55,14 @@ class Evidence:
         self.roots: dict[int, bytes] = {}
         """The roots at the sizes that were expected."""
         self.covered = self._tree.size
-        self.checkpoint_seqs: list[int] = []
+        self.checkpoints: dict[int, bytes] = {}
+        """The roots of all checkpoints by their sizes, in order."""
         self.all_keys = list(keys)
         """Every key that was ever in force, oldest first."""
+        self.texts: dict[int, Fields] = {}
+        """The records that kept a text, by number."""
+        self.spans: list[Span] = []
+        """Whose bodies may be gone by records of this log."""
         self.at = 0
         self._note_root()
 
@@ -85,8 +96,7 @@ class Evidence:
 
     def loose(self, records: int, covered: int) -> int:
         """How many of so many records are behind those covered; not the checkpoints there, they hide nothing."""
-        checkpoints = len(self.checkpoint_seqs) - bisect_right(self.checkpoint_seqs, covered)
-        return records - covered - checkpoints
+        return records - covered - sum(size >= covered for size in self.checkpoints)
 
     def _judge(self, seq: int, fields: Fields) -> None:
         if fields.get("kind") == KEY:
@@ -99,13 +109,17 @@ class Evidence:
                 self._counts = handed_over or self._pinned.vkey in (known.vkey, known.vkey_second)
         elif fields.get("kind") == CHECKPOINT:
             self._judge_checkpoint(seq, fields)
+        elif fields.get("kind") == TEXT:
+            self.texts[seq] = fields
+        elif fields.get("kind") in EMPTYING:
+            self.spans.append(read_span(fields))
 
     def _judge_checkpoint(self, seq: int, fields: Fields) -> None:
         stored = read_checkpoint(seq, fields, self._name)
         if stored.checkpoint.root != self._tree.root():
             raise ChronError("its checkpoint is over other records than those before it")
         stored.require_signed(self._keys)
-        self.checkpoint_seqs.append(seq)
+        self.checkpoints[stored.checkpoint.size] = stored.checkpoint.root
         if self._counts:
             self.covered = stored.checkpoint.size
 

@@ -14,17 +14,18 @@ Reads in short transactions, so that a gate can go on writing meanwhile.
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
 from chron import structure
 from chron.beginning import read_beginning
+from chron.body import Fields
 from chron.chain import follow, genesis
-from chron.emptied import GONE, Holes, Span, add_holes, reasons, unexplained
+from chron.emptied import GONE, Holes, Span, add_holes, told_later, unexplained
 from chron.errors import ChronError
 from chron.evidence import Evidence
 from chron.notes import Checkpoint, VerifierKey, parse_note, verified
@@ -36,12 +37,8 @@ from chron.sources import Connection, Source
 _ROWS_PER_READ = 256
 """They fit into a processor's cache: of 2,000 each byte is fetched from memory again to be hashed, a fifth slower."""
 _ROWS = "SELECT seq, id, CAST(body AS BLOB), leaf, hash FROM chron WHERE seq > ? ORDER BY seq LIMIT ?"
-_TEXTS = """
-SELECT c.seq, a.seq, a.kind, a.id, a.version, a.digest, a.text, c.body FROM chron AS c
-LEFT JOIN artefact AS a ON a.seq = c.seq WHERE c.kind = 'text' AND c.seq > ? AND c.seq <= ?"""
-_TEXTS_ALONE = """
-SELECT seq FROM artefact WHERE seq NOT IN (SELECT seq FROM chron WHERE kind = 'text') AND seq > ? AND seq <= ?
-LIMIT 1"""
+_TEXT = "SELECT kind, id, version, digest, text FROM artefact WHERE seq = ?"
+_TEXTS = "SELECT seq FROM artefact WHERE seq > ? AND seq <= ? ORDER BY seq"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +69,8 @@ class Verification:
     """Segments that hold archived bodies and are not where they were looked for."""
     segments: int = 0
     """Segments that were verified too."""
+    indexes: bool = False
+    """Whether every index was held against the records; else a query by one may miss some."""
     root: str = ""
     """Of a segment: hexadecimal, the root of the tree at its end."""
 
@@ -108,6 +107,7 @@ def verify(
     lint: bool = False,
     known: Known = Known(),
     segments: Sequence[Path] | None = None,
+    indexes: bool = True,
     jobs: int = 0,
 ) -> Verification:
     """Verify a Chron, open or not; raises ChronError only when there is none to read, or a note is none.
@@ -115,36 +115,55 @@ def verify(
     `lint` also checks that every body is canonical JSON, and all pages of the file (half the speed): it finds bugs and
     damage, not tampering.
     `segments` are the folders in which archived bodies are looked for, else the one beside the log and those it names.
+    `indexes` looks every record up in every index, so that no query misses one. Without, what is recorded is proved all
+    the same, because nothing here is found through them, in half the time; an incremental verification never does it.
     `jobs` threads, by default one for each processor, look at the indexes meanwhile.
     """
-    found = _verified_file(path, lint, known, (), jobs)
+    if lint and not indexes:
+        raise ChronError("the lint looks at all pages of the file, those of indexes too; leave one of the two out")
+    how = _How(lint, indexes and not known.incremental, jobs or os.cpu_count() or 1)
+    found, told = _verified_file(path, how, known, ())
     if not found.ok:
         return found
     # Not before: what a log that does not hold says of folders is not asked for.
-    return _with_segments(found, path, known_folders(path) if segments is None else segments, lint, jobs)
+    return _with_segments(found, told, known_folders(path) if segments is None else segments, how)
 
 
-def _verified_file(path: Source, lint: bool, known: Known, announced: Sequence[Span], jobs: int) -> Verification:
-    notes = known.notes()
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How thoroughly to verify."""
+
+    lint: bool
+    indexes: bool
+    jobs: int
+
+
+@dataclass(slots=True)
+class _Told:
+    """What a log's own records say, as they were hashed."""
+
+    spans: list[Span] = field(default_factory=list)
+    """Of bodies that went."""
+    roots: Mapping[int, bytes] = field(default_factory=dict)
+    """At its checkpoints, by size."""
+
+
+def _verified_file(path: Source, how: _How, known: Known, announced: Sequence[Span]) -> tuple[Verification, _Told]:
+    notes, told = known.notes(), _Told()
     with closing(connect(path)) as connection, ThreadPoolExecutor(1) as aside:
         # Looking at the indexes takes longer than the chain, and leaves Python alone meanwhile.
-        jobs = jobs or os.cpu_count() or 1
-        indexes = aside.submit(structure.fault, path, whole=not known.incremental, lint=lint, jobs=jobs)
-        found = _verified(connection, lint, known, notes, announced)
-        if found.ok and (fault := indexes.result()):
+        looked = aside.submit(structure.fault, path, whole=how.indexes, lint=how.lint, jobs=how.jobs)
+        found = replace(_verified(connection, how.lint, known, notes, announced, told), indexes=how.indexes)
+        if found.ok and (fault := looked.result()):
             found = replace(found, ok=False, fault=fault)
-        return found
+        return found, told
 
 
-def _with_segments(found: Verification, path: Source, folders: Sequence[Path], lint: bool, jobs: int) -> Verification:
+def _with_segments(found: Verification, told: _Told, folders: Sequence[Path], how: _How) -> Verification:
     """Look at the bodies that were moved into segments as well."""
-    with closing(connect(path)) as connection:
-        spans = reasons(connection)
-        log = SignedLog(connection)
-        roots = {size: stored.checkpoint.root for size in _ends(spans) if (stored := log.checkpoint_of(size))}
-    gone = [span for span in spans if span.kind != "archive"]
+    gone = [span for span in told.spans if span.kind != "archive"]
     pruned = {span.segment for span in gone}
-    names = dict.fromkeys(span.segment for span in spans if span.kind == "archive" and span.segment not in pruned)
+    names = dict.fromkeys(span.segment for span in told.spans if span.kind == "archive" and span.segment not in pruned)
     missing, looked = [], 0
     for name in names:
         file, end = find_segment(name, folders), segment_span(name)[1]
@@ -155,17 +174,13 @@ def _with_segments(found: Verification, path: Source, folders: Sequence[Path], l
             continue
         looked += 1
         # Whose signature it bears is of no account here: its root has to be the one that the log has there.
-        part = _verified_file(file, lint, Known(), gone, jobs)
-        if part.ok and part.root != (roots[end].hex() if end in roots else ""):
+        part, _ = _verified_file(file, how, Known(), gone)
+        if part.ok and part.root != told.roots.get(end, b"").hex():
             part = replace(part, ok=False, fault="it is of another history than the log", first_bad_seq=None)
         if not part.ok:
             bad, fault = part.first_bad_seq, f"in segment {name}: {part.fault}"
             return replace(found, ok=False, records=(bad or 1) - 1, first_bad_seq=bad, fault=fault)
     return replace(found, missing=tuple(missing), segments=looked)
-
-
-def _ends(spans: Iterable[Span]) -> set[int]:
-    return {segment_span(span.segment)[1] for span in spans if span.kind == "archive"}
 
 
 def _verified(
@@ -174,6 +189,7 @@ def _verified(
     known: Known,
     notes: dict[str, Checkpoint],
     announced: Sequence[Span],
+    told: _Told,
 ) -> Verification:
     seq, head, skipped, sealed = 0, b"", 0, ""
     try:
@@ -205,20 +221,21 @@ def _verified(
                 return Verification(False, good, good + 1, signed_fault, head.hex(), name)
             if fault:
                 return Verification(False, seq, seq + 1, fault, head.hex(), name)
+        told.spans, told.roots = evidence.spans, evidence.checkpoints
         if not seq:
             return Verification(False, 0, 1, "it is missing; a Chron begins with the record of its opening", "")
         if segment is not None and seq != segment.last:
             return Verification(False, seq, seq + 1, "it is missing; the segment ends before its end", head.hex(), name)
-        if holes and (gone := unexplained(holes, [*reasons(connection), *announced])):
+        if holes and (gone := unexplained(holes, [*evidence.spans, *told_later(connection), *announced])):
             return Verification(False, gone - 1, gone, GONE, _hash_at(connection, gone - 1), name)
-        bad_seq, fault = _text_fault(connection, skipped, seq)
+        bad_seq, fault = _text_fault(connection, evidence.texts, skipped, seq)
         if not fault:
             bad_seq, fault = _note_fault(seq, evidence, known, notes, name, sealed)
     except _ReadFault as error:
         return Verification(False, seq, error.seq, str(error), "")
     except sqlite3.DatabaseError as error:
         return Verification(False, seq, seq + 1, f"it cannot be read: {error}", head.hex())
-    checkpoints, gone_bodies = len(evidence.checkpoint_seqs), sum(last - first + 1 for first, last in holes)
+    checkpoints, gone_bodies = len(evidence.checkpoints), sum(last - first + 1 for first, last in holes)
     found = Verification(
         not fault, seq, bad_seq, fault, head.hex(), name, checkpoints, skipped=skipped, emptied=gone_bodies
     )
@@ -303,15 +320,19 @@ def _beginning(connection: Connection) -> tuple[str, str]:
         return "", ""  # then the first record does not follow from its origin, and that is what is reported
 
 
-def _text_fault(connection: Connection, after_seq: int, head_seq: int) -> tuple[int | None, str]:
-    span = (after_seq, head_seq)
-    for seq, kept_seq, kind, id_, version, digest, text, body in connection.execute(_TEXTS, span):
-        if kept_seq is None:
+def _text_fault(
+    connection: Connection, told: Mapping[int, Fields], after_seq: int, head_seq: int
+) -> tuple[int | None, str]:
+    for seq, said in told.items():
+        row = connection.execute(_TEXT, (seq,)).fetchone()
+        if row is None:
             return seq, "the text it kept is gone"
-        said = json.loads(body)
+        *kept, text = row
         stored = text.encode() if isinstance(text, str) else b""  # a changed file may have any type there
-        kept = (kind, id_, version, digest, sha256(stored).hexdigest())
-        if kept != tuple(said.get(name) for name in ("text_kind", "text_id", "text_version", "digest", "sha256")):
+        kept.append(sha256(stored).hexdigest())
+        if kept != [said.get(name) for name in ("text_kind", "text_id", "text_version", "digest", "sha256")]:
             return seq, "the text it kept was changed"
-    row = connection.execute(_TEXTS_ALONE, span).fetchone()
-    return (row[0], "no record speaks of the text kept under it") if row else (None, "")
+    for (seq,) in connection.execute(_TEXTS, (after_seq, head_seq)).fetchall():
+        if seq not in told:
+            return seq, "no record speaks of the text kept under it"
+    return None, ""

@@ -8,6 +8,7 @@ of the same disk in the same minute, so both are measured, in turns.
 
 import asyncio
 import json
+import math
 import os
 import statistics
 import tempfile
@@ -130,11 +131,15 @@ async def _appends(path: Path, producers: int, signing: Signing | None = None) -
 
 
 def _verified(path: Path) -> dict[str, float]:
-    start_s = time.perf_counter()
-    found = verify(path)
-    took_s = time.perf_counter() - start_s
-    assert found.ok, found.fault
-    return {"verify_records": found.records, "verify_records_per_s": round(found.records / took_s)}
+    """With every index, and without; in turns, the best of three, because a shared machine is only ever too slow."""
+    best = dict.fromkeys(("verify", "verify_no_indexes"), math.inf)
+    for name in sorted(best) * 3:
+        start_s = time.perf_counter()
+        found = verify(path, indexes=name == "verify")
+        best[name] = min(best[name], time.perf_counter() - start_s)
+        assert found.ok, found.fault
+    per_s = {f"{name}_records_per_s": round(found.records / took_s) for name, took_s in best.items()}
+    return {"verify_records": found.records, **per_s}
 
 
 def _evidence(path: Path) -> dict[str, float]:

@@ -30,7 +30,7 @@ class Whole:
         return not self.fault and all(found.ok for found in self.chains.values())
 
 
-def verify_whole(source: str, now_ns: int, *, lint: bool = False) -> Whole:
+def verify_whole(source: str, now_ns: int, *, lint: bool = False, indexes: bool = True) -> Whole:
     """Verify each chain, and that the directory knows them all; blocks. Raises ChronError when it cannot be read."""
     place = Place.read(source)
     with closing(connected(source)) as connection:
@@ -40,7 +40,7 @@ def verify_whole(source: str, now_ns: int, *, lint: bool = False) -> Whole:
             raise explained(source, error) from error
     # Those that have records, whatever the list of chains says; what was begun since then comes next time.
     names = sorted(told.chains, key=lambda name: (name != DIRECTORY, name))
-    found = {name: verify(place.with_chain(name), lint=lint) for name in names}
+    found = {name: verify(place.with_chain(name), lint=lint, indexes=indexes) for name in names}
     return Whole(found, _fault(told), told.notices)
 
 

@@ -167,6 +167,17 @@ def test_verify_says_ok(log, path, run):
     found = json.loads(out)
     assert (code, found["ok"], found["records"], found["first_bad_seq"]) == (0, True, 8, None)
     assert len(found["head_hash"]) == 64
+    assert found["indexes"] is True
+
+
+def test_verify_leaves_the_indexes_out(log, path, run):
+    """Who wants the records proved in half the time is told what was not looked at; with the lint it makes no sense."""
+    code, out, err = run("verify", path, "--no-indexes")
+    assert (code, out[:21]) == (0, "ok: 8 records verify,")
+    assert "indexes were not looked at" in err
+    code, _, err = run("verify", path, "--no-indexes", "--lint")
+    assert code == 2
+    assert "leave one of the two out" in err
 
 
 def test_verify_says_tampered(log, path, run, harm):

@@ -241,3 +241,11 @@ def _key_of_file(path: Path) -> str:
     with closing(sqlite3.connect(path)) as connection:
         id_ = connection.execute("SELECT id FROM chron WHERE seq = 1").fetchone()[0]
     return read_signer(path.with_name("key.pem")).verifier_keys(f"claiim/{id_}")[0].vkey
+
+
+def test_a_span_that_cannot_be_read_is_told(filled, rehash):
+    """A record under which bodies are to go and which does not say what bodies: a fault, and no trace of ours."""
+    rehash(lambda seq, body: body.replace('"kind":"decision"', '"kind":"prune"') if seq == 7 else body)
+    found = verify(filled)
+    assert (found.ok, found.first_bad_seq) == (False, 7)
+    assert found.fault == "it does not say of which records the bodies went"

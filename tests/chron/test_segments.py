@@ -14,7 +14,9 @@ import pytest
 from chron import Chron, ChronError, Known, Signing, check, find, parse_vkey, prove, show, verify, why_gone
 from chron.living import archive, compact, erase, prune, seal, written_from
 from chron.log import EMPTIED_AT_ONCE
+from chron.schema import INDEXES
 from chron.segments import default_folder, erase_copies, make_segment, sealed
+from support.reindexed import rebuild
 
 LATER = datetime.now(UTC) + timedelta(days=400)
 TEXT = ("skill", "deploy-v2", 1, "d1", "skill: deploy-v2\nallow:\n- deploy:staging\n")
@@ -123,6 +125,35 @@ async def test_a_changed_segment_is_found_by_the_log(log):
     assert (found.ok, found.first_bad_seq) == (False, seq)
     assert found.fault == f"in segment {files[1].name}: its body was changed"
     assert verify(files[1]).first_bad_seq == seq
+
+
+async def test_a_segment_is_looked_at_whatever_an_index_hides(log):
+    """Which bodies are in which segment is told by the records that were hashed, and not by asking an index."""
+    chron, files = await _two_segments(log)
+    archive(chron, [default_folder(chron.path)], LATER)
+    chron.close()
+    text = INDEXES["chron_seldom"]
+    rebuild(chron.path, "chron_seldom", text, f"{text} AND kind <> 'archive'")
+    assert verify(chron.path, indexes=False).segments == 2
+    _harm(files[1], "UPDATE chron SET body = replace(body, 'DENY', 'ALLOW')")
+    found = verify(chron.path, indexes=False)
+    assert (found.ok, found.fault) == (False, f"in segment {files[1].name}: its body was changed")
+
+
+async def test_a_text_that_is_gone_shows_behind_an_old_checkpoint(log):
+    """Where indexes are not looked at, one that hides the record of a kept text does not hide that the text is gone."""
+    chron = log()
+    await _decide(chron, 1)
+    old = Known(old=chron.checkpoint(), incremental=True)
+    chron.keep([TEXT])
+    seq = next(find(chron.path, kind="text")).seq
+    chron.close()
+    assert verify(chron.path, known=old).ok
+    index = INDEXES["chron_text"]
+    rebuild(chron.path, "chron_text", index, f"{index} AND seq <> {seq}")
+    _harm(chron.path, f"DELETE FROM artefact WHERE seq = {seq}")
+    found = verify(chron.path, known=old)
+    assert (found.ok, found.first_bad_seq, found.fault) == (False, seq, "the text it kept is gone")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from chron import Chron, ChronError, find, schema, structure, verify
 from chron.freesql import ask_sql
+from support.reindexed import rebuild
 
 CHANGED = {
     "lacks one": "({}) AND seq <> {last}",
@@ -74,19 +75,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def log(made, path) -> Path:
     path.write_bytes(made.read_bytes())
     return path
-
-
-def rebuild(log: Path, index: str, right: str, wrong: str) -> None:
-    """Build an index by another text and put its own text back: tables and guards look as ever."""
-    with closing(sqlite3.connect(log, isolation_level=None)) as shell:
-        for old, new, then in ((right, wrong, f"REINDEX {index}"), (wrong, right, "SELECT 1")):
-            shell.execute("PRAGMA writable_schema = ON")
-            changed = shell.execute(
-                "UPDATE sqlite_master SET sql = replace(sql, ?, ?) WHERE sql LIKE '%chron%'", (old, new)
-            )
-            assert changed.rowcount
-            shell.execute("PRAGMA writable_schema = RESET")
-            shell.execute(then)
 
 
 def fault(log: Path, jobs: int = 2) -> str:
@@ -247,6 +235,33 @@ def test_records_that_are_not_found_by_their_number_show(log, rows):
     assert [row[0] for row in rows("SELECT seq FROM chron NOT INDEXED")] == list(range(1, 64))
     assert rows("SELECT seq FROM chron WHERE seq = ?", last) == []
     assert verify(log).fault == "the file is damaged: 3 records are not found by their number, or not as text"
+
+
+def test_records_are_proved_without_their_indexes(log):
+    """Whoever leaves the indexes out has the records proved, and is told that queries are not."""
+    rebuild(log, "chron_deny", schema.INDEXES["chron_deny"], f"{schema.INDEXES['chron_deny']} AND seq <> 5")
+    found = verify(log, indexes=False)
+    assert (found.ok, found.records, found.indexes) == (True, 63, False)
+    found = verify(log)
+    assert (found.ok, found.indexes) == (False, True)
+    with pytest.raises(ChronError, match="leave one of the two out"):
+        verify(log, lint=True, indexes=False)
+
+
+@pytest.mark.parametrize(
+    ("harm_done", "fault"),
+    [
+        ("UPDATE artefact SET text = 'skill: deploy-v3' WHERE seq = 2", "the text it kept was changed"),
+        ("DELETE FROM artefact", "the text it kept is gone"),
+    ],
+)
+def test_a_text_is_looked_at_whatever_its_index_hides(log, harm, harm_done, fault):
+    """What verifying stands on is found among the records that were hashed, and not by asking an index."""
+    text = schema.INDEXES["chron_text"]
+    rebuild(log, "chron_text", text, f"{text} AND seq <> 2")
+    harm(harm_done)
+    found = verify(log, indexes=False)
+    assert (found.ok, found.first_bad_seq, found.fault) == (False, 2, fault)
 
 
 def test_a_schema_that_is_no_text_shows(log, path):
