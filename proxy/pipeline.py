@@ -118,9 +118,9 @@ class Gate:
         """Record what was counted of refusals."""
         self._floods.flush()
 
-    def refusal(self, who: Credential) -> Decision | None:
-        """Why an agent may not act now, whatever the action; None when it may."""
-        return self.book.policies.identify(who, self.now())
+    def refusal(self, who: Credential, at: datetime | None = None) -> Decision | None:
+        """Why an agent may not act now, or at that moment, whatever the action; None when it may."""
+        return self.book.policies.identify(who, at or self.now())
 
     def unproven(self, head: Head, why: Unproven) -> Decision:
         """Why an agent may not act now whose proof was right when its request came."""

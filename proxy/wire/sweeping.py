@@ -44,10 +44,12 @@ class Sweeper:
     def sweep(self) -> None:
         """Cut what belongs to agents that may not act now, record it, and wait for the next end."""
         asked: dict[Credential, Decision | None] = {}
+        # One moment for all: what ended between two would not have come at the first, nor be awaited at the second.
+        now = self._gate.now()
 
         def refusal(who: Credential) -> Decision | None:
             if who not in asked:
-                asked[who] = self._gate.refusal(who)
+                asked[who] = self._gate.refusal(who, now)
             return asked[who]
 
         cut: Counter[Decision] = Counter()
@@ -61,7 +63,6 @@ class Sweeper:
         for denied, exchanges in cut.items():
             self._gate.stopped(denied, exchanges)
         self.stop()
-        now = self._gate.now()
         self.expect(next_end(self._gate.book.policies, now))
         for end in (end for connection in self._connections for end in connection.ends()):
             # One that has come and cut nothing will not do so later.

@@ -3,17 +3,20 @@
 import copy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import httpx
 import pytest
 
+from proxy.serve import Service
 from support.clients import client_of
 from support.gate import AGENTS, LiveGate, running
 from support.rules import ORIGIN_MAPPINGS
 from support.targets import Origin
 
 END = datetime(2026, 6, 1, tzinfo=UTC)
+EARLY = END - timedelta(microseconds=1)
 ENDS = {
     "the agent": ("agents", "agent:deploy-bot -- expired"),
     "the human": ("humans", "anchor:alice@acme.test -- expired"),
@@ -54,6 +57,42 @@ def test_a_stream_is_cut_when_the_clock_says_so(
         assert (outcome["result"], outcome["error"]) == ("failed", reason)
         (told,) = gate.records("agent", event="cut")
         assert (told["agent"], told["reason"], told["exchanges"]) == ("deploy-bot", reason, 1)
+
+
+def test_an_end_that_comes_while_its_streams_are_looked_through_is_not_missed(
+    tmp_path: Path, origin: Origin, target_ca_pem: Path
+) -> None:
+    """A timer may be a moment early: then nothing is refused yet, and the end that comes meanwhile is still awaited."""
+    agents = copy.deepcopy(AGENTS)
+    agents["agents"][0]["expires"] = END.isoformat()
+    clock = [END - timedelta(hours=1)]
+
+    def prepare(service: Service) -> None:
+        refusal = service.gate.refusal
+
+        def asked(*question: Any) -> object:
+            try:
+                return refusal(*question)
+            finally:
+                if clock[0] == EARLY:
+                    clock[0] = END
+
+        service.gate.now, service.gate.refusal = (lambda: clock[0]), asked  # type: ignore[method-assign]
+
+    gate = LiveGate(
+        tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=ORIGIN_MAPPINGS, agents=agents, prepare=prepare
+    )
+    with running(gate):
+        gate.call(gate.service.reload())
+        with client_of(gate) as client, client.stream("GET", f"{origin.url}/sse") as events:
+            parts = events.iter_raw()
+            assert next(parts) == b"data: first\n\n"
+            clock[0] = EARLY
+            gate.call(gate.service.reload())
+            with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+                next(parts)
+        (allowed,) = gate.records()
+        assert gate.outcome_of(allowed)["error"] == "agent:deploy-bot -- expired"
 
 
 @pytest.mark.parametrize("version", [False, True], ids=["http/1.1", "h2"])
