@@ -6,6 +6,7 @@ fast        the ways in "proxy" and "reverse", at several times the speed
 
 import asyncio
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -33,6 +34,7 @@ def serving(listener: ListenerConfig, main: EngineName) -> EngineName:
     return listener.engine or (main if listener.mode in _OF_FAST else "mitmproxy")
 
 
+@cache  # every start asks, and reading it takes as long as a tenth of one
 def version_of(name: EngineName) -> tuple[str, str]:
     """How records name an engine, and its version."""
     return (name, version("httptools" if name == "fast" else "mitmproxy"))

@@ -1,5 +1,7 @@
 """What all tests share: targets, tools, and the torture's numbers brought home from the workers that found them."""
 
+import gc
+
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck, settings
@@ -16,6 +18,10 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")
 for what in ("connect", "read", "write", "pool"):
     setattr(DEFAULT_TIMEOUT_CONFIG, what, 60)  # httpx waits five seconds where a test does not say how long
+
+
+# What tests share is millions of objects that stay; looking through them again and again took a seventh of the time.
+gc.set_threshold(20_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from click.testing import CliRunner, Result
 
 import chron
@@ -54,20 +55,24 @@ def replay(path: Path, *arguments: str) -> Result:
 # --- what gates wrote ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def copied(tmp_path: Path, origin: Origin, target_ca_pem: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the Chron of a gate with rules of every kind that were changed now and then, and of nothing else."""
-    folder = tmp_path / "gate"
-    live = rich_gate(folder, origin, target_ca_pem)
-    with running(live):
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, target_ca: trustme.CA, target_ca_pem: Path) -> Path:
+    """The Chron of a gate with rules of every kind that were changed now and then, and nothing else of it."""
+    folder = tmp_path_factory.mktemp("past")
+    with Origin(target_ca) as origin, running(rich_gate(folder / "gate", origin, target_ca_pem)) as live:
         traffic(live)
         _change_rules(live)
         live.settle()
-    copy = tmp_path / "copy.db"
-    shutil.copy(live.config.chron, copy)
-    shutil.rmtree(folder)
+    log = Path(shutil.copy(live.config.chron, folder / "written.db"))
+    shutil.rmtree(folder / "gate")
+    return log
+
+
+@pytest.fixture
+def copied(written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, where there is no configuration."""
     monkeypatch.chdir(tmp_path)
-    return copy
+    return Path(shutil.copy(written, tmp_path / "copy.db"))
 
 
 def _change_rules(live: LiveGate) -> None:

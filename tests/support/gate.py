@@ -21,6 +21,7 @@ from proxy.serve import Service
 from proxy.wiring import UNSET, environment, write_files
 from support.targets.base import Target
 
+_DUMPER: type = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 NOT_ASKED_FOR = frozenset({"v", "since", "until"})
 """Fields that a filter reaches with a dot only: in a filter the last two say when a record was written."""
 
@@ -114,7 +115,7 @@ class LiveGate:
         """Write one YAML file of the gate's folder."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(value if isinstance(value, str) else yaml.safe_dump(value, sort_keys=False))
+        path.write_text(value if isinstance(value, str) else yaml.dump(value, Dumper=_DUMPER, sort_keys=False))
         return path
 
     def __enter__(self) -> Self:
