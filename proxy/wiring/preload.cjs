@@ -13,7 +13,7 @@
 //   https://host/path  -> CONNECT host:443, then TLS with the target's name (RFC 9110 section 9.3.6)
 //   a proxy by https://  -> the same, inside TLS with the proxy; NODE_EXTRA_CA_CERTS names its CA too
 //   a refused CONNECT  -> an error with code ERR_PROXY_TUNNEL that carries the proxy's reason
-//   an unreadable proxy URL -> a warning, and nothing is changed
+//   an unreadable proxy URL -> a warning, and the same error for all that would have gone that way: nothing goes around
 //
 // This routes; it does not confine. A program that opens sockets itself is stopped by the network, not here.
 
@@ -32,7 +32,9 @@ function variable(name) {
   return process.env[name.toLowerCase()] || process.env[name] || '';
 }
 
-/** A proxy as {host, port, authorization}, or null when none is named or it cannot be read. */
+const UNREADABLE = 'the proxy variable is not an http:// URL, nor an https:// one'; // the text may hold a token
+
+/** A proxy as {host, port, authorization}, {unreadable: true}, or null when none is named. */
 function readProxy(text) {
   if (!text) return null;
   let url;
@@ -42,9 +44,8 @@ function readProxy(text) {
     url = null;
   }
   if (!url || !['http:', 'https:'].includes(url.protocol)) {
-    // The text is not shown: it may hold a token.
-    process.emitWarning('the proxy variable is not an http:// URL, nor an https:// one; it is not used');
-    return null;
+    process.emitWarning(`${UNREADABLE}; nothing is sent by it`);
+    return { unreadable: true };
   }
   const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
   return {
@@ -120,14 +121,18 @@ function connectToProxy(proxy, settings) {
   return tls.connect({ ...place, ...settings, servername: net.isIP(proxy.host) ? '' : proxy.host, ALPNProtocols: ['http/1.1'] });
 }
 
+/** What a request ends with that did not get through. */
+function tunnelError(message, cause) {
+  const error = new Error(message, cause && { cause });
+  error.code = 'ERR_PROXY_TUNNEL';
+  return error;
+}
+
 /** Opens a tunnel to host:port; calls done(error) or done(null, socket). */
 function openTunnel(proxy, host, port, done) {
+  if (proxy.unreadable) return process.nextTick(done, tunnelError(UNREADABLE));
   const target = authority(bare(host), port);
-  const fail = (message, cause) => {
-    const error = new Error(message, cause && { cause });
-    error.code = 'ERR_PROXY_TUNNEL';
-    done(error);
-  };
+  const fail = (message, cause) => done(tunnelError(message, cause));
   const headers = { host: target };
   if (proxy.authorization) headers['proxy-authorization'] = proxy.authorization;
   const request = http.request({
@@ -147,6 +152,7 @@ function openTunnel(proxy, host, port, done) {
       fail(`the proxy refused CONNECT ${target}: ${response.statusCode} ${reason || response.statusMessage}`));
   });
   request.end();
+  return undefined;
 }
 
 /** https.Agent: the socket it asks for is TLS inside a tunnel. */
@@ -174,6 +180,7 @@ function coverHttp() {
       && !(this instanceof https.Agent) && this.createConnection === createConnection
       && request.method !== 'CONNECT' && proxyFor('http:', options.host, options.port || 80);
     if (!proxy) return addDirectly.call(this, request, options, ...rest);
+    if (proxy.unreadable) return request.onSocket(null, tunnelError(UNREADABLE)); // as an agent tells that it has no socket
     rewriteRequest(request, options, proxy);
     return addDirectly.call(proxy.secure ? secureAgent(proxy) : this, request, { ...options, host: proxy.host, hostname: proxy.host, port: proxy.port }, ...rest);
   };
@@ -217,7 +224,7 @@ function coverFetch() {
       const port = url.port || (url.protocol === 'https:' ? 443 : 80);
       const proxy = proxyFor(url.protocol, url.hostname, port);
       if (!proxy) return direct.dispatch(options, handler);
-      if (url.protocol === 'https:') return super.dispatch(options, handler);
+      if (url.protocol === 'https:' || proxy.unreadable) return super.dispatch(options, handler);
       return super.dispatch({
         ...options,
         origin: `http://${authority(proxy.host, proxy.port)}`,
@@ -249,6 +256,7 @@ function connectThroughTunnel(options, done) {
   const host = bare(options.hostname);
   if (options.protocol === 'http:') { // the dispatch above named the proxy as its origin
     const proxy = proxies['http:'];
+    if (proxy.unreadable) return void process.nextTick(done, tunnelError(UNREADABLE));
     const socket = connectToProxy(proxy, { noDelay: true });
     const fail = (error) => done(error);
     socket.once('error', fail).once(proxy.secure ? 'secureConnect' : 'connect', () => {

@@ -346,14 +346,28 @@ def test_node_honours_exceptions(through: Wired, origin: Origin) -> None:
             assert (through.proxy.asked == []) == direct, (value, client)
 
 
+NO_PROXIES = {f"{way}_proxy": "" for way in ("http", "https", "all")} | {
+    f"{way}_PROXY": "" for way in ("HTTP", "HTTPS", "ALL")
+}
+
+
 @pytest.mark.needs("node")
 def test_node_without_a_proxy_is_left_alone(through: Wired, origin: Origin) -> None:
-    """The preload changes nothing when no proxy is named, and warns, without the text, about an odd one."""
-    names = ("http_proxy", "https_proxy", "all_proxy")
-    none = dict.fromkeys([*names, *(name.upper() for name in names)], "")
-    done = through.run(*CLIENTS["node fetch"], f"{origin.direct_url}/echo", **none)
+    """The preload changes nothing when no proxy is named."""
+    done = through.run(*CLIENTS["node fetch"], f"{origin.direct_url}/echo", **NO_PROXIES)
     assert (done.returncode, through.proxy.asked) == (0, []), done.stderr
-    odd = through.run(
-        *CLIENTS["node fetch"], f"{origin.direct_url}/echo", **none | {"https_proxy": "socks5://s3cret@x"}
-    )
-    assert (odd.returncode, "not an http:// URL" in odd.stderr, "s3cret" in odd.stderr) == (0, True, False)
+
+
+@pytest.mark.needs("node")
+@pytest.mark.parametrize("client", ["node fetch", "node http.get"])
+@pytest.mark.parametrize("value", ["socks5://s3cret@x", "http://s3cret@[x"])
+def test_node_sends_nothing_by_a_proxy_that_cannot_be_read(
+    through: Wired, origin: Origin, plain_origin: Origin, client: str, value: str
+) -> None:
+    """Neither around it nor anywhere: an error that says why, without the text, which may hold a token."""
+    for target in (origin, plain_origin):
+        odd = through.run(*CLIENTS[client], f"{target.direct_url}/echo", **NO_PROXIES | {"all_proxy": value})
+        assert odd.returncode != 0
+        assert "the proxy variable is not an http:// URL" in odd.stderr
+        assert "s3cret" not in odd.stderr + odd.stdout
+        assert target.seen == []
