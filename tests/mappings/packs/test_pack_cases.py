@@ -42,6 +42,7 @@ from mappings import (
 CASES = Path(__file__).parent / "cases"
 SHIPPED = Path(__file__).parents[3] / "mappings" / "packs"
 
+_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 BODY_KEYS = frozenset({"headers", "json", "form", "push", "body"})
 WANTED_KEYS = frozenset({"operation", "action", "target", "environment", "captures"})
 ROW_KEYS = BODY_KEYS | WANTED_KEYS | {"name", "request", "gives", "problem", "says"}
@@ -49,7 +50,7 @@ ROW_KEYS = BODY_KEYS | WANTED_KEYS | {"name", "request", "gives", "problem", "sa
 
 @cache
 def _file(name: str) -> Mapping[str, Any]:
-    return yaml.safe_load((CASES / f"{name}.yaml").read_text("utf-8"))
+    return yaml.load((CASES / f"{name}.yaml").read_text("utf-8"), Loader=_LOADER)
 
 
 @cache
