@@ -21,7 +21,7 @@ from chron import Chron, ChronError, redacted_text
 from policies import BreakGlass, Human, Policies
 from proxy.approvals import ApprovalError
 from proxy.questions import FieldValues, recorded
-from proxy.timers import Later, loop_later
+from proxy.timers import Later, call_at, loop_later
 from proxy.vouching import may_speak
 
 _log = logging.getLogger(__name__)
@@ -251,7 +251,7 @@ class ExceptionDesk:
                 self._watch(one)
 
     def _watch(self, one: AgentException) -> None:
-        self._later((one.until - self._now()).total_seconds(), self.sweep)
+        call_at(one.until, self.sweep, now=self._now, later=self._later)
 
     def sweep(self) -> None:
         """Write down what has ended by time since the last look, and forget what is long over."""

@@ -21,7 +21,7 @@ from proxy.approvalrecords import expired_fields, restore, word_fields
 from proxy.approvals import Approval, ApprovalError, Approvals, Asked, Phase, Word
 from proxy.config import ApprovalsConfig
 from proxy.metrics import Metrics
-from proxy.timers import Later, loop_later
+from proxy.timers import Later, call_at, loop_later
 from proxy.vouching import may_speak
 
 _log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Holding:
     def begun(self, approval: Approval) -> None:
         """Let a newly asked approval be seen: its request is on record."""
         self._metrics.approval("requested", self._open())
-        self._later((approval.expires - self._now()).total_seconds(), self.sweep)
+        call_at(approval.expires, self.sweep, now=self._now, later=self._later)
         self.announce(approval)
 
     def withdraw(self, approval: Approval) -> None:
@@ -257,7 +257,7 @@ class Holding:
         self.sweep()
         for approval in self._approvals:
             if approval.end is None:
-                self._later((approval.expires - self._now()).total_seconds(), self.sweep)
+                call_at(approval.expires, self.sweep, now=self._now, later=self._later)
         self._metrics.pending(self._open())
 
     def stop(self) -> None:

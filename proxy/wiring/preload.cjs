@@ -37,9 +37,11 @@ const UNREADABLE = 'the proxy variable is not an http:// URL, nor an https:// on
 /** A proxy as {host, port, authorization}, {unreadable: true}, or null when none is named. */
 function readProxy(text) {
   if (!text) return null;
-  let url;
+  let url = null;
+  let user;
   try {
     url = new URL(text.includes('://') ? text : `http://${text}`);
+    user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
   } catch {
     url = null;
   }
@@ -47,7 +49,6 @@ function readProxy(text) {
     process.emitWarning(`${UNREADABLE}; nothing is sent by it`);
     return { unreadable: true };
   }
-  const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
   return {
     host: bare(url.hostname),
     port: Number(url.port) || (url.protocol === 'https:' ? 443 : 80),

@@ -360,7 +360,7 @@ def test_node_without_a_proxy_is_left_alone(through: Wired, origin: Origin) -> N
 
 @pytest.mark.needs("node")
 @pytest.mark.parametrize("client", ["node fetch", "node http.get"])
-@pytest.mark.parametrize("value", ["socks5://s3cret@x", "http://s3cret@[x"])
+@pytest.mark.parametrize("value", ["socks5://s3cret@x", "http://s3cret@[x", "http://s3cret%zz@x"])
 def test_node_sends_nothing_by_a_proxy_that_cannot_be_read(
     through: Wired, origin: Origin, plain_origin: Origin, client: str, value: str
 ) -> None:
