@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import connect
 
 import proxy.concluding
 import proxy.upgrades
 import proxy.wire.requests
 from mappings import Resolution
 from support.gate import LiveGate, running
-from support.raw import TIMEOUT_S
+from support.talks import talk_at
 from support.targets import Origin
 
 MAPPINGS: dict[str, Any] = {
@@ -55,11 +54,11 @@ def talk(
     heard: list[Any] = []
     url = f"wss://{place.replace('/', f':{origin.port}/', 1)}"
     context = ssl.create_default_context(cafile=str(gate.ca))
-    with connect(url, proxy=gate.proxy(), ssl=context, compression=compression, max_size=None) as socket:
+    with talk_at(url, proxy=gate.proxy(), ssl=context, compression=compression) as socket:
         try:
             for message in sent:
                 socket.send(message)
-                heard.append(json.loads(socket.recv(timeout=30)))
+                heard.append(json.loads(socket.hear()))
         except ConnectionClosed as closed:
             return heard, (closed.rcvd.code, closed.rcvd.reason) if closed.rcvd else (None, "cut")
     return heard, (None, "")
@@ -223,9 +222,9 @@ def test_a_message_of_which_the_engine_is_told_nothing_is_not_passed_on(
     monkeypatch.setattr("proxy.fast.messages._Conversation._from_agent", nothing)
     url = f"wss://origin.test:{origin.port}/mcp"
     context = ssl.create_default_context(cafile=str(gate.ca))
-    with connect(url, proxy=gate.proxy(), ssl=context) as socket:
+    with talk_at(url, proxy=gate.proxy(), ssl=context) as socket:
         socket.send(LIST)
-        assert socket.ping().wait(TIMEOUT_S)  # behind it
+        socket.ping()  # behind it
     assert origin.heard == []
 
 

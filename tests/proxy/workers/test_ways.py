@@ -15,7 +15,6 @@ import httpx
 import pytest
 import trustme
 from cryptography.hazmat.primitives.serialization import Encoding
-from websockets.sync.client import ClientConnection, connect
 
 from proxy.configloading import ENGINE
 from sdk.loopback_gate import LoopbackGate, json_reply, loopback
@@ -25,6 +24,7 @@ from support.raw import read_all
 from support.rules import ORIGIN_MAPPINGS
 from support.secured import Site
 from support.serving import DEADLINE_S
+from support.talks import Talk, talk_at
 from support.targets import Origin
 from support.until import until
 from support.workers import Workers, workers_site
@@ -144,26 +144,22 @@ def test_agents_are_known_by_certificate_at_each_worker(gate: Ways) -> None:
 
 
 @contextlib.contextmanager
-def talking(gate: Ways) -> Iterator[list[ClientConnection]]:
+def talking(gate: Ways) -> Iterator[list[Talk]]:
     """A WebSocket at each worker, opened by an agent that its certificate names."""
     listener, target = gate.trusted(True), gate.ca
-    for context in (listener, target):
-        # The client reads in one thread and writes in another. With session tickets, which in TLS 1.3 come behind the
-        # handshake, one of some hundred openings hung.
-        context.maximum_version = ssl.TLSVersion.TLSv1_2
     url, proxy = "wss://api.origin.test/mcp", f"https://{gate.proxy_address}"
     with ExitStack() as stack:
-        found: dict[str, ClientConnection] = {}
+        found: dict[str, Talk] = {}
         while len(found) < 2:
-            one = stack.enter_context(connect(url, proxy=proxy, proxy_ssl=listener, ssl=target))
+            one = stack.enter_context(talk_at(url, proxy=proxy, proxy_ssl=listener, ssl=target))
             if found.setdefault(gate.records(path="/mcp")[-1]["session"], one) is not one:
                 one.close()
         yield list(found.values())
 
 
-def say(talk: ClientConnection, message: str) -> Any:
+def say(talk: Talk, message: str) -> Any:
     talk.send(message)
-    return json.loads(talk.recv(timeout=DEADLINE_S))
+    return json.loads(talk.hear())
 
 
 def test_messages_are_judged_one_by_one_and_counted_over_workers(gate: Ways) -> None:
