@@ -58,7 +58,7 @@ def test_a_record_that_is_erased_while_it_is_sealed_is_in_no_segment(daemon, gat
         fill(*args)
         monkeypatch.setattr("chron.keeping._taken", lambda path: (asked.set(), take(path))[1])
         erasing.start()
-        assert asked.wait(10), "nobody asked for the lock"
+        assert asked.wait(60), "nobody asked for the lock"
         assert not list(find(daemon.path, kind="erasure"))
 
     with monkeypatch.context() as sealing:

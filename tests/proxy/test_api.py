@@ -307,7 +307,7 @@ def test_a_body_that_is_too_long_is_413(idle: LiveGate, asking: httpx.Client) ->
 def test_bytes_that_are_no_request_get_no_trace(idle: LiveGate, sent: bytes) -> None:
     """The parser's complaint at most, never a trace."""
     address = idle.service.api_address
-    connection = http.client.HTTPConnection(address.host, address.port, timeout=10)
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=60)
     connection.connect()
     connection.sock.sendall(sent + b"\r\n\r\n")
     answer = connection.sock.recv(65536)

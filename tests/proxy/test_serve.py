@@ -48,7 +48,7 @@ def test_it_says_where_it_listens(site: Path) -> None:
         assert gate.api("/healthz").json() == {"status": "ok"}
         assert gate.api("/readyz").json() == {"status": "ok", "faults": {}}
         host, port = gate.proxy_address.split(":")
-        with socket.create_connection((host, int(port)), timeout=10):
+        with socket.create_connection((host, int(port)), timeout=60):
             pass
         with gate.client() as client:
             assert client.get(ECHO).status_code == 200
@@ -95,7 +95,7 @@ def test_term_drains(site: Path, origin: Origin) -> None:
             assert (refused.status_code, refused.json()["code"]) == (503, "gate.stopping")
             host, port = gate.proxy_address.split(":")
             with pytest.raises(ConnectionRefusedError):
-                socket.create_connection((host, int(port)), timeout=10)
+                socket.create_connection((host, int(port)), timeout=60)
             assert slow == []
             origin.release()
         (response,) = slow

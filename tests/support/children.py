@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 @contextmanager

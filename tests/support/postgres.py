@@ -23,7 +23,7 @@ from chron.postgres.connection import driver
 from chron.postgres.structure import script
 
 _USERS = ("postgres", "nobody")
-_START_S = 30
+_START_S = 60
 
 
 class Database:

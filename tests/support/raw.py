@@ -6,7 +6,7 @@ import ssl
 
 from support.gate import TOKEN, LiveGate
 
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 
 def authorization(agent: str = "deploy-bot", token: str = TOKEN) -> bytes:

@@ -21,7 +21,7 @@ from proxy.configloading import ENGINE
 from support.forked import launcher, start
 from support.gate import TOKEN
 
-DEADLINE_S = 30
+DEADLINE_S = 60
 _LISTENING = re.compile(r"proxy on (\S+), control API on (\S+)")
 
 

@@ -32,7 +32,7 @@ from proxy.fast.tls import Tls
 from proxy.limits import Limits
 from support.targets.h2 import H2Origin
 
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 KIB, MIB = 2**10, 2**20
 PSEUDO = ((b":method", b"POST"), (b":scheme", b"https"), (b":authority", b"a.test"), (b":path", b"/x"))
 

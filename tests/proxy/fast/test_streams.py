@@ -14,7 +14,7 @@ import pytest
 from proxy.fast.streams import Secure, Stream, Tcp, dial
 from proxy.fast.tls import Tls
 
-TIMEOUT_S = 10
+TIMEOUT_S = 60
 LARGE = 48 * 2**20
 """More than the kernel keeps for a connection: here up to 4 MiB that are to be sent and 32 that have come."""
 

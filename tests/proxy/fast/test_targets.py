@@ -30,7 +30,7 @@ from support.rules import ORIGIN_MAPPINGS
 
 HOST = "origin.test"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-TIMEOUT_S = 20
+TIMEOUT_S = 60
 
 type Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -11,6 +11,8 @@ import httpx
 import pytest
 import yaml
 
+from support.gate import TOKEN
+from support.load import tunnel_to
 from support.serving import assert_sound, claiim, in_thread
 from support.targets import Origin
 from support.until import until
@@ -81,9 +83,9 @@ def test_a_yes_at_the_api_wakes_who_waits_at_any_worker_and_is_used_once(site: P
 def test_who_waits_and_goes_away_is_not_waited_for(site: Path) -> None:
     """The agent's connection ends, or its worker is killed: the held decision has its end."""
     with Workers(site) as gate:
-        with gate.client() as client, pytest.raises(httpx.ReadTimeout):
-            client.post(URL, content=b"one", timeout=0.5)
-        (held,) = gate.records(outcome="HOLD")
+        with tunnel_to(gate.proxy_address, str(site / "state" / "ca.pem"), "deploy-bot", TOKEN) as raw:
+            raw.sendall(b"POST /things HTTP/1.1\r\nHost: origin.test\r\nContent-Length: 3\r\n\r\none")
+            (held,) = until(lambda: gate.records(outcome="HOLD"))
         (outcome,) = until(lambda: gate.records("outcome", ref=held["id"]))
         assert outcome["result"] == "held"
         with in_thread(lambda: gate.client().post(URL, content=b"two")):

@@ -193,7 +193,7 @@ def test_term_drains_every_worker_and_a_second_one_ends_them(site: Path, origin:
         gate.wait_ready("gate", failing=True)
         host, port = gate.proxy_address.split(":")
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((host, int(port)), timeout=10)
+            socket.create_connection((host, int(port)), timeout=60)
         assert slow == [[], []]
         origin.release()
         until(lambda: all(slow))

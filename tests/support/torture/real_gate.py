@@ -20,7 +20,7 @@ from support.torture.failpoints import plant
 from support.torture.nursery import Nursery
 
 READY = "ready"
-DEADLINE_S = 30
+DEADLINE_S = 60
 
 
 type Places = list[tuple[str, str, int]]
