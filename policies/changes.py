@@ -25,6 +25,7 @@ from mappings.documents import DocumentError, read_document
 from policies.compiling import compile_what_is_there
 from policies.deciding import Policies
 from policies.loading import REGISTRY_TIMES_LARGER
+from policies.narrowing import narrowed
 from policies.values import Agent, CrossGrant, Human, Organisation, PolicyError, State, Text, Token, written_moment
 
 type Kind = Literal["organisation", "human", "agent"]
@@ -76,13 +77,21 @@ def changes(before: Policies | None, after: Policies) -> list[Change]:
     return found
 
 
-def registered(text: str) -> Policies | None:
-    """Return the registry that a kept text says, without any rules; None when it cannot be read any more."""
+def registered(*texts: str) -> Policies | None:
+    """Return what was in force of a registry, without any rules; None when that cannot be read any more.
+
+    `texts` are, as they were kept, the registry that was loaded and those that took something away since.
+    """
     try:
-        document = read_document(text, "agents", error=PolicyError, times_larger=REGISTRY_TIMES_LARGER)
+        read = [read_document(text, "agents", error=PolicyError, times_larger=REGISTRY_TIMES_LARGER) for text in texts]
+        if not read:
+            return None
+        policies = compile_what_is_there(read[0], (), complete=False)[0]
+        for document in read[1:]:
+            policies = policies and narrowed(policies, document, kept=True)
     except DocumentError:
         return None
-    return compile_what_is_there(document, (), complete=False)[0]
+    return policies
 
 
 def agents_text(policies: Policies) -> Text:

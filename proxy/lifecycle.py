@@ -7,23 +7,25 @@ the next start. Whoever wrote the change is not told: a file has no author. Noth
 from collections.abc import Iterator
 
 import chron
+from chron.reading import Record
 from chron.sources import Source
 from policies import Policies
 from policies.changes import Change, agents_text, changes, registered, tokens_digest
+from proxy import manifests
 from proxy.questions import FieldValues, recorded
 
 _NEWEST = 64
-"""Among how many records of rules the newest load is looked for before all are read."""
+"""Among how many records of rules the newest in force is looked for before all are read."""
 _TOKENS_TOLD = frozenset({"added", "removed", "tokens-changed", "not-compared"})
 """Events after which another digest of all tokens is no news."""
 
 
 def since_last_run(path: Source, registry: Policies) -> list[Change]:
-    """Return what changed in the registry since it was last loaded, by whatever gate wrote this Chron; blocks."""
-    last = _last_loaded(path)
+    """Return what changed in the registry since the last in force, by whatever gate wrote this Chron; blocks."""
+    last = _last_in_force(path)
     if last is None:
         return changes(None, registry)
-    found = list(_between(path, last.text("agents_digest"), registry))
+    found = list(_between(path, last, registry))
     exchanged = last.fields.get("tokens_digest") not in (None, tokens_digest(registry))
     told = any(change.kind != "organisation" and change.event in _TOKENS_TOLD for change in found)
     if exchanged and not told:
@@ -32,25 +34,26 @@ def since_last_run(path: Source, registry: Policies) -> list[Change]:
     return found
 
 
-def _last_loaded(path: Source) -> chron.Record | None:
+def _last_in_force(path: Source) -> Record | None:
     newest = chron.tail(path, _NEWEST, kind="policy")
-    found = [record for record in newest if record.text("event") == "loaded"]
+    found = [record for record in newest if record.text("event") in ("loaded", "narrowed")]
     if not found and len(newest) == _NEWEST:
-        found = [record for record in chron.find(path, kind="policy") if record.text("event") == "loaded"]
+        found = [record for record in chron.find(path, kind="policy") if record.text("event") in ("loaded", "narrowed")]
     return found[-1] if found else None
 
 
-def _between(path: Source, digest: str, registry: Policies) -> Iterator[Change]:
+def _between(path: Source, last: Record, registry: Policies) -> Iterator[Change]:
     text = agents_text(registry)
-    if text.digest == digest:
+    if last.text("event") == "loaded" and last.text("agents_digest") == text.digest:
         return
-    before = chron.kept_text(path, text.kind, digest)
-    known, now = registered(before or ""), registered(text.text)
+    digests = manifests.registries_of(last, lambda digest: chron.kept_text(path, manifests.KIND, digest))
+    known, now = registered(*(chron.kept_text(path, text.kind, each) or "" for each in digests)), registered(text.text)
     if known is None or now is None:
         reason = "the registry of the last run cannot be read any more; what changed since is not told"
         yield Change("agent", "not-compared", {"reason": reason})
         return
-    # Both without tokens: the kept text has lost their hashes.
+    # Both without tokens: the kept text has lost their hashes. Of one that took tokens away it is not known which, so
+    # that is told again.
     yield from changes(known, now)
 
 

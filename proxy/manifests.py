@@ -15,9 +15,10 @@ manifest stands in `chron.ruletexts`.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
+from chron.reading import Record
 from mappings import Mappings
 from mappings.mapping import digest_of as digest_of_mappings
 from policies import Policies
@@ -92,3 +93,15 @@ def read(text: str, digest: str) -> Manifest:
     mappings = tuple((str(id_), str(text_digest)) for id_, text_digest in content["mappings"])
     texts, narrowed_by = (tuple(Entry(**each) for each in content.get(key, ())) for key in ("texts", "narrowed_by"))
     return Manifest(mappings, texts, narrowed_by)
+
+
+def registries_of(record: Record, kept: Callable[[str], str | None]) -> tuple[str, ...]:
+    """Return the digests of the registry of the rules that a record puts in force, and of those that took something
+    away since; none when the manifest that says so is not kept any more."""
+    if record.text("event") != "narrowed":
+        return (record.text("agents_digest"),)
+    digest = record.text("manifest")
+    try:
+        return read(kept(digest) or "", digest).registries
+    except ManifestError:
+        return ()

@@ -8,14 +8,13 @@ skill, it says as it was.
 from collections.abc import Callable, Mapping
 
 import chron
-from chron.reading import FieldValue, Record
+from chron.reading import FieldValue
 from chron.sources import Source
 from mappings.documents import Document, read_document
 from policies import Policies, PolicyError
 from policies.loading import REGISTRY_TIMES_LARGER
 from policies.narrowing import narrowed
 from proxy import manifests
-from proxy.manifests import ManifestError
 
 
 class Registries:
@@ -26,7 +25,8 @@ class Registries:
         self._texts = chron.kept_texts(path, "agents")
         kept = chron.kept_texts(path, manifests.KIND)
         self._of_rules = {
-            record.text("rules_digest"): _registries(record, kept) for record in chron.find(path, kind="policy")
+            record.text("rules_digest"): manifests.registries_of(record, kept.get)
+            for record in chron.find(path, kind="policy")
         }
         self._known: dict[tuple[str, ...], Policies | None] = {(): None}
 
@@ -48,14 +48,3 @@ class Registries:
     def _document(self, digest: str) -> Document:
         source = f"chron:agents:{digest[:12]}"
         return read_document(self._texts[digest], source, error=PolicyError, times_larger=REGISTRY_TIMES_LARGER)
-
-
-def _registries(record: Record, kept: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the registry of the rules that a record puts in force, and those that took something away since."""
-    if record.text("event") != "narrowed":
-        return (record.text("agents_digest"),)
-    digest = record.text("manifest")
-    try:
-        return manifests.read(kept.get(digest, ""), digest).registries
-    except ManifestError:
-        return ()

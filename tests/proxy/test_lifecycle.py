@@ -117,6 +117,23 @@ def test_what_changed_between_two_runs_is_told_at_the_start(site: LiveGate) -> N
     ]
 
 
+def test_what_was_taken_away_before_a_stop_is_not_told_again(site: LiveGate) -> None:
+    """At the next start only what it could not load then is news."""
+    bad = edited(lambda registry: registry["agents"][0].update(state="suspended", skill="none", mode="observe"))
+    with site:
+        site.write("agents.yaml", bad)
+        with pytest.raises(DocumentError):
+            site.call(site.service.reload())
+        assert len(site.records("policy", event="narrowed")) == 1
+    site.write("agents.yaml", edited(lambda registry: registry["agents"][0].update(state="suspended", mode="observe")))
+    path = once(site)
+    told = [*FIRST, ("agent", "suspended", "deploy-bot"), ("agent", "mode-changed", "deploy-bot")]
+    assert events(path) == told
+    assert events(once(site)) == told
+    site.write("agents.yaml", edited(lambda registry: registry["agents"][0].update(mode="observe")))
+    assert events(once(site)) == [*told, ("agent", "resumed", "deploy-bot")]
+
+
 def test_a_token_that_was_exchanged_between_two_runs_is_noticed(site: LiveGate) -> None:
     """No hash of a token is kept, so it is not told whose; that it happened is. A run of its own adds no tokens."""
     once(site)
