@@ -27,6 +27,8 @@ from urllib.parse import unquote_to_bytes
 
 import idna
 
+from mappings.places import printable
+
 MAX_PATH_CHARS = 8192
 """RFC 9110 section 4.1 asks for 8000 octets of request line at least; more is not a name."""
 MAX_QUERY_CHARS = 65_536
@@ -303,4 +305,4 @@ def _decoded(text: str) -> str:
 def _shown(text: str) -> str:
     """Return a short, printable form: these messages reach logs and terminals."""
     cut = text if len(text) <= 80 else text[:77] + "..."
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)
+    return printable(cut)

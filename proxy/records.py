@@ -12,6 +12,7 @@ from functools import lru_cache
 
 from chron import redacted_path, redacted_text
 from mappings import Mappings, Operation
+from mappings.places import printable
 from policies import Credential, Decision, Policies, Question, TextRef
 from policies.changes import agents_text, tokens_digest
 from proxy import manifests
@@ -82,8 +83,8 @@ def wire_fields(
     }
     if facts is None:
         # Nothing of an unreadable request is trusted to be what it says; it is kept as text, cut short.
-        fields["method"] = recorded(_printable(inbound.method))
-        fields["path"] = recorded(_printable(redacted_path(inbound.target.partition("?")[0])))
+        fields["method"] = recorded(printable(inbound.method))
+        fields["path"] = recorded(printable(redacted_path(inbound.target.partition("?")[0])))
         if inbound.tunnel:
             fields["host"], fields["port"] = inbound.tunnel
         else:
@@ -93,7 +94,7 @@ def wire_fields(
                 named = ""  # a port alone names nothing: mitmproxy's ":0" of a request that names no host
             elif host and port.isdecimal() and len(port) <= 5:
                 named, fields["port"] = host.removeprefix("[").removesuffix("]"), int(port)
-            fields["host"] = recorded(_printable(redacted_text(named)))
+            fields["host"] = recorded(printable(redacted_text(named)))
         return fields
     request = facts.request
     fields["method"] = request.method
@@ -120,7 +121,7 @@ def wire_fields(
 
 
 def _query_keys(query: Iterable[tuple[str, str]]) -> str:
-    return recorded(_printable(redacted_text(" ".join(dict.fromkeys([key for key, _ in query])))))
+    return recorded(printable(redacted_text(" ".join(dict.fromkeys([key for key, _ in query])))))
 
 
 def proof_fields(who: Credential) -> FieldValues:
@@ -243,11 +244,6 @@ def _reference(kind: str, ref: TextRef | None) -> FieldValues:
     if ref is None:
         return {}
     return {kind: ref.id, f"{kind}_version": ref.version}
-
-
-def _printable(text: str) -> str:
-    """A text without what would move a terminal's cursor or begin a line in a log (CWE-117)."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
 
 def _traceparent(text: str | None) -> str | None:
