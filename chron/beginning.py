@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from chron.body import Fields
 from chron.chain import HASH_BYTES
-from chron.errors import ChronError
+from chron.errors import ChronError, NotOursError
 from chron.merkle import Frontier
 from chron.notes import parse_note
 from chron.schema import has_table
@@ -70,8 +70,10 @@ def read_beginning(connection: Connection) -> Beginning | None:
         nodes: Sequence[bytes] = [packed[at : at + HASH_BYTES] for at in range(0, len(packed), HASH_BYTES)]
         beginning = Beginning(first, last, name, hash_, Frontier(first - 1, nodes), tuple(json.loads(keys)), note)
         said = parse_note(note).checkpoint()
-    except (ValueError, TypeError) as error:
-        raise ChronError("it is a segment that does not say where it begins; take another copy of it") from error
+        if not all(isinstance(fields, dict) for fields in beginning.keys):
+            raise TypeError("a key is no record")
+    except (ValueError, TypeError, RecursionError, ChronError) as error:
+        raise NotOursError("it is a segment that does not say where it begins; take another copy of it") from error
     if (said.name, said.size) != (name, last):
-        raise ChronError("the checkpoint of the segment is over other records; take another copy of it")
+        raise NotOursError("the checkpoint of the segment is over other records; take another copy of it")
     return beginning

@@ -23,7 +23,7 @@ from itertools import compress, repeat
 from operator import is_, is_not
 from typing import Any
 
-from chron.errors import ChronError
+from chron.errors import ChronError, NotOursError
 
 type Value = str | int | bool | None
 type Fields = Mapping[str, Value]
@@ -35,6 +35,7 @@ MAX_BODY_BYTES = 64 * 1024
 _RESERVED = frozenset({"v", "seq", "id", "ts", "kind"})
 _INTEGER_LIMIT = 2**53
 _TYPES = frozenset({str, int, bool})
+_READ_TYPES = _TYPES | {type(None)}
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
 _MOST_NAMES = 4096
 _known_names: set[str] = set()
@@ -72,6 +73,7 @@ def _ordered(names: tuple[str, ...]) -> tuple[str, ...]:
 # A lone surrogate has no UTF-8 form. NUL has one, but SQLite's JSON functions end a string there: the
 # generated column would show less than the hashed bytes say.
 _UNSAFE = re.compile("[\x00\ud800-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -138,15 +140,26 @@ def is_canonical(data: bytes) -> bool:
 
 
 def read_body(data: str | bytes) -> dict[str, Value]:
-    """The fields of a stored body; raises ChronError when it is no object, as no body of ours is."""
+    """The fields of a stored body; raises NotOursError when it is no flat object, as no body of ours is."""
     try:
         # Of bytes the reader of JSON would guess an encoding.
-        fields = json.loads(data if isinstance(data, str) else data.decode("utf-8"))
+        text = data if isinstance(data, str) else data.decode("utf-8")
+        fields = json.loads(text)
     except (ValueError, RecursionError):
-        fields = None
+        text, fields = "", None
     if not isinstance(fields, dict):
-        raise ChronError("its body is not a JSON object")
+        raise NotOursError("its body is not a JSON object")
+    if not all(map(_is_ours, fields.values())) or (
+        "\\ud" in text and _SURROGATE.search("".join(map(str, fields.values())))
+    ):
+        raise NotOursError("its body holds what no body of ours does")
     return fields
+
+
+def _is_ours(value: object) -> bool:
+    if value.__class__ is int:
+        return -_INTEGER_LIMIT < value < _INTEGER_LIMIT
+    return value.__class__ in _READ_TYPES
 
 
 def stamp(at_ns: int) -> str:

@@ -8,7 +8,6 @@ found is not proved either; that none is missing among records that follow each 
 """
 
 import base64
-import binascii
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -54,10 +53,10 @@ def covered(cover: Cover, key: VerifierKey, seqs: Sequence[int], leaves: Iterabl
     checkpoint = verified(cover.note, [key])
     try:
         packed = base64.b64decode(cover.hashes, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise ChronError("its proof is not one") from error
     hashes = [packed[at : at + HASH_BYTES] for at in range(0, len(packed), HASH_BYTES)]
-    places = _places(seqs, checkpoint.size)
+    places = _places(seqs, checkpoint.size) if not seqs or seqs[0] > 0 else ()
     if not shown(places, leaves, checkpoint.size, hashes, checkpoint.root):
         raise ChronError("its records are not in the log that was signed")
     return len(places)

@@ -20,3 +20,6 @@ class Careful(sqlite3.Connection):
             damage = sqlite3.DatabaseError(told)
             damage.sqlite_errorname = "SQLITE_CORRUPT"
             raise damage from error
+        except (UnicodeEncodeError, OverflowError) as error:
+            # A value that somebody asks for and no file can hold.
+            raise sqlite3.DataError(str(error)) from error

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from chron import schema
-from chron.body import Fields
-from chron.errors import ChronError
+from chron.body import Fields, read_body
+from chron.errors import NotOursError
 from chron.reading import connect
 from chron.recovery import undecided
 from chron.sources import Connection, Source
@@ -109,17 +109,26 @@ def reasons(connection: Connection) -> list[Span]:
 
 def told_later(connection: Connection) -> list[Span]:
     """What a segment says of records behind it that let bodies of its own go; nothing in a log."""
-    later = connection.execute(LATER).fetchall() if schema.has_table(connection, "later") else []
-    return [read_span(json.loads(body)) for (body,) in later]
+    return [read_span(fields) for _, fields in later_bodies(connection)]
+
+
+def later_bodies(connection: Connection) -> list[tuple[str, Fields]]:
+    """The records that `told_later` reads, each as it is kept there and as it is read."""
+    # In a log nothing speaks for this table: if it were asked, whoever takes a body away could say so here.
+    if not (schema.has_table(connection, "segment") and schema.has_table(connection, "later")):
+        return []
+    return [(body, read_body(body)) for (body,) in connection.execute(LATER).fetchall()]
 
 
 def read_span(fields: Mapping[str, object]) -> Span:
-    """The span that a record names; raises ChronError when it names none."""
+    """The span that a record names; raises NotOursError when it names none."""
     try:
         kept = tuple(int(seq) for seq in str(fields.get("kept", "")).split(",") if seq)
         first, last = int(str(fields["first"])), int(str(fields["last"]))
+        if not (0 < first <= last < 2**62 and all(first <= seq <= last for seq in kept) and "kind" in fields):
+            raise ValueError("no span")
     except (KeyError, ValueError) as error:
-        raise ChronError("it does not say of which records the bodies went") from error
+        raise NotOursError("it does not say of which records the bodies went") from error
     return Span(first, last, kept, str(fields["kind"]), str(fields.get("segment", "")))
 
 

@@ -13,8 +13,9 @@ TAIL_RECORDS = 1000
 
 def verified_end(connection: Connection, source: Source, origin: str) -> tuple[int, bytes]:
     """The last seq and its hash; raises ChronError when the last records do not verify, or the log is another's."""
-    with closing(connection.execute("SELECT max(seq) FROM chron")) as cursor:
-        last = cursor.fetchone()[0] or 0
+    with closing(connection.execute("SELECT min(seq), max(seq) FROM chron")) as cursor:
+        first, last = cursor.fetchone()
+        last = last or 0
     start = max(0, last - TAIL_RECORDS)
     before = genesis(origin)
     if start:
@@ -25,6 +26,8 @@ def verified_end(connection: Connection, source: Source, origin: str) -> tuple[i
     seq, hash_, fault = follow(rows, start, before)
     holes: Holes = []
     add_holes(holes, rows)
+    if not fault and first is not None and first < 1:
+        seq, fault = first - 1, "it stands before the first record"
     if not fault and holes and (gone := unexplained(holes, reasons(connection))):
         seq, fault = gone - 1, GONE
     named = _origin(connection)

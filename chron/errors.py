@@ -12,6 +12,10 @@ class ServerAwayError(ChronError):
     """A server cannot be reached, went away in the middle, or has no room: what only finishes something can wait."""
 
 
+class NotOursError(ChronError):
+    """What is read is there, and is not what a Chron writes."""
+
+
 class FilterError(ChronError):
     """A question to the Chron cannot be understood or takes too much; whoever asked has to ask another one."""
 

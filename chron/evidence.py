@@ -18,9 +18,9 @@ from collections.abc import Iterable, Sequence
 from chron.body import Fields, read_body
 from chron.chain import Row
 from chron.emptied import Span, read_span
-from chron.errors import ChronError
+from chron.errors import ChronError, NotOursError
 from chron.merkle import Frontier
-from chron.notes import ED25519, VerifierKey
+from chron.notes import ED25519, VerifierKey, parse_note, verified
 from chron.schema import EMPTYING
 from chron.signed import CHECKPOINT, KEY, read_checkpoint
 from chron.signing import ROTATED, read_key_record
@@ -59,6 +59,8 @@ class Evidence:
         """The roots of all checkpoints by their sizes, in order."""
         self.all_keys = list(keys)
         """Every key that was ever in force, oldest first."""
+        self._counted = [pinned] if pinned else []
+        """The pinned key and those that it handed over to."""
         self.texts: dict[int, Fields] = {}
         """The records that kept a text, by number."""
         self.spans: list[Span] = []
@@ -85,14 +87,32 @@ class Evidence:
         return ""
 
     def introduce(self, keys: Iterable[Fields]) -> None:
-        """Take the records of the keys that came before the first row; raises ChronError when one is none."""
-        for fields in keys:
-            self._judge(0, {**fields, "kind": KEY})
+        """Take the records of the keys that came before the first row; raises NotOursError when one is none."""
+        try:
+            for fields in keys:
+                self._judge(0, {**fields, "kind": KEY})
+        except ChronError as error:
+            raise NotOursError(str(error)) from error
 
     @property
     def counts(self) -> bool:
         """Whether a signature by the key in force now counts."""
         return self._counts and bool(self._keys)
+
+    def counts_for(self, note: str) -> bool:
+        """Whether a checkpoint is signed by a key that counts; without a pinned key all do."""
+        if self._pinned is None or not note:
+            return self._pinned is None
+        try:
+            verified(note, self._counted)
+        except ChronError:
+            return False
+        return True
+
+    def is_signed(self, text: str) -> bool:
+        """Whether all keys that are in force now signed a checkpoint."""
+        note = parse_note(text)
+        return bool(self._keys) and all(key.signed(note, note.checkpoint()) for key in self._keys)
 
     def loose(self, records: int, covered: int) -> int:
         """How many of so many records are behind those covered; not the checkpoints there, they hide nothing."""
@@ -107,6 +127,7 @@ class Evidence:
                 # An ML-DSA key signs no other key: who trusts it alone has to be told of the next one.
                 handed_over = self._counts and known.event == ROTATED and self._pinned.type == ED25519
                 self._counts = handed_over or self._pinned.vkey in (known.vkey, known.vkey_second)
+                self._counted += self._keys[:1] if handed_over else []
         elif fields.get("kind") == CHECKPOINT:
             self._judge_checkpoint(seq, fields)
         elif fields.get("kind") == TEXT:

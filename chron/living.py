@@ -185,9 +185,9 @@ def spans_of(seqs: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def remove_pruned(path: Source, folders: Sequence[Path]) -> None:
-    """Remove the files of segments that were pruned; also those that a crash left."""
+    """Remove the files of segments that were pruned; also those that a crash left, whole or not."""
     for each in sealed(path):
-        for file in each.copies(folders) if each.state == "pruned" else ():
+        for file in (*each.copies(folders), *each.unfinished(folders)) if each.state == "pruned" else ():
             _remove(file)
 
 

@@ -33,7 +33,7 @@ from chron.errors import ChronError
 from chron.filestore import FileStore
 from chron.keeping import Keeping
 from chron.persons import PERSON, forgotten
-from chron.reading import connect
+from chron.reading import connect, version_number
 from chron.recovery import Left, left_behind
 from chron.sources import Connection, Lock, OpenLog, Source, Store, file_of, on_server
 from chron.spool import Spool
@@ -237,8 +237,8 @@ class Chron:
         """The digest under which each (kind, id, version) was first kept; not texts without a version."""
         digests: dict[tuple[str, str, int], str] = {}
         for kind, id_, version, digest in self._kept:
-            if version.isdecimal():
-                digests.setdefault((kind, id_, int(version)), digest)
+            if (number := version_number(version)) is not None:
+                digests.setdefault((kind, id_, number), digest)
         return digests
 
     def checkpoint(self) -> str:

@@ -167,16 +167,28 @@ def _signature(line: str) -> Signature:
 
 
 def last_note(text: str) -> str | None:
-    """The last checkpoint of a text that holds one after the other; one that was torn does not count."""
-    parts = text.split("\n\n")
+    """The newest checkpoint of a text that holds one after the other; one that was torn does not count.
+
+    That is, of those of the log that the last one is of, the one over most records. Not the last: who can do no more
+    than append to an anchor would hide what was cut off by an old one.
+    """
+    parts, newest, found = text.split("\n\n"), None, ""
     for end in range(len(parts) - 2, 0, -1):
+        if newest is not None and not _may_be_newer(parts[end - 1], newest):
+            continue
         note = f"{parts[end - 1]}\n\n{parts[end]}\n"
         try:
-            parse_note(note).checkpoint()
+            newest, found = parse_note(note).checkpoint(), note
         except ChronError:
             continue
-        return note
-    return None
+    return found or None
+
+
+def _may_be_newer(text: str, than: Checkpoint) -> bool:
+    """Whether a text could be that of a checkpoint over more records; of each in a file of many, so without reading."""
+    name, _, rest = text.partition("\n")
+    size = rest.partition("\n")[0]
+    return name == than.name and _SIZE.fullmatch(size) is not None and int(size) > than.size
 
 
 def parse_vkey(text: str) -> VerifierKey:

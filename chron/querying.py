@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from chron.conditions import condition, text_of
-from chron.errors import ChronError, FilterError, too_slow
+from chron.errors import ChronError, FilterError, NotOursError, too_slow
 from chron.filtering import Filter
 from chron.reading import Record, connect, record_of
 from chron.sources import Connection, Source
@@ -90,6 +90,9 @@ def stored(path: Source, asked: Filter, *, upto: int) -> Iterator[Row]:
     after = 0
     with reading(path) as connection:
         while rows := connection.execute(statement, (after, upto, *wanted.values, _ROWS_PER_READ)).fetchall():
+            for seq, id_, _, leaf, hash_ in rows:
+                if not (isinstance(id_, str) and isinstance(leaf, bytes) and isinstance(hash_, bytes)):
+                    raise NotOursError(f"record {seq}: its columns are of other types than were written")
             yield from rows
             after = rows[-1][0]
 

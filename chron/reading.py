@@ -22,7 +22,7 @@ from chron import schema
 from chron.body import read_body
 from chron.conditions import condition, glob
 from chron.damaged import Careful
-from chron.errors import ChronError
+from chron.errors import ChronError, NotOursError
 from chron.filtering import Compare
 from chron.ruletexts import TextLine, deciding
 from chron.sources import Connection, Source, file_of, on_server
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _ROWS_PER_READ = 500
 _STEPS_PER_LOOK = 20_000
 """SQLite's own steps between two looks at the clock; some milliseconds."""
+
+_MOST_DIGITS = 20
 
 type FieldValue = str | int | bool
 
@@ -111,7 +113,7 @@ def connect_file(source: Source, what: str) -> sqlite3.Connection:
         if not unshared or (wal.exists() and wal.stat().st_size):
             raise ChronError(f'cannot read chron "{path}": {error}; make it readable for you') from error
     except sqlite3.DatabaseError as error:
-        raise ChronError(f'"{path}" is not a Chron ({error}); give another path') from error
+        raise NotOursError(f'"{path}" is not a Chron ({error}); give another path') from error
     try:
         return _connected(path, "immutable=1")
     except sqlite3.DatabaseError as error:
@@ -123,7 +125,7 @@ def _connected(path: Path, mode: str) -> sqlite3.Connection:
     try:
         connection.execute("PRAGMA busy_timeout = 5000").close()
         if reason := schema.foreign(connection):
-            raise ChronError(f'"{path}" {reason}')
+            raise NotOursError(f'"{path}" {reason}')
     except BaseException:
         connection.close()
         raise
@@ -241,8 +243,8 @@ def seen(path: Source) -> dict[tuple[str, str, int], str]:
         for kind, id_, version, digest in connection.execute(
             "SELECT kind, id, version, digest FROM artefact ORDER BY seq"
         ):
-            if version.isdecimal():
-                digests.setdefault((kind, id_, int(version)), digest)
+            if (number := version_number(version)) is not None:
+                digests.setdefault((kind, id_, number), digest)
         return digests
     except sqlite3.Error as error:
         raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
@@ -250,9 +252,18 @@ def seen(path: Source) -> dict[tuple[str, str, int], str]:
         connection.close()
 
 
+def version_number(version: object) -> int | None:
+    """The number of a kept text's version; None for a text that has none, or one that no text of ours has."""
+    # Of more digits than these Python makes no number: https://docs.python.org/3/library/stdtypes.html#int-max-str-digits
+    plain = isinstance(version, str) and len(version) <= _MOST_DIGITS and version.isascii() and version.isdecimal()
+    return int(str(version)) if plain else None
+
+
 def record_of(seq: int, id_: str, body: str | bytes | None, hash_: bytes) -> Record:
     """A row as a record; one whose body was erased has no fields. Raises ChronError for a body that is none of ours."""
     try:
+        if not (isinstance(id_, str) and isinstance(hash_, bytes) and isinstance(body, str | bytes | None)):
+            raise NotOursError("its columns are of other types than were written")
         fields = cast("Mapping[str, FieldValue]", read_body(body)) if body else {}
     except ChronError as error:
         raise ChronError(f'record {seq}: {error}; "claiim chron verify" tells what was changed') from error

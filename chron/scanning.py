@@ -14,7 +14,7 @@ from contextlib import closing
 from datetime import datetime
 
 from chron.conditions import FIRST_SINCE
-from chron.errors import ChronError
+from chron.errors import ChronError, NotOursError
 from chron.reading import FieldValue, connect
 from chron.sources import Connection, Source
 from chron.times import time_text
@@ -36,12 +36,22 @@ def scan(
     with closing(connect(path)) as connection:
         try:
             for body in _bodies(connection, kinds, begin):
-                fields: Fields = json.loads(body)
+                fields = _fields(body)
                 # The clock may have gone back in between, so the first record in time is not the only test.
                 if begin <= str(fields["ts"]) and (not end or str(fields["ts"]) < end):
                     yield fields
         except sqlite3.Error as error:
             raise ChronError(f'cannot read chron "{path}": {error}; run "claiim chron verify {path}"') from error
+
+
+def _fields(body: str) -> Fields:
+    try:
+        fields: Fields = json.loads(body)
+        if {"seq", "id", "ts"} <= fields.keys():
+            return fields
+    except (ValueError, RecursionError, AttributeError):
+        pass
+    raise NotOursError('a body holds what no body of ours does; run "claiim chron verify"')
 
 
 def erased(path: Source) -> int:

@@ -157,6 +157,8 @@ _OBJECTS: dict[str, str] = {
     **GUARDS,
 }
 _TABLES = ("chron", "artefact", "person")
+_TYPES = ("table", "index", "view", "trigger")
+"""As SQLite writes them; it reads them in capital letters as well, and finds what is behind them."""
 _ADDED_BY_2 = ("person", "chron_only_empty")
 _GONE_WITH_2 = {"chron_no_update": _never("chron", "UPDATE")}
 
@@ -248,10 +250,12 @@ def faults(connection: sqlite3.Connection) -> list[str]:
         for name, text in objects.items()
         if texts.get(name, text) not in (text, FORMERLY.get(name, text))
     ]
+    wrong += [f'"{name}" was altered' for kind, name, _, _ in found if kind not in _TYPES]
+    # SQLite writes down the table of a trigger as whoever made it wrote it, in small or capital letters.
     wrong += [
         f'trigger "{name}" is not ours'
         for kind, name, table, _ in found
-        if kind == "trigger" and name not in objects and table in ("chron", "artefact")
+        if kind == "trigger" and name not in objects and table.lower() in _TABLES
     ]
     return wrong
 

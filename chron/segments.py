@@ -23,9 +23,10 @@ from pathlib import Path
 
 from chron import schema
 from chron.beginning import Beginning, write_beginning
+from chron.body import read_body
 from chron.chain import genesis
 from chron.emptied import LATER
-from chron.errors import ChronError
+from chron.errors import ChronError, NotOursError
 from chron.merkle import Frontier
 from chron.reading import connect
 from chron.signed import SignedLog
@@ -34,6 +35,7 @@ from chron.storage import explained
 
 SEAL, ERASURE = "seal", "erasure"
 _ROWS_PER_READ = 4000
+_MAKING = ".making"
 _NAME = re.compile(r"chron-([1-9][0-9]*)-([1-9][0-9]*)\.db")
 _ROWS = "SELECT seq, id, body, leaf, hash FROM chron WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 _TEXTS = "SELECT seq, kind, id, version, digest, text FROM artefact WHERE seq <= ? ORDER BY seq"
@@ -66,8 +68,15 @@ class Sealed:
 
     def copies(self, folders: Sequence[Path]) -> list[Path]:
         """Its files in these folders and where the log says that it is; more than one while it is being moved."""
+        return self._named(self.file, folders)
+
+    def unfinished(self, folders: Sequence[Path]) -> list[Path]:
+        """What a crash left of a file while it was written: it has plain text, too."""
+        return self._named(self.file + _MAKING, folders)
+
+    def _named(self, name: str, folders: Sequence[Path]) -> list[Path]:
         places = [*folders, Path(self.folder)] if self.folder else folders
-        return [folder / self.file for folder in dict.fromkeys(places) if (folder / self.file).is_file()]
+        return [folder / name for folder in dict.fromkeys(places) if (folder / name).is_file()]
 
     def find(self, folders: Sequence[Path]) -> Path | None:
         """One of them; None when there is none."""
@@ -112,20 +121,23 @@ def sealed(path: Source) -> list[Sealed]:
     """The spans that a log says were sealed, oldest first."""
     with closing(connect(path)) as connection:
         moved = {state: _folders(connection, kind) for kind, state in (("archive", "archived"), ("prune", "pruned"))}
-        found = [json.loads(body) for (body,) in connection.execute(_OF_KIND, (SEAL,))]
+        found = [read_body(body) for (body,) in connection.execute(_OF_KIND, (SEAL,))]
     spans = []
     for fields in found:
-        first, last = int(fields["first"]), int(fields["last"])
+        try:
+            first, last, at = int(str(fields["first"])), int(str(fields["last"])), str(fields["ts"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotOursError("a record of kind seal does not say what was sealed") from error
         name = segment_name(first, last)
         states = [state for state, names in moved.items() if name in names]
         folder = moved["archived"].get(name, "")
-        spans.append(Sealed(first, last, str(fields["ts"]), states[-1] if states else "live", folder))
+        spans.append(Sealed(first, last, at, states[-1] if states else "live", folder))
     return spans
 
 
 def _folders(connection: Connection, kind: str) -> dict[str, str]:
     """The segments that records of a kind name, each with the folder that the last of them says it is in."""
-    told = [json.loads(body) for (body,) in connection.execute(_OF_KIND, (kind,))]
+    told = [read_body(body) for (body,) in connection.execute(_OF_KIND, (kind,))]
     return {str(fields.get("segment")): str(fields.get("folder", "")) for fields in told}
 
 
@@ -137,7 +149,7 @@ def make_segment(path: Source, folder: Path, first: int, last: int) -> Path:
     target = folder / segment_name(first, last)
     if target.exists():
         return target
-    making = target.with_name(target.name + ".making")
+    making = target.with_name(target.name + _MAKING)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         making.unlink(missing_ok=True)
@@ -160,7 +172,7 @@ def copy_segment(file: Path, folder: Path) -> None:
     """Copy a segment into a folder, perhaps on another disk, so that it stays there; blocks. Raises ChronError."""
     require_folder(folder)
     target = folder / file.name
-    making = target.with_name(target.name + ".making")
+    making = target.with_name(target.name + _MAKING)
     try:
         making.unlink(missing_ok=True)
         os.close(os.open(making, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -208,7 +220,7 @@ def _not_in(file: Path, erasures: Sequence[str]) -> list[str]:
 
 
 def _write_without(file: Path, erasures: Sequence[str]) -> int:
-    making = file.with_name(file.name + ".making")
+    making = file.with_name(file.name + _MAKING)
     try:
         making.unlink(missing_ok=True)
         os.close(os.open(making, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))

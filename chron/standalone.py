@@ -16,20 +16,24 @@ import argparse
 import base64
 import hashlib
 import json
+import re
 import sqlite3
 import sys
-from functools import partial, reduce
+from functools import reduce
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-decode = partial(base64.b64decode, validate=True)
-
 
 def require(good: bool, what: str) -> None:
     if not good:
         raise ValueError(what)
+
+
+def decode(text: str) -> bytes:
+    require(base64.b64encode(data := base64.b64decode(text, validate=True)).decode() == text, "not proper base64")
+    return data
 
 
 def sha256(*parts: bytes) -> bytes:
@@ -45,48 +49,35 @@ def read_key(vkey: str) -> tuple[str, bytes, Ed25519PublicKey]:
     return name, bytes.fromhex(id_), Ed25519PublicKey.from_public_bytes(raw[1:])
 
 
-def signed_text(note: str, vkeys: list[str]) -> str:
-    """The text of a note that one of these keys signed; a signature that does not fit spoils all."""
+def signed_text(note: str, vkeys: list[str], must: bool = True) -> str:
+    """The text of a note that one of these keys signed, or must; a signature that does not fit spoils all."""
     text, _, lines = note.rpartition("\n\n")
     keys = {(name, id_): key for name, id_, key in map(read_key, vkeys)}
-    found = [(signer, decode(encoded)) for _, signer, encoded in (line.split(" ") for line in lines.splitlines())]
-    ours = [(keys[signer, data[:4]], data[4:]) for signer, data in found if (signer, data[:4]) in keys]
-    require(bool(ours), "not signed by the key")
+    proper = re.fullmatch("(\u2014 [^\\s+\\0-\\x1f]{1,255} [A-Za-z0-9+/]{7,}=?=?\n){1,16}", lines)
+    found = [(name, decode(data)) for _, name, data in (line.split(" ") for line in lines.splitlines())]
+    ours = [(keys[name, data[:4]], data[4:]) for name, data in found if (name, data[:4]) in keys]
+    require(proper is not None and (bool(ours) or not must), "not signed by the key")
     for key, signature in ours:
         try:
             key.verify(signature, (text + "\n").encode())
         except InvalidSignature:
             raise ValueError("the signature does not fit the text") from None
-    return text + "\n"
+    return text + "\n" if ours else ""
 
 
 def read_checkpoint(text: str) -> tuple[str, int, bytes]:
-    """Name of the log, number of records, root."""
-    name, size, root, end = text.split("\n")
-    require(end == "" and str(int(size)) == size, "not a checkpoint")
+    name, size, root, end = text.split("\n")  # of the log, number of records
+    require(end == "" and str(abs(int(size))) == size, "not a checkpoint")
     return name, int(size), decode(root)
-
-
-def add_leaf(peaks: list[tuple[int, bytes]], leaf: bytes) -> None:
-    """Append to a tree, kept as the roots of its perfect subtrees with their heights, the highest first."""
-    peaks.append((0, leaf))
-    while len(peaks) > 1 and peaks[-1][0] == peaks[-2][0]:
-        (height, right), (_, left) = peaks.pop(), peaks.pop()
-        peaks.append((height + 1, sha256(b"\x01", left, right)))
-
-
-def root_of(peaks: list[tuple[int, bytes]]) -> bytes:
-    last = peaks[-1][1] if peaks else sha256()
-    return reduce(lambda root, peak: sha256(b"\x01", peak[1], root), peaks[-2::-1], last)
 
 
 class Log:
     def __init__(self, pinned: str, kept: dict[str, tuple[str, int, bytes]]) -> None:
         self.pinned, self.kept = pinned, kept
-        self.peaks = list[tuple[int, bytes]]()
         self.seq, self.covered, self.hash, self.name, self.trusted = 0, 0, b"", "", not pinned
         self.keys: list[str] = []  # all that were ever made known; the last one signs
-        self.checkpoints, self.gone = list[int](), list[int]()  # gone: records without a body
+        self.counting = [pinned] if pinned else self.keys  # those whose word counts
+        self.checkpoints, self.gone, self.peaks = list[int](), list[int](), list[bytes]()  # gone: without a body
         self.reasons: list[tuple[int, int, set[str]]] = []  # first and last of those that may be so, but for some
 
     def read(self, seq: int, id_: str, body: bytes | None, leaf: bytes, hash_: bytes) -> None:
@@ -103,15 +94,20 @@ class Log:
             self.read_key_record(fields)
         if fields["kind"] == "checkpoint":
             said = read_checkpoint(signed_text(fields["note"], self.keys[-1:]))
-            require(said == (self.name, self.seq, root_of(self.peaks)), "its checkpoint is over other records")
+            require(said == (self.name, self.seq, self.root()), "its checkpoint is over other records")
             self.checkpoints.append(seq)
             self.covered = self.seq if self.trusted else self.covered
         if fields["kind"] in ("erasure", "archive", "prune"):
             self.reasons.append((fields["first"], fields["last"], set(fields["kept"].split(","))))
-        add_leaf(self.peaks, leaf)
+        self.peaks.append(leaf)
+        for _ in range((seq & -seq).bit_length() - 1):  # perfect subtrees of one size become one
+            self.peaks[-2:] = [sha256(b"\x01", *self.peaks[-2:])]
         self.seq, self.hash = seq, hash_
         for what, (_, size, root) in self.kept.items():
-            require(size != seq or root == root_of(self.peaks), f"the first {size} records are not those of {what}")
+            require(size != seq or root == self.root(), f"the first {size} records are not those of {what}")
+
+    def root(self) -> bytes:
+        return reduce(lambda root, peak: sha256(b"\x01", peak, root), reversed(self.peaks))
 
     def read_key_record(self, fields: dict[str, str]) -> None:
         event, vkey, second = fields["event"], fields["vkey"], fields.get("vkey_second", "-")
@@ -121,6 +117,7 @@ class Log:
             require(signed_text(fields["note"], [signer]) == text, "its note says something else")
         self.trusted = not self.pinned or vkey == self.pinned or (self.trusted and event == "rotated")
         self.keys.append(vkey)
+        self.counting += [vkey] * (self.trusted and self.counting is not self.keys)
 
 
 def verify_log(path: str, key: str, notes: dict[str, str]) -> tuple[int, str]:
@@ -137,15 +134,17 @@ def verify_log(path: str, key: str, notes: dict[str, str]) -> tuple[int, str]:
         for seq, text, body in database.execute(texts).fetchall():
             good = json.loads(body or "{}").get("sha256") == sha256(text.encode()).hex()
             require(good, f"the text kept under record {seq} was changed")
-    except (ValueError, LookupError, TypeError, AttributeError, sqlite3.DatabaseError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, sqlite3.DatabaseError) as error:
         return 1, f"not good: record {log.seq + 1}: {error}; the {log.seq} records before it hold"
-    covered = log.covered
+    covered, good = log.covered, log.covered > 0 or not key
     for what, (name, size, _) in kept.items():
         require(name == log.name, f"{what} is of log {name}, this is {log.name}")
         require(size <= log.seq, f"records are missing at the end: {what} covers {size}, there are {log.seq}")
-        covered = size if what == "--head" else covered
-        signed_text(notes[what], [*filter(None, [key]), *log.keys])
-    require(covered > 0 or not key, "no checkpoint is signed by the key")
+        signed_text(notes[what], [*log.counting, *log.keys])
+        counts = bool(signed_text(notes[what], log.counting, must=False))
+        good = good or counts
+        covered = (size if counts else min(size, covered)) if what == "--head" else covered
+    require(good, "no checkpoint is signed by the key")
     loose = log.seq - covered - sum(seq > covered for seq in log.checkpoints)
     told = f"good: {log.seq} records of {log.name}, {covered} covered by a checkpoint that counts, {loose} behind it"
     return (11 if loose else 0), told + (f", {len(log.gone)} without a body" if log.gone else "")
@@ -154,7 +153,8 @@ def verify_log(path: str, key: str, notes: dict[str, str]) -> tuple[int, str]:
 def verify_proof(text: str, key: str) -> tuple[int, str]:
     head, _, note = text.partition("\n\n")
     first, extra, index_line, *hashes = head.split("\n")
-    require(first == "c2sp.org/tlog-proof@v1" and extra[:6] + index_line[:6] == "extra index ", "not a proof")
+    proper = extra[:6] == "extra " and re.fullmatch("index (0|[1-9][0-9]{,15})", index_line)
+    require(first == "c2sp.org/tlog-proof@v1" and bool(proper), "not a proof")
     body, index = decode(extra[6:]), int(index_line[6:])
     _, size, root = read_checkpoint(signed_text(note, [key]))
     node, last, here = sha256(b"\x00", body), size - 1, index
@@ -181,7 +181,7 @@ def main() -> int:
     if bool(given["chron"]) == bool(given["proof"]) or (given["proof"] and not given["key"]):
         parser.error("give a log, or --proof FILE with --key")
     try:
-        read = {name: Path(given[name]).read_text("utf-8") for name in ("head", "from", "proof") if given[name]}
+        read = {name: Path(given[name]).read_bytes().decode() for name in ("head", "from", "proof") if given[name]}
         Path(given["chron"] or given["proof"]).open("rb").close()
     except (OSError, ValueError) as error:
         parser.error(str(error))

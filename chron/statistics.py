@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
+from chron.errors import NotOursError
 from chron.filtering import Filter
 from chron.querying import head, reading, stored
 from chron.sources import Source, file_of, on_server
@@ -103,7 +104,10 @@ def _told(body: bytes) -> dict[str, str]:
 
 def _keep(silences: list[tuple[float, str, str]], since: str, until: str) -> None:
     """Put a silence among the longest ones."""
-    seconds = (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
+    try:
+        seconds = (datetime.fromisoformat(until) - datetime.fromisoformat(since)).total_seconds()
+    except (ValueError, TypeError) as error:
+        raise NotOursError(f'"{since}" or "{until}" is no time; run "claiim chron verify"') from error
     if len(silences) < _MOST_SILENCES:
         heapq.heappush(silences, (seconds, since, until))
     else:

@@ -119,7 +119,7 @@ LEFT JOIN chron AS n NOT INDEXED ON n.seq = ?1 + 1 + ?2 - r.seq {joins}"""  # no
 
 _OTHER_INDEXES = """
 SELECT count(*) FROM sqlite_master
-WHERE type = 'index' AND tbl_name = 'chron' AND name NOT IN (SELECT value FROM json_each(?))"""
+WHERE type = 'index' AND lower(tbl_name) = 'chron' AND name NOT IN (SELECT value FROM json_each(?))"""
 _OTHER_TABLES = "SELECT CAST(name AS TEXT) FROM sqlite_master WHERE type = 'table' AND name <> 'chron'"
 
 type _Counts = list[int]

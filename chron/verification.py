@@ -19,18 +19,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 
 from chron import structure
 from chron.beginning import read_beginning
 from chron.body import Fields
 from chron.chain import follow, genesis
-from chron.emptied import GONE, Holes, Span, add_holes, told_later, unexplained
-from chron.errors import ChronError
+from chron.emptied import GONE, Holes, Span, add_holes, later_bodies, read_span, told_later, unexplained
+from chron.errors import ChronError, NotOursError
 from chron.evidence import Evidence
 from chron.notes import Checkpoint, VerifierKey, parse_note, verified
 from chron.reading import connect
-from chron.segments import find_segment, known_folders, segment_span
+from chron.segments import find_segment, known_folders, segment_name, segment_span
 from chron.signed import SignedLog, log_name
 from chron.sources import Connection, Source
 
@@ -38,7 +39,16 @@ _ROWS_PER_READ = 256
 """They fit into a processor's cache: of 2,000 each byte is fetched from memory again to be hashed, a fifth slower."""
 _ROWS = "SELECT seq, id, CAST(body AS BLOB), leaf, hash FROM chron WHERE seq > ? ORDER BY seq LIMIT ?"
 _TEXT = "SELECT kind, id, version, digest, text FROM artefact WHERE seq = ?"
-_TEXTS = "SELECT seq FROM artefact WHERE seq > ? AND seq <= ? ORDER BY seq"
+_TEXTS = "SELECT seq FROM artefact ORDER BY seq"
+_TEXTS_OF_FILE = "SELECT seq FROM artefact NOT INDEXED"
+"""All rows as they stand there, by no look-up and in no other order."""
+_FIRST = "SELECT min(seq) FROM chron"
+_COUNTED = "SELECT count(*), (SELECT max(seq) FROM chron) FROM chron NOT INDEXED WHERE seq > ?"
+_STRAY_TEXT = "SELECT min(seq) FROM artefact WHERE seq < 1 OR seq > (SELECT max(seq) FROM chron)"
+"""One statement: a text comes with its record, but both may come while this reads."""
+_IDS = "SELECT seq, id FROM chron WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 4000"
+_OLD_TEXTS = "SELECT seq, kind, id, version, digest, text FROM artefact WHERE seq < ? ORDER BY seq"
+_STANDS_THERE = "SELECT 1 FROM chron WHERE seq = ? AND body = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +132,19 @@ def verify(
     if lint and not indexes:
         raise ChronError("the lint looks at all pages of the file, those of indexes too; leave one of the two out")
     how = _How(lint, indexes and not known.incremental, jobs or os.cpu_count() or 1)
-    found, told = _verified_file(path, how, known, ())
+    found, told = _verified_file(path, how, known, None)
     if not found.ok:
         return found
+    if found.root and found.skipped and Path(path).name != (name := segment_name(found.skipped + 1, found.records)):
+        # If this is removed, a log is cut at its beginning by putting its last segment in its place.
+        fault = f"it is missing; what begins with record {found.skipped + 1} is a segment, which has the name {name}"
+        return replace(found, ok=False, records=0, first_bad_seq=1, fault=fault)
     # Not before: what a log that does not hold says of folders is not asked for.
-    return _with_segments(found, told, known_folders(path) if segments is None else segments, how)
+    try:
+        folders = known_folders(path) if segments is None else segments
+    except NotOursError as error:
+        return replace(found, ok=False, fault=str(error))
+    return _with_segments(path, found, told, folders, how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +166,10 @@ class _Told:
     """At its checkpoints, by size."""
 
 
-def _verified_file(path: Source, how: _How, known: Known, announced: Sequence[Span]) -> tuple[Verification, _Told]:
+def _verified_file(
+    path: Source, how: _How, known: Known, announced: Sequence[Span] | None
+) -> tuple[Verification, _Told]:
+    """Verify one file; `announced` is what its log says of bodies that went, None when there is no log to ask."""
     notes, told = known.notes(), _Told()
     with closing(connect(path)) as connection, ThreadPoolExecutor(1) as aside:
         # Looking at the indexes takes longer than the chain, and leaves Python alone meanwhile.
@@ -159,28 +180,78 @@ def _verified_file(path: Source, how: _How, known: Known, announced: Sequence[Sp
         return found, told
 
 
-def _with_segments(found: Verification, told: _Told, folders: Sequence[Path], how: _How) -> Verification:
+def _with_segments(path: Source, found: Verification, told: _Told, folders: Sequence[Path], how: _How) -> Verification:
     """Look at the bodies that were moved into segments as well."""
     gone = [span for span in told.spans if span.kind != "archive"]
     pruned = {span.segment for span in gone}
-    names = dict.fromkeys(span.segment for span in told.spans if span.kind == "archive" and span.segment not in pruned)
+    moved = [span for span in told.spans if span.kind == "archive" and span.segment not in pruned]
     missing, looked = [], 0
-    for name in names:
-        file, end = find_segment(name, folders), segment_span(name)[1]
-        if end <= found.skipped:
+    for name in dict.fromkeys(span.segment for span in moved):
+        begin, end = segment_span(name)
+        if 0 < end <= found.skipped:
             continue
+        # A record may name a file that cannot have what it says: then nobody has it.
+        has_all = all(begin <= span.first and span.last <= end for span in moved if span.segment == name)
+        file = find_segment(name, folders) if has_all else None
         if file is None:
             missing.append(name)
             continue
         looked += 1
-        # Whose signature it bears is of no account here: its root has to be the one that the log has there.
-        part, _ = _verified_file(file, how, Known(), gone)
-        if part.ok and part.root != told.roots.get(end, b"").hex():
-            part = replace(part, ok=False, fault="it is of another history than the log", first_bad_seq=None)
+        part = _verified_part(file, how, [*gone, *_erased_since(path, file, found.records)])
+        if part.ok and (fault := _part_fault(path, file, name, part, told.roots.get(end, b"").hex())):
+            part = replace(part, ok=False, fault=fault, first_bad_seq=None)
         if not part.ok:
             bad, fault = part.first_bad_seq, f"in segment {name}: {part.fault}"
-            return replace(found, ok=False, records=(bad or 1) - 1, first_bad_seq=bad, fault=fault)
+            return replace(found, ok=False, records=max(0, (bad or 1) - 1), first_bad_seq=bad, fault=fault)
     return replace(found, missing=tuple(missing), segments=looked)
+
+
+def _verified_part(file: Path, how: _How, gone: Sequence[Span]) -> Verification:
+    # Whose signature it bears is of no account here: its root has to be the one that the log has there.
+    try:
+        return _verified_file(file, how, Known(), gone)[0]
+    except NotOursError as error:
+        return Verification(False, 0, None, str(error), "")
+
+
+def _erased_since(path: Source, file: Path, records: int) -> list[Span]:
+    """What the segment says was erased by records that came to the log after it was read here, and are in it.
+
+    What it says of others is not believed: those were read.
+    """
+    try:
+        with closing(connect(file)) as segment, closing(connect(path)) as log:
+            later = [(read_span(fields), fields.get("seq"), body) for body, fields in later_bodies(segment)]
+            return [
+                span
+                for span, seq, body in later
+                if isinstance(seq, int) and records < seq < 2**62 and log.execute(_STANDS_THERE, (seq, body)).fetchone()
+            ]
+    except (sqlite3.DatabaseError, NotOursError):
+        return []  # what is wrong with it is told when it is verified
+
+
+def _part_fault(path: Source, file: Path, name: str, part: Verification, root: str) -> str:
+    """What a segment that is good in itself has other than its log."""
+    first, last = segment_span(name)
+    if part.root != root:
+        return "it is of another history than the log"
+    if (part.skipped + 1, part.records) != (first, last):
+        return f"it has records {part.skipped + 1} to {part.records} alone"
+    with closing(connect(path)) as log, closing(connect(file)) as segment:
+        if _others(log, segment, _OLD_TEXTS, first):
+            return "the texts that were kept before it are not those of the log"
+        at = first - 1
+        while rows := log.execute(_IDS, (at, last)).fetchall():
+            if rows != segment.execute(_IDS, (at, last)).fetchall():
+                return f"a record behind record {at} has another id than in the log"
+            at = rows[-1][0]
+    return ""
+
+
+def _others(log: Connection, segment: Connection, statement: str, *values: int) -> bool:
+    pairs = zip_longest(log.execute(statement, values), segment.execute(statement, values))
+    return any(ours is None or theirs is None or tuple(ours) != tuple(theirs) for ours, theirs in pairs)
 
 
 def _verified(
@@ -188,15 +259,18 @@ def _verified(
     lint: bool,
     known: Known,
     notes: dict[str, Checkpoint],
-    announced: Sequence[Span],
+    announced: Sequence[Span] | None,
     told: _Told,
 ) -> Verification:
     seq, head, skipped, sealed = 0, b"", 0, ""
     try:
         holes: Holes = []
+        later: Sequence[Span] = announced or ()
         if (segment := read_beginning(connection)) is not None:
             if known.incremental:
                 raise ChronError("a segment is verified as a whole; leave --incremental out")
+            if announced is None:
+                later = told_later(connection)
             notes["the checkpoint it was sealed with"] = parse_note(segment.note).checkpoint()
             sizes = [note.size for note in notes.values()]
             evidence = Evidence(segment.name, known.key, tree=segment.tree, expected=sizes)
@@ -207,6 +281,9 @@ def _verified(
             origin, first_id = _beginning(connection)
             head, name = genesis(origin), log_name(origin, first_id)
             evidence = Evidence(name, known.key, expected=[note.size for note in notes.values()])
+        stray = connection.execute(_FIRST).fetchone()[0]
+        if stray is not None and stray <= seq:
+            return Verification(False, 0, stray, "it stands before the first record", "", name)
         if known.incremental:
             seq, head, evidence = _continued(connection, known, notes)
             skipped = seq
@@ -222,15 +299,19 @@ def _verified(
             if fault:
                 return Verification(False, seq, seq + 1, fault, head.hex(), name)
         told.spans, told.roots = evidence.spans, evidence.checkpoints
+        if fault := _count_fault(connection, skipped):
+            return Verification(False, seq, None, fault, head.hex(), name)
         if not seq:
             return Verification(False, 0, 1, "it is missing; a Chron begins with the record of its opening", "")
         if segment is not None and seq != segment.last:
             return Verification(False, seq, seq + 1, "it is missing; the segment ends before its end", head.hex(), name)
-        if holes and (gone := unexplained(holes, [*evidence.spans, *told_later(connection), *announced])):
+        if holes and (gone := unexplained(holes, [*evidence.spans, *later])):
             return Verification(False, gone - 1, gone, GONE, _hash_at(connection, gone - 1), name)
         bad_seq, fault = _text_fault(connection, evidence.texts, skipped, seq)
         if not fault:
             bad_seq, fault = _note_fault(seq, evidence, known, notes, name, sealed)
+    except NotOursError as error:
+        return Verification(False, seq, None, str(error), head.hex())
     except _ReadFault as error:
         return Verification(False, seq, error.seq, str(error), "")
     except sqlite3.DatabaseError as error:
@@ -265,6 +346,9 @@ def _continued(connection: Connection, known: Known, notes: Mapping[str, Checkpo
             raise _ReadFault(None, f"its first {old.size} records are not those of the old checkpoint")
         keys = log.keys(ours.seq)
         verified(known.old, [known.key] if known.key else keys)
+        if known.key is not None and known.key.vkey not in [key.vkey for key in keys]:
+            # The record that names them is not read again: without this, it could name those of somebody else.
+            raise ChronError("the given key is not in force there")
     except ChronError as error:
         raise ChronError(f"cannot go on behind the old checkpoint: {error}; verify the whole log") from error
     row = connection.execute("SELECT hash FROM chron WHERE seq = ?", (old.size,)).fetchone()
@@ -291,8 +375,10 @@ def _note_fault(
             verified(text, keys)
         except ChronError as error:
             return None, f"a checkpoint kept elsewhere does not belong to this log: {error}"
-    kept_elsewhere = known.old or known.head
-    if known.key is not None and not kept_elsewhere and not (evidence.counts if sealed else evidence.covered):
+    if sealed and not evidence.is_signed(sealed):
+        return None, "its checkpoint is not signed by the key of the log"
+    good = evidence.counts if sealed else evidence.covered
+    if known.key is not None and not good and not any(evidence.counts_for(text) for text in (known.old, known.head)):
         return None, "no checkpoint in it is signed by the given key, nor by one that it handed over to"
     return None, ""
 
@@ -302,8 +388,24 @@ def _measured(found: Verification, evidence: Evidence, known: Known, notes: Mapp
     if not evidence.all_keys and not notes:
         return found
     covered = notes["the head kept elsewhere"].size if known.head else evidence.covered
+    if known.head and not evidence.counts_for(known.head):
+        covered = min(covered, evidence.covered)  # else whoever can write where it was kept needs no key
     vkey = evidence.all_keys[-1].vkey if evidence.all_keys else ""
     return replace(found, covered=covered, loose=max(0, evidence.loose(found.records, covered)), vkey=vkey)
+
+
+def _count_fault(connection: Connection, after_seq: int) -> str:
+    """Whether there are more rows than numbers: each read above begins by looking a number up.
+
+    In a file that somebody made, a row can stand where no look-up leads, behind another one of its number, and queries
+    that go through all rows show it.
+    """
+    if not isinstance(connection, sqlite3.Connection):
+        return ""  # a server keeps numbers apart by itself
+    count, last = connection.execute(_COUNTED, (after_seq,)).fetchone()
+    if last is None or count == last - after_seq:
+        return ""
+    return f"the file is damaged: behind record {after_seq} are {count} rows, and numbers for {last - after_seq}"
 
 
 def _hash_at(connection: Connection, seq: int) -> str:
@@ -332,7 +434,12 @@ def _text_fault(
         kept.append(sha256(stored).hexdigest())
         if kept != [said.get(name) for name in ("text_kind", "text_id", "text_version", "digest", "sha256")]:
             return seq, "the text it kept was changed"
-    for (seq,) in connection.execute(_TEXTS, (after_seq, head_seq)).fetchall():
-        if seq not in told:
+    last = -(2**63)
+    for (seq,) in connection.execute(_TEXTS_OF_FILE if isinstance(connection, sqlite3.Connection) else _TEXTS):
+        if seq <= last:
+            return seq, "two texts are kept under it, or they are out of order"
+        if after_seq < seq <= head_seq and seq not in told:
             return seq, "no record speaks of the text kept under it"
-    return None, ""
+        last = seq
+    (stray,) = connection.execute(_STRAY_TEXT).fetchone()
+    return stray, "" if stray is None else "it is missing, and a text is kept under it"

@@ -28,8 +28,8 @@ from proxy.awssignature import Credentials, read_credentials, signed
 from proxy.checkpointconfig import AnchorConfig
 from proxy.config import ConfigError, why
 
-_TAIL_BYTES = 256 * 1024
-"""The end of an anchor file that is read back: many notes."""
+_BLOCK_BYTES = 1024 * 1024
+"""Of an anchor file that is read back: some thousand notes."""
 _TIMEOUT = aiohttp.ClientTimeout(total=10)
 _NEWEST = "newest.note"
 _MAX_NOTE_BYTES = 64 * 1024
@@ -99,17 +99,31 @@ class FileAnchor:
             return file.read()
 
     async def read(self) -> str | None:
-        """The last whole note."""
+        """The note over most records, of the log that the last whole one is of."""
         try:
-            data = await asyncio.to_thread(self._tail, _TAIL_BYTES)
+            note, size = await asyncio.to_thread(self._newest)
         except FileNotFoundError:
             return None
         except OSError as error:
             raise AnchorError(why(error)) from error
-        note = last_note(data.decode("utf-8", "replace"))
-        if note is None and data:
+        if note is None and size:
             raise AnchorError("holds something, but no checkpoint")
         return note
+
+    def _newest(self) -> tuple[str | None, int]:
+        """That note, and how large the file is; all of it, because old notes may be appended to hide a newer one."""
+        newest: dict[str, tuple[int, str]] = {}
+        last, before, size = "", b"", 0
+        with self._path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                size += len(block)
+                data = before + block
+                if note := last_note(data.decode("utf-8", "replace")):
+                    said = parse_note(note).checkpoint()
+                    last = said.name
+                    newest[last] = max(newest.get(last, (0, note)), (said.size, note), key=lambda each: each[0])
+                before = data[-_MAX_NOTE_BYTES:]
+        return newest[last][1] if last else None, size
 
 
 class SyslogAnchor:

@@ -26,6 +26,24 @@ _VIEW = (
     + " FROM claiim.records WHERE (chain = current_setting('claiim.chain'::text, true));"
 )
 """What the server makes of the view in the script."""
+_OF_DECISIONS = """
+d.seq, d.id, d.ts, d.outcome, d.mode, d.agent, d.anchor, d.action, d.target, d.environment, d.host, d.method, d.path,
+d.reason, d.code, o.result, o.status FROM chron AS d LEFT JOIN chron AS o ON o.ref = d.id AND o.kind = 'outcome'
+WHERE d.kind = 'decision'"""
+_DECISIONS = (
+    "SELECT d.seq, d.id, d.ts, d.outcome, d.mode, d.agent, d.anchor, d.action, d.target, d.environment, d.host, "
+    "d.method, d.path, d.reason, d.code, o.result, o.status FROM (claiim.chron d LEFT JOIN claiim.chron o "
+    "ON (((o.ref = d.id) AND (o.kind = 'outcome'::text)))) WHERE (d.kind = 'decision'::text);"
+)
+_OTHERS = f"""
+SELECT min(seq) FROM (
+  (SELECT {_OF_DECISIONS} EXCEPT ALL SELECT * FROM decisions)
+  UNION ALL (SELECT * FROM decisions EXCEPT ALL SELECT {_OF_DECISIONS})) AS others"""  # noqa: S608 -- ours
+_FOREIGN = """
+SELECT 'rule', r.rulename FROM pg_rewrite AS r JOIN pg_class AS c ON c.oid = r.ev_class
+WHERE c.relnamespace = 'claiim'::regnamespace AND c.relkind IN ('r', 'p')
+UNION ALL SELECT 'policy', p.polname FROM pg_policy AS p JOIN pg_class AS c ON c.oid = p.polrelid
+WHERE c.relnamespace = 'claiim'::regnamespace ORDER BY 2"""
 
 
 @cache
@@ -42,6 +60,8 @@ def guard_fault(connection: Connection) -> str:
             return f'guard "{name}" is missing, off or another'
     if on:
         return f'trigger "{min(on)}" is not ours'
+    for what, name in connection.execute(_FOREIGN):
+        return f'{_text(what)} "{_text(name)}" is not ours'
     found = dict(connection.execute(_FUNCTIONS).fetchall())
     for name, text in _WRITTEN.findall(script()):
         if found.get(name) != text:
@@ -54,17 +74,25 @@ def fault(connection: ServerConnection, *, whole: bool) -> str:
     if wrong := guard_fault(connection):
         return f"{wrong}: the tables or their guards are not as they were written"
     # The functions are as they were written, and so are the columns that use them: no value needs to be looked at.
-    return _column_fault(connection) if whole and not _view_as_written(connection) else ""
+    wrong = _column_fault(connection) if whole and not _view_as_written(connection) else ""
+    return wrong or (_decision_fault(connection) if whole else "")
 
 
-def _view_as_written(connection: ServerConnection) -> bool:
+def _decision_fault(connection: ServerConnection) -> str:
+    if _view_as_written(connection, "decisions", _DECISIONS):
+        return ""
+    (seq,) = connection.execute(_OTHERS).fetchone()
+    return "" if seq is None else f"the view of decisions does not say what record {seq} says"
+
+
+def _view_as_written(connection: ServerConnection, name: str = "chron", written: str = _VIEW) -> bool:
     """Whether readers see what the script says; when the server tells it in other words, this cannot know."""
     with connection.raw.transaction():
         connection.raw.execute("SET LOCAL search_path = ''")  # so that every name says whose it is
-        row = connection.raw.execute("SELECT pg_get_viewdef('claiim.chron'::regclass)").fetchone()
+        row = connection.raw.execute("SELECT pg_get_viewdef(%s::regclass)", (f"claiim.{name}",)).fetchone()
     # Since PostgreSQL 16 the only table of a query is not named with each of its columns.
     told = re.sub(r"\s+", " ", str(row[0] if row else "")).strip()
-    return told.replace(" records.", " ").replace("(records.", "(") == _VIEW
+    return told.replace(" records.", " ").replace("(records.", "(") == written
 
 
 def _column_fault(connection: ServerConnection) -> str:

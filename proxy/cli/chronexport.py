@@ -24,6 +24,7 @@ from chron.filtering import Filter
 from chron.manifest import BODIES, Manifest, Place, Tally, manifest_of, origin_and_hash_before, stored_line
 from chron.notes import VerifierKey
 from chron.querying import Row, head, stored
+from chron.reading import record_of
 from chron.sources import Source
 from proxy.cli.chron import configured, when
 from proxy.cli.chronevidence import EXIT_LOOSE, read_vkey
@@ -127,8 +128,11 @@ def _line(row: Row, form: str, origin: str) -> bytes:
     if form == BODIES:
         return stored_line(row)
     seq, id_, body, leaf, hash_ = row
-    event = Event(seq, id_, json.loads(body) if body else {}, leaf.hex(), hash_.hex(), origin)
-    return LINES[form](event).encode()
+    event = Event(seq, id_, record_of(seq, id_, body, hash_).fields, leaf.hex(), hash_.hex(), origin)
+    try:
+        return LINES[form](event).encode()
+    except (ValueError, OverflowError) as error:  # a time that is none
+        raise ChronError(f'record {seq}: {error}; "claiim chron verify" tells what was changed') from error
 
 
 def _verify(file: Path, log: Source | None, key: VerifierKey | None, as_json: bool) -> None:
@@ -139,12 +143,13 @@ def _verify(file: Path, log: Source | None, key: VerifierKey | None, as_json: bo
     elif found.fault:
         click.echo(f"not what was written: {printable(found.fault)}")
     else:
-        click.echo(f"ok: {found.records} records, {_proven(found, signed=key is not None)}")
+        bodies = Manifest.read(manifest_of(file)).format == BODIES
+        click.echo(f"ok: {found.records} records, {_proven(found, signed=key is not None, bodies=bodies)}")
     loose = key is not None and found.covered < found.records
     sys.exit(EXIT_DENY if found.fault else EXIT_LOOSE if loose else 0)
 
 
-def _proven(found: Checked, *, signed: bool) -> str:
+def _proven(found: Checked, *, signed: bool, bodies: bool) -> str:
     ways = ["the file is the one that was written"]
     if found.chained:
         ways.append("each record follows the one before it")
@@ -152,5 +157,6 @@ def _proven(found: Checked, *, signed: bool) -> str:
         ways.append(f"{found.erased} of them erased")
     if signed:
         ways.append(f"{found.covered} of them in the log that the key signed")
-    ways.append("as in the Chron" if found.compared else "not compared with a Chron (--chron)")
+    as_there = "as in the Chron" if bodies else f"the first and the last are in the Chron (only {BODIES} is compared)"
+    ways.append(as_there if found.compared else "not compared with a Chron (--chron)")
     return ", ".join(ways)

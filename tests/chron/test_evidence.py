@@ -1,7 +1,11 @@
 """What signatures and heads kept elsewhere prove of a log, and what shows only with them."""
 
 import asyncio
+import json
+import random
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -10,9 +14,15 @@ import rfc8785
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chron import Cadence, Chron, ChronError, Known, Signing, parse_vkey, verify
+from chron import Cadence, Chron, ChronError, Known, Signing, find, parse_vkey, standalone, verify
+from chron.attacks import ATTACKS
 from chron.body import canonical
-from chron.signing import read_signer
+from chron.chain import leaf_hash
+from chron.copies import Copy
+from chron.merkle import Frontier
+from chron.notes import Checkpoint
+from chron.signed import checkpoint_fields
+from chron.signing import make_key, read_signer
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +149,48 @@ def test_incremental_reads_only_what_is_new(log, vkey, notes, rehash):
     rehash(lambda seq, body: body.replace("DENY", "ALLOW") if seq == 24 else body)
     found = verify(log, known=known(vkey, old=notes[1], incremental=True))
     assert (found.ok, found.first_bad_seq) == (False, 33)
+
+
+def test_the_keys_of_an_incremental_verification_are_those_of_the_pinned_one(log, vkey, notes, rehash, harm, tmp_path):
+    """The record that names the key is not read again: another one could be named in it, and sign what is new."""
+    name, size = notes[0].split("\n")[0], int(notes[0].split("\n")[1])
+    make_key(tmp_path / "own.pem")
+    signer, tree = read_signer(tmp_path / "own.pem"), Frontier()
+
+    def forge(seq: int, body: str) -> str:
+        fields = json.loads(body)
+        if seq > size and fields["kind"] == "decision":
+            fields["outcome"] = "ALLOW"
+        if seq > size and fields["kind"] == "checkpoint":
+            fields |= checkpoint_fields(signer.checkpoint(Checkpoint(name, tree.size, tree.root()), 0), tree)
+        new = canonical(fields)[1]
+        tree.extend([leaf_hash(new)])
+        return new.decode()
+
+    rehash(forge)
+    [record] = find(log, kind="key")
+    introduced = {name: value for name, value in signer.introduction(name, "created").items() if value is not None}
+    body = canonical({**record.fields, **introduced})[0].replace("'", "''")
+    harm(f"UPDATE chron SET body = '{body}' WHERE seq = {record.seq}")
+    with pytest.raises(ChronError, match="the given key is not in force there; verify the whole log"):
+        verify(log, known=known(vkey, old=notes[0], incremental=True))
+    assert not verify(log, known=known(vkey, old=notes[0])).ok
+
+
+def test_a_head_that_the_pinned_key_did_not_sign_makes_no_log_good(log, vkey, tmp_path):
+    """Whoever can write the log and the place where its head is kept still needs the key."""
+    copy = Copy(log, random.Random(1))
+    next(attack for attack in ATTACKS if attack.id == "own-key").do(copy)
+    head = list(find(log, kind="checkpoint"))[-1].text("note")
+    assert verify(log, known=known(head=head)).ok
+    for given_ in ({"head": head}, {"old": head}, {"head": head, "old": head}):
+        found = verify(log, known=known(vkey, **given_))
+        assert not found.ok
+        assert found.fault == "no checkpoint in it is signed by the given key, nor by one that it handed over to"
+    (tmp_path / "head").write_text(head)
+    command = [sys.executable, "-I", standalone.__file__, str(log), "--key", vkey, "--head", str(tmp_path / "head")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "not good: no checkpoint is signed by the key\n")
 
 
 def test_incremental_does_not_begin_on_a_rewritten_log(log, vkey, notes, harm):

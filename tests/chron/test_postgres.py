@@ -367,6 +367,32 @@ def test_a_view_that_says_something_else_is_found(database: Database, opens: Cal
     assert (found.ok, found.fault) == (False, "a column of record 1 does not say what its body says")
 
 
+@pytest.mark.parametrize(
+    ("statement", "fault"),
+    [
+        ("CREATE RULE own AS ON INSERT TO records DO INSTEAD NOTHING", 'rule "own" is not ours'),
+        ("CREATE POLICY own ON records USING (seq <> 7)", 'policy "own" is not ours'),
+        (
+            "CREATE OR REPLACE VIEW decisions AS "
+            "SELECT d.seq, d.id, d.ts, d.outcome, d.mode, d.agent, d.anchor, d.action, "
+            "d.target, d.environment, d.host, d.method, d.path, d.reason, d.code, o.result, o.status "
+            "FROM chron AS d LEFT JOIN chron AS o ON o.ref = d.id AND o.kind = 'outcome' "
+            "WHERE d.kind = 'decision' AND d.outcome <> 'DENY'",
+            "the view of decisions does not say what record",
+        ),
+    ],
+)
+def test_what_hides_records_from_readers_is_found(
+    database: Database, opens: Callable[..., Chron], statement: str, fault: str
+) -> None:
+    """A rule, a policy or a view of somebody else's; the chain itself is as it was."""
+    with opens() as chron:
+        fill(chron)
+    database.run(statement)
+    found = verify(database.url("a"))
+    assert (found.ok, found.fault.startswith(fault)) == (False, True), found.fault
+
+
 def test_a_reader_only_reads(database: Database, opens: Callable[..., Chron]) -> None:
     """A role that looks can neither write nor open the chain as a gate would."""
     with opens() as chron:

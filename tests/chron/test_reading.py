@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chron import Chron, ChronError, find, follow, open_reader, show, tail
+from chron import Chron, ChronError, find, follow, open_reader, seen, show, tail
 from chron.schema import SELDOM
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -190,6 +190,29 @@ def test_datasette_opens_it(log, path):
         command = [sys.executable, "-W", "ignore", "-m", "datasette", str(path), "--get", page]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         assert len(json.loads(done.stdout)["rows"]) == count
+
+
+@pytest.mark.parametrize("version", ["9" * 5000, "\u00b2", "\u0663", ""])
+def test_a_version_that_is_no_number_of_ours_is_left_out(log, path, harm, version):
+    """Python makes no number of so many digits; a file that somebody changed ends no look at it with a trace."""
+    before = seen(path)
+    harm(f"INSERT INTO artefact VALUES (-1, 'skill', 'x', '{version}', 'd', 'text')")
+    assert seen(path) == before
+
+
+@pytest.mark.parametrize("value", ["1.5", "[]", "{}", "9007199254740993", "9" * 5000, '"\\ud800"'])
+def test_a_body_that_holds_what_none_of_ours_does_is_told(log, path, rehash, value):
+    """It is no body of a gate, and is not handed on to what reads texts and numbers."""
+    rehash(lambda seq, body: body.replace('"v":1', f'"v":{value}') if seq == 4 else body)
+    with pytest.raises(ChronError, match="record 4: its body "):
+        list(find(path))
+
+
+def test_what_no_file_can_hold_is_asked_for_in_vain(log, path):
+    """An argument that is not Unicode, or a number beyond all places, ends in one line and no trace."""
+    for asks in (lambda: show(path, "chr_\udcff"), lambda: tail(path, agent="\udcff"), lambda: tail(path, 2**70)):
+        with pytest.raises(ChronError, match="cannot read chron"):
+            asks()
 
 
 def test_reading_where_there_is_nothing(tmp_path):

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 
 from chron import Chron, ChronError, Known, Signing, check, find, parse_vkey, prove, show, verify, why_gone
+from chron import verification as chron_verification
 from chron.living import archive, compact, erase, prune, seal, written_from
 from chron.log import EMPTIED_AT_ONCE
+from chron.notes import parse_note
 from chron.schema import INDEXES
 from chron.segments import default_folder, erase_copies, make_segment, sealed
+from chron.signing import read_signer
 from support.reindexed import rebuild
 
 LATER = datetime.now(UTC) + timedelta(days=400)
@@ -193,6 +196,135 @@ async def test_a_segment_of_another_history_is_no_substitute(log, tmp_path):
     assert (found.ok, found.fault) == (False, f"in segment {files[0].name}: it is of another history than the log")
 
 
+async def test_a_segment_cannot_say_what_was_erased_from_it(log):
+    """What a segment says of later records is held against the log, where there is one."""
+    chron, files = await _two_segments(log)
+    seq = next(find(files[0], kind="decision")).seq
+    archive(chron, [default_folder(chron.path)], LATER)
+    told = f'{{"first":{seq},"kept":"","kind":"erasure","last":{seq},"seq":%d}}'
+    _harm(files[0], f"UPDATE chron SET body = NULL WHERE seq = {seq}")
+    _harm(files[0], "CREATE TABLE later(body TEXT NOT NULL) STRICT")
+    for body in (told % 60, told % 9000, told % 2**70, "{}", "[1]", "x", '{"first":1,"last":%s}' % ("9" * 5000)):
+        _harm(files[0], "DELETE FROM later")
+        _harm(files[0], f"INSERT INTO later VALUES ('{body}')")
+        found = verify(chron.path)
+        assert (found.ok, found.first_bad_seq) == (False, seq), body
+        assert found.fault == f"in segment {files[0].name}: its body is gone, and no record says why"
+        assert verify(files[0]).ok is (body in (told % 60, told % 9000))
+
+
+async def test_an_erasure_during_a_verification_is_no_tampering(log, monkeypatch):
+    """The segment already has it, and the log had not when it was read."""
+    chron, files = await _two_segments(log)
+    folders = [default_folder(chron.path)]
+    archive(chron, folders, LATER)
+    seq = next(find(files[0], kind="decision")).seq
+    looks = chron_verification.known_folders
+
+    def meanwhile(path: Path) -> list[Path]:
+        erase(chron, folders, [(seq, seq)], {"basis": "GDPR Art. 17"})
+        return looks(path)
+
+    monkeypatch.setattr(chron_verification, "known_folders", meanwhile)
+    found = verify(chron.path)
+    assert (found.ok, found.fault, found.segments) == (True, "", 2)
+
+
+async def test_part_of_a_segment_is_no_segment(log, tmp_path):
+    """One that ends at the same record, proved by the same checkpoint, and begins later."""
+    chron, files = await _two_segments(log)
+    last = int(files[0].stem.split("-")[2])
+    part = make_segment(chron.path, tmp_path / "part", last - 5, last)
+    archive(chron, [default_folder(chron.path)], LATER)
+    assert verify(part).ok
+    files[0].unlink()
+    shutil.copy(part, files[0])
+    found = verify(chron.path, known=_key(chron))
+    assert (found.ok, found.fault) == (False, f"in segment {files[0].name}: it has records {last - 5} to {last} alone")
+
+
+@pytest.mark.parametrize(
+    ("which", "statement", "fault"),
+    [
+        (1, "UPDATE artefact SET text = 'skill: other'", "the texts that were kept before it are not those of the log"),
+        (1, "DELETE FROM artefact", "the texts that were kept before it are not those of the log"),
+        (0, "INSERT INTO artefact VALUES (0, 'skill', 'x', '1', 'd', 'x')", "a text is kept under it"),
+        (0, "UPDATE segment SET keys = '[1]'", "does not say where it begins"),
+        (1, "UPDATE segment SET keys = '[{}]'", "cannot stand here"),
+        (0, "UPDATE segment SET note = 'x'", "does not say where it begins"),
+    ],
+)
+async def test_a_segment_that_says_something_else_is_told_by_name(log, which, statement, fault):
+    """Tampering and no error of reading, also where the segment cannot even be begun with."""
+    chron, files = await _two_segments(log)
+    archive(chron, [default_folder(chron.path)], LATER)
+    _harm(files[which], statement)
+    found = verify(chron.path)
+    assert not found.ok
+    assert found.fault.startswith(f"in segment {files[which].name}: ")
+    assert fault in found.fault
+
+
+async def test_a_segment_that_is_no_log_is_tampering(log):
+    """It is there, and is not what was sealed."""
+    chron, files = await _two_segments(log)
+    archive(chron, [default_folder(chron.path)], LATER)
+    files[0].chmod(0o600)
+    for data in (b"", b"x" * 5000):
+        files[0].write_bytes(data)
+        found = verify(chron.path)
+        assert (found.ok, found.fault[:40].startswith(f"in segment {files[0].name}: ")) == (False, True)
+
+
+async def test_the_id_of_an_archived_record_is_held_against_its_segment(log, harm):
+    """Without its body nothing in the log says what its id is: by another one it would be found no more."""
+    chron, files = await _two_segments(log)
+    archive(chron, [default_folder(chron.path)], LATER)
+    seq = next(find(files[0], kind="decision")).seq
+    chron.close()
+    harm(f"UPDATE chron SET id = 'chr_01k9z3v5xq8w7e6r5t4y3u2i1p' WHERE seq = {seq}")
+    found = verify(chron.path)
+    assert (found.ok, "has another id than in the log" in found.fault) == (False, True)
+
+
+async def test_a_log_is_not_cut_at_its_beginning_by_its_last_segment(log):
+    """A segment verifies under the name of its records; under another it is a log whose first records are missing."""
+    chron, files = await _two_segments(log)
+    known = _key(chron)
+    chron.close()
+    chron.path.unlink()
+    shutil.copy(files[1], chron.path)
+    found = verify(chron.path, known=known)
+    assert (found.ok, found.first_bad_seq) == (False, 1)
+    assert found.fault.endswith(f"is a segment, which has the name {files[1].name}")
+
+
+async def test_a_key_that_was_in_force_before_seals_no_segment(log, tmp_path):
+    """Whoever steals a key that another one followed can sign no segment of later records."""
+    chron = log()
+    shutil.copy(tmp_path / "key.pem", tmp_path / "stolen.pem")
+    chron.rotate_key()
+    await _decide(chron, 10)
+    file = seal(chron, default_folder(chron.path))
+    newest = Known(parse_vkey(list(find(chron.path, kind="key"))[-1].text("vkey")))
+    assert verify(file, known=newest).ok
+    note = parse_note(chron.newest_checkpoint).checkpoint()
+    forged = read_signer(tmp_path / "stolen.pem").checkpoint(note, 0)
+    _harm(file, f"UPDATE segment SET note = '{forged}'")
+    found = verify(file, known=newest)
+    assert (found.ok, found.fault) == (False, "its checkpoint is not signed by the key of the log")
+
+
+async def test_bodies_that_are_said_to_be_in_no_segment_are_missing(log):
+    """A record of kind archive that names a file which cannot have them explains nothing."""
+    chron, files = await _two_segments(log)
+    seq = next(find(chron.path, kind="decision")).seq
+    chron.empty("archive", [(seq, seq)], {"segment": files[1].name})
+    assert verify(chron.path).missing == (files[1].name,)
+    chron.empty("archive", [(seq + 1, seq + 1)], {"segment": "../else.db"})
+    assert verify(chron.path).missing == (files[1].name, "../else.db")
+
+
 async def test_what_was_cut_short_is_finished(log, monkeypatch):
     """A crash between the record of a seal and its file leaves no half file, and the next seal writes it."""
     chron = log()
@@ -242,6 +374,15 @@ async def test_pruned_is_gone_and_said_to_be(log):
     assert (found.ok, found.missing, found.segments) == (True, (), 0)
     records = list(find(chron.path, kind="prune"))
     assert [(each.text("by"), each.text("approved_by")) for each in records] == [("alice", "bob")] * 2
+
+
+async def test_what_a_crash_left_of_a_segment_goes_with_it(log):
+    """Half a file has plain text too, and nobody makes a segment anew whose time is over."""
+    chron, files = await _two_segments(log)
+    left = files[0].with_name(f"{files[0].name}.making")
+    shutil.copy(files[0], left)
+    assert prune(chron, [default_folder(chron.path)], LATER, {"basis": "retention"})
+    assert not list(files[0].parent.iterdir())
 
 
 async def test_a_log_with_archived_bodies_opens_and_goes_on(log):

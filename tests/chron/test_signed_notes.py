@@ -134,6 +134,14 @@ def test_no_text_makes_a_reader_fall_over(text):
     last_note(text)
 
 
+def test_an_old_note_behind_a_newer_one_hides_nothing():
+    """Who can append to an anchor and do no more cannot make it forget what it has seen."""
+    notes = [SIGNER.checkpoint(Checkpoint(NAME, size, bytes(32)), 7) for size in (1, 2, 30, 4)]
+    assert last_note("".join(note + "\n" for note in notes)) == notes[2]
+    other = SIGNER.checkpoint(Checkpoint("another/log", 3, bytes(32)), 7)
+    assert last_note("".join(note + "\n" for note in (*notes, other))) == other, "so it shows that it is of another log"
+
+
 def test_the_last_whole_note_of_many():
     """Of notes one after the other the last whole one counts, whatever a crash left behind it."""
     notes = [SIGNER.checkpoint(Checkpoint(NAME, size, bytes(32)), 7) for size in (1, 2, 3)]

@@ -2,6 +2,7 @@
 
 import ast
 import asyncio
+import string
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import chron.standalone
-from chron import Cadence, Chron, Signing, find, parse_vkey, prove, verify
+from chron import Cadence, Chron, ChronError, Signing, check, find, parse_vkey, prove, verify
 from chron.notes import parse_note
 
 SOURCE = Path(chron.standalone.__file__)
@@ -99,6 +100,44 @@ def test_it_accepts_a_proof_and_no_other(made, log, tmp_path):
             lines[line] = lines[line][:-3] + ("A" if lines[line][-3] != "A" else "B") + lines[line][-2:]
             proof.write_text("\n".join(lines))
             assert run("--proof", proof, "--key", key)[0] == 1, line
+
+
+SPELLINGS = {
+    "line ends of another system": lambda text: text.replace("\n", "\r\n"),
+    "a place in two ways": lambda text: text.replace("index ", "index  "),
+    "a place with a sign": lambda text: text.replace("index ", "index +"),
+    "another dash": lambda text: text.replace("\N{EM DASH}", "-"),
+    "no line end": lambda text: text[:-1],
+    "another line that is none": lambda text: f"{text}\N{EM DASH} x+y AAAAAAAA\n",
+    "another line that is too short": lambda text: f"{text}\N{EM DASH} x AAAAAA==\n",
+    "a line with a control character": lambda text: f"{text}\N{EM DASH} x\0 AAAAAAAA\n",
+    "too many lines": lambda text: text + "\N{EM DASH} x AAAAAAAA\n" * 20,
+    "a line of somebody else": lambda text: f"{text}\N{EM DASH} x AAAAAAAA\n",
+    "a root in base64 of another spelling": lambda text: text.replace(
+        line := text.split("\n\n")[1].split("\n")[2], _other(line)
+    ),
+}
+
+
+def _other(line: str) -> str:
+    """Base64 whose last letter has bits that a careless reader ignores."""
+    letters = string.ascii_uppercase + string.ascii_lowercase + string.digits + "+/"
+    return f"{line[:-2]}{letters[letters.index(line[-2]) ^ 1]}="
+
+
+@pytest.mark.parametrize("spell", SPELLINGS.values(), ids=SPELLINGS)
+def test_it_takes_a_proof_as_the_other_verifier_does(log, tmp_path, spell):
+    """What is not written in the one right way is no proof to either of them."""
+    record = list(find(log))[5]
+    text = spell(prove(log, record.id))
+    key = vkeys(log)[0]
+    (tmp_path / "x").write_bytes(text.encode())
+    try:
+        check(text, key)
+        good = True
+    except ChronError:
+        good = False
+    assert run("--proof", tmp_path / "x", "--key", key)[0] == (0 if good else 1)
 
 
 HARMS = {

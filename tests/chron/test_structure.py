@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 from chron import Chron, ChronError, find, schema, structure, verify
+from chron.filtering import All
 from chron.freesql import ask_sql
+from chron.querying import stored
+from chron.schema import PAGE_BYTES
 from support.reindexed import rebuild
 
 CHANGED = {
@@ -167,6 +170,22 @@ def test_an_index_of_somebody_elses_is_looked_at_too(log):
     assert found.fault.startswith("the file is damaged: ")
 
 
+@pytest.mark.parametrize(("column", "value"), [("tbl_name", "CHRON"), ("type", "INDEX")])
+def test_an_index_of_somebody_elses_is_looked_at_however_it_is_written(log, column, value):
+    """SQLite finds it, and queries by it, whether its row in the schema is in small or in capital letters."""
+    text = "CREATE INDEX chron_kind ON chron(kind)"
+    with closing(sqlite3.connect(log, isolation_level=None)) as owner:
+        owner.execute(text)
+    rebuild(log, "chron_kind", text, f"{text} WHERE seq <> 9")
+    with closing(sqlite3.connect(log, isolation_level=None)) as owner:
+        owner.execute("PRAGMA writable_schema = ON")
+        owner.execute(f"UPDATE sqlite_master SET {column} = ? WHERE name = 'chron_kind'", (value,))
+    assert 9 not in {record.seq for record in find(log, kind="decision")} | {r.seq for r in find(log, kind="outcome")}
+    found = verify(log)
+    assert not found.ok
+    assert "chron_kind" in found.fault
+
+
 def test_looks_add_up_whatever_their_size(log, monkeypatch):
     """A log is well however it is divided among threads, and so is one that grows meanwhile."""
     for size in (1, 7, 63, 64, 1000):
@@ -296,3 +315,46 @@ def test_a_column_of_another_type_shows(log, rows, before, at, seq, fault):
     log.write_bytes(data)
     found = verify(log)
     assert (found.ok, found.first_bad_seq, found.fault) == (False, seq, fault)
+
+
+def test_a_record_of_other_types_is_not_read(log, rows):
+    """Who reads it is told in one line; what makes texts of it would stop with a trace."""
+    [(id_,)] = rows("SELECT id FROM chron WHERE seq = 40")
+    data, types = bytearray(log.read_bytes()), b"\x4c\x4c" + id_.encode()
+    for at in (-3, 1):  # the id, and the hash
+        changed = bytearray(data)
+        changed[data.index(types) + at] ^= 1
+        log.write_bytes(changed)
+        for read in (lambda: list(find(log)), lambda: list(stored(log, All(()), upto=60))):
+            with pytest.raises(ChronError, match=r"of other types than were written|cannot read chron"):
+                read()
+
+
+def test_a_row_behind_another_of_its_number_shows(log, harm, monkeypatch):
+    """A look-up of the number leads past it; a query that goes through all rows finds it."""
+    last = max(record.seq for record in find(log)) + 1
+    body = f'{{"host":"evil","id":"chr_evil","kind":"decision","seq":{last},"ts":"2026-01-01T00:00:00.000000Z"}}'
+    harm(
+        "PRAGMA journal_mode = DELETE",
+        "INSERT INTO chron(seq, id, body, leaf, hash) "
+        f"VALUES ({last}, 'chr_evil', '{body}', zeroblob(32), zeroblob(32))",
+    )
+    data = bytearray(log.read_bytes())
+    page = data.index(f"chr_evil{body}".encode()) // PAGE_BYTES * PAGE_BYTES
+    count = int.from_bytes(data[page + 3 : page + 5])  # https://www.sqlite.org/fileformat2.html, "B-tree Pages"
+    at = [int.from_bytes(data[page + 8 + 2 * each : page + 10 + 2 * each]) for each in range(count)]
+    middle = (count - 1) // 2  # where SQLite begins to look
+    number = last - count + middle  # of the record before it
+    places = [*at[:middle], at[-1], *at[middle:-1]]
+    data[page + 8 : page + 8 + 2 * count] = b"".join(place.to_bytes(2) for place in places)
+    row = page + at[-1]
+    assert (data[row] > 127, data[row + 2]) == (True, last)  # its size, in two bytes, and its number
+    data[row + 2] = number
+    log.write_bytes(data)
+    monkeypatch.setattr("chron.verification._ROWS_PER_READ", number)
+    assert [record.seq for record in find(log, host="evil")] == [number]
+    found = verify(log, indexes=False)
+    assert (found.ok, found.fault) == (
+        False,
+        f"the file is damaged: behind record 0 are {last} rows, and numbers for {last - 1}",
+    )

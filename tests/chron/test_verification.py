@@ -71,6 +71,25 @@ HARMS = {
         5,
         "no record speaks of the text kept under it",
     ),
+    "a text before all records": (
+        ["INSERT INTO artefact VALUES (-3, 'skill', 'deploy-v2', '1', 'd', 'allow: all')"],
+        -3,
+        "it is missing, and a text is kept under it",
+    ),
+    "a text behind all records": (
+        ["INSERT INTO artefact VALUES (1000, 'skill', 'x', '1', 'd', 'allow: all')"],
+        1000,
+        "it is missing, and a text is kept under it",
+    ),
+    "a body gone as a segment would say it": (
+        [
+            "UPDATE chron SET body = NULL WHERE seq = 8",
+            "CREATE TABLE later(body TEXT NOT NULL) STRICT",
+            """INSERT INTO later VALUES ('{"first":8,"kept":"","kind":"erasure","last":8,"seq":90}')""",
+        ],
+        8,
+        "its body is gone, and no record says why",
+    ),
 }
 
 
@@ -154,6 +173,28 @@ def test_a_column_that_lies_shows(filled):
     found = verify(filled)
     assert (found.ok, found.records) == (False, 23)
     assert found.fault.startswith('"chron" was altered')
+
+
+@pytest.mark.parametrize("seq", [0, -5])
+@pytest.mark.parametrize("indexes", [True, False])
+def test_a_record_before_the_first_shows_and_keeps_the_gate_shut(filled, harm, open_chron, seq, indexes):
+    """The chain begins at record 1; what stands before it is in no chain, and a query would find it all the same."""
+    body = f'{{"id":"chr_0","kind":"decision","outcome":"ALLOW","seq":{seq},"ts":"2026-01-01T00:00:00.000000Z","v":1}}'
+    harm(f"INSERT INTO chron(seq, id, body, leaf, hash) VALUES ({seq}, 'chr_0', '{body}', zeroblob(32), zeroblob(32))")
+    found = verify(filled, indexes=indexes)
+    assert (found.ok, found.first_bad_seq, found.fault) == (False, seq, "it stands before the first record")
+    with pytest.raises(ChronError, match="it stands before the first record"):
+        open_chron()
+
+
+@pytest.mark.parametrize("table", ["CHRON", "Artefact", "person"])
+def test_a_foreign_trigger_shows_however_its_table_is_written(filled, table, open_chron):
+    """SQLite writes a trigger's table down as whoever made it did, and fires it all the same."""
+    with closing(sqlite3.connect(filled, isolation_level=None)) as shell:
+        shell.execute(f"CREATE TRIGGER t BEFORE INSERT ON {table} BEGIN SELECT RAISE(IGNORE); END")
+    assert verify(filled).fault.startswith('trigger "t" is not ours')
+    with pytest.raises(ChronError, match='trigger "t" is not ours'):
+        open_chron()
 
 
 def test_a_foreign_trigger_shows_and_keeps_the_gate_shut(filled, open_chron):

@@ -10,11 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 from click.testing import Result
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 import chron
 from chron import ChronError, Known, last_note, parse_note, parse_vkey
+from chron.notes import Checkpoint
+from chron.signing import Signer
 from proxy.anchoring import GRACE, Anchoring
-from proxy.anchors import AnchorError
+from proxy.anchors import AnchorError, FileAnchor
 from proxy.checkpointconfig import CheckpointsConfig
 from proxy.config import ConfigError
 from support.gate import LiveGate
@@ -253,6 +256,17 @@ async def test_a_place_is_tried_again_after_a_pause() -> None:
     await anchoring.stop()
     assert [parse_note(text).checkpoint().size for text in place.notes] == [8]
     assert (anchoring.states[0].at, anchoring.states[0].fault) == (clock.at, "")
+
+
+async def test_old_checkpoints_behind_it_hide_no_newer_one(tmp_path: Path) -> None:
+    """An append-only file keeps what it has seen, however much somebody appends who cannot do more."""
+    signer = Signer(Ed25519PrivateKey.generate())
+    notes = [signer.checkpoint(Checkpoint("log/chr_1", size, bytes(32)), 0) + "\n" for size in (1, 30, 4)]
+    file = tmp_path / "notes"
+    file.write_text("".join(notes) + notes[0] * 20_000)
+    newest = await FileAnchor(file).read()
+    assert newest is not None
+    assert parse_note(newest).checkpoint().size == 30
 
 
 async def test_what_cannot_be_read_back_is_no_head() -> None:

@@ -155,6 +155,29 @@ def test_a_part_of_a_log(log: Path, export: Run, tmp_path: Path) -> None:
     )
 
 
+def test_other_formats_are_not_said_to_be_compared(log: Path, export: Run, tmp_path: Path) -> None:
+    """Of a file without stored bodies the log can tell the ends alone, and the page says so."""
+    file = tmp_path / "all.csv"
+    assert export(log, "--format", "csv", "-o", file)[0] == 0
+    rewrite(file, lambda data: data.replace(b"DENY", b"ALLOW"))
+    code, out, _ = export("--verify", file, "--chron", log)
+    assert (code, "the first and the last are in the Chron (only jsonl is compared)" in out) == (0, True)
+
+
+@pytest.mark.parametrize("place", [2**70, -(2**70)])
+def test_a_place_that_no_log_has(log: Path, export: Run, tmp_path: Path, place: int) -> None:
+    """A manifest that somebody wrote ends in no trace."""
+    file = tmp_path / "all.jsonl"
+    assert export(log, "-o", file)[0] == 0
+    told = json.loads(manifest_of(file).read_text())
+    manifest_of(file).write_text(json.dumps({**told, "head": {**told["head"], "seq": place}}))
+    code, out, _ = export("--verify", file, "--chron", log)
+    assert (code, out) == (
+        1,
+        f"not what was written: the log has another record {place} than the head one of the export\n",
+    )
+
+
 def test_nothing_matches(log: Path, export: Run, tmp_path: Path) -> None:
     """An export of nothing is a file of nothing, and verifies."""
     file = tmp_path / "none.jsonl"
