@@ -329,10 +329,18 @@ class Serving:
 
     def _undone(self, error: Broken) -> bool:
         """Whether the target has said that it did nothing of the request, and all of it can be sent again."""
-        return error.unprocessed and self.call.complete
+        return error.unprocessed and self._at_hand()
 
     def _repeatable(self, facts: Facts) -> bool:
-        return facts.request.method in _IDEMPOTENT and self.call.complete
+        return facts.request.method in _IDEMPOTENT and self._at_hand()
+
+    def _at_hand(self) -> bool:
+        """Whether all of the request's body is still here: what was passed on as it came is not.
+
+        Without the second condition it would go again with its length and no body, and whatever is sent next on that
+        connection, by whichever agent, would be its body to the target.
+        """
+        return self.call.complete and self._sending is None
 
     async def _answer(self, asked: Asked, verdict: Verdict) -> AnswerHead:
         try:

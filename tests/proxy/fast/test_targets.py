@@ -398,3 +398,12 @@ def test_what_may_not_be_repeated_is_not(tmp_path: Path) -> None:
     """Whether the target has acted on it, nobody knows."""
     found = asked_again(tmp_path, lambda client, url: client.post(url, content=b"{}"))
     assert found == (502, [b"GET", b"POST"], "failed")
+
+
+@pytest.mark.engines("fast")
+@pytest.mark.parametrize("content", [b"{}", [b"{", b"}"]], ids=["length", "chunked"])
+def test_what_is_not_at_hand_any_more_is_not_sent_again(tmp_path: Path, content: bytes | list[bytes]) -> None:
+    """A body that no rule reads is passed on as it comes; without it, the request would swallow the next one."""
+    sent = content if isinstance(content, bytes) else iter(content)
+    status, heads, result = asked_again(tmp_path, lambda client, url: client.put(url, content=sent))
+    assert (status, heads.count(b"PUT"), result) == (502, 1, "failed")
