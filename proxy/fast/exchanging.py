@@ -11,6 +11,7 @@ import asyncio
 import itertools
 import logging
 import math
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from mappings import Problem
@@ -19,6 +20,7 @@ from proxy.facts import Facts, Inbound
 from proxy.fast import asking
 from proxy.fast.calls import Asked, Broken, Call, Gone
 from proxy.fast.heads import AnswerHead, Fields, NotHttp
+from proxy.fast.http1 import MAX_ANSWER_HEAD_BYTES
 from proxy.fast.relaying import relay
 from proxy.fast.streams import Stream, nothing
 from proxy.fast.targets import binds_identity
@@ -39,6 +41,8 @@ _BODY_TOO_SLOW = Problem(BODY_TIME, "the body that a rule depends on did not com
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 """RFC 9110, 9.2.2: what may be sent again when a connection was closed before it was answered (RFC 9112, 9.3.1)."""
 _CLIENT_GONE = "client disconnected"
+_INTERIM_BYTES = 32
+"""What an interim response counts for beside its fields; all of one answer may have what its head may."""
 
 _keys = itertools.count(1)
 
@@ -69,6 +73,7 @@ class Serving:
         self._judged_body: bytes | None = None
         """What was read of the body to judge by, and is still to be sent."""
         self._overdue: asyncio.Timeout | None = None
+        self._dialling: asyncio.Timeout | None = None
         self._sending: asyncio.Task[None] | None = None
         """Passes the body on while the answer is waited for."""
         self.hung_up = False
@@ -247,17 +252,15 @@ class Serving:
 
     async def _read_body(self) -> tuple[bytes, bool, Problem | None]:
         """What was read of the body, whether that is all of it, and why no more was read, but for its length."""
-        pieces: list[bytes] = []
-        length = 0
+        body = bytearray()  # in pieces as they come, two bytes would take the memory of fifty
         while (piece := await self.call.read()) is not None:
-            pieces.append(piece)
-            length += len(piece)
-            if length > self._engine.max_body_bytes:
-                return b"".join(pieces), False, None
+            body += piece
+            if len(body) > self._engine.max_body_bytes:
+                return bytes(body), False, None
             if problem := self.connection.requests.hold(self.exchange, piece):
                 return b"", False, problem
         self._require_whole()
-        return b"".join(pieces), True, None
+        return bytes(body), True, None
 
     def _require_whole(self) -> None:
         """Raise RuntimeError where a body has ended before it was whole: as such it is neither judged nor sent."""
@@ -315,7 +318,7 @@ class Serving:
         for last in (False, True):
             reused, self._reached = False, True
             try:
-                reused, self._asked = await self._engine.targets.ask(place, request)
+                reused, self._asked = await self._in_time(self._engine.targets.ask(place, request))
                 return await self._answer(self._asked, verdict)
             except Broken as error:
                 asked, self._asked = self._asked, None
@@ -326,6 +329,23 @@ class Serving:
                     raise
                 self.exchange.request_bytes = 0
         raise RuntimeError("it was sent twice and came to no end")
+
+    async def _in_time(self, asking: Awaitable[tuple[bool, Asked]]) -> tuple[bool, Asked]:
+        """Dial, if need be, while there is time for an answer; raises Broken when that has run out.
+
+        It is looked at once, and while this goes on there is nothing asked that could be given up.
+        """
+        try:
+            async with asyncio.timeout(None) as self._dialling:
+                reused, asked = await asking
+        except TimeoutError:
+            raise Broken("connect timeout") from None
+        finally:
+            self._dialling = None
+        if self.exchange.timed_out:
+            asked.abort()
+            raise Broken("connect timeout")
+        return reused, asked
 
     def _undone(self, error: Broken) -> bool:
         """Whether the target has said that it did nothing of the request, and all of it can be sent again."""
@@ -353,6 +373,7 @@ class Serving:
                 self._sending = asyncio.ensure_future(self._send_body(asked))
         except Broken:
             pass  # it may have answered all the same
+        interim_bytes = 0
         while True:
             answer = await asked.answer()
             if answer.status == 101:
@@ -366,6 +387,10 @@ class Serving:
                 raise Broken(f"{REFUSED_WORDS} 407: it wants other credentials than the gate has")
             if answer.status >= 200:
                 return answer
+            interim_bytes += _INTERIM_BYTES + sum(map(len, itertools.chain.from_iterable(answer.fields)))
+            if interim_bytes > MAX_ANSWER_HEAD_BYTES:
+                # They are written whether the agent reads them or not: without end they would fill the memory.
+                raise Broken("too many interim responses")
             if answer.status != 100:
                 self.call.interim(answer.status, unforged(answer.fields))
 
@@ -446,6 +471,8 @@ class Serving:
         """End what goes on with the target."""
         if self._sending is not None:
             self._sending.cancel()
+        if self._dialling is not None:
+            self._dialling.reschedule(asyncio.get_running_loop().time())
         if self._asked is not None:
             self._asked.abort()
         if self._carried is not None:

@@ -1,5 +1,6 @@
 """HTTP/1.1 on both sides: a request at a time, read from a stream and written to one."""
 
+import asyncio
 from collections.abc import Callable
 
 from proxy.fast import bodies, heads
@@ -33,6 +34,7 @@ class Http1Call:
         self._chunked = False
         self._silent = False
         self._ended = False
+        self._turns = bodies.Turns()
         self.persists = malformed is None and _persists(head)
         """Whether another request may follow."""
 
@@ -49,6 +51,7 @@ class Http1Call:
     async def read(self) -> bytes | None:
         """The next piece of the body, None at its end."""
         agent = self._agent
+        await self._turns.give_way()
         while True:
             piece = self._body.take(agent.buffer)
             if piece or (piece is None and self._body.done is True):
@@ -175,6 +178,8 @@ class Http1Agent:
         self.reading_head = True
         buffer = self.buffer
         searched = 0
+        if buffer:
+            await asyncio.sleep(0)  # others first: of those that are refused unrecorded, thousands wait for nothing
         while True:
             if buffer and buffer[0] in b"\r\n":
                 # RFC 9112, 2.2: one empty line before a request line is passed over.
@@ -255,6 +260,7 @@ class Http1Asked:
         self._reuse = reuse
         self._buffer = bytearray()
         self._body: bodies.Body | None = None
+        self._turns = bodies.Turns()
         self._head: AnswerHead | None = None
         self._sent = whole
         self._over = False
@@ -335,6 +341,7 @@ class Http1Asked:
         if body is None:
             raise Broken("there is no answer yet")
         try:
+            await self._turns.give_way()
             while True:
                 piece = body.take(self._buffer)
                 if piece or (piece is None and body.done is True):

@@ -24,6 +24,7 @@ from proxy.wire.frames import FrameMeter
 _log = logging.getLogger(__name__)
 
 _OTHER_LENGTH = "the body is not as long as its content length says"
+_METERED_BYTES = 64 * 1024
 _QUIET_S = 5.0
 """How long an answer waits to end while nothing comes of its request's body. What it says is there before."""
 
@@ -249,13 +250,17 @@ class Http2Agent(Multiplexed):
             self.over = True
             self.stream.close()
 
-    def take(self, data: bytes) -> str:
-        """Take what came, unless it is too much."""
-        if code := self.meter.read(data, self._clock()):
-            self._limited(code)
-            self.close(ErrorCodes.ENHANCE_YOUR_CALM)
-            return ""
-        return super().take(data)
+    async def take_in_turns(self, data: bytes) -> str:
+        """Take what came, unless it is too much, which is seen before anybody reads it."""
+        for start in range(0, len(data), _METERED_BYTES):
+            piece = data[start : start + _METERED_BYTES]
+            if code := self.meter.read(piece, self._clock()):
+                self._limited(code)
+                self.close(ErrorCodes.ENHANCE_YOUR_CALM)
+                return ""
+            if (fault := await super().take_in_turns(piece)) != "" or self.over:
+                return fault
+        return ""
 
     def _on_request(self, event: events.Event) -> None:
         event = cast(events.RequestReceived, event)

@@ -140,6 +140,7 @@ class Http2Target(Multiplexed):
         self.flush()
         self._reading = asyncio.ensure_future(self._read())
         self._heard = 0
+        self._pinged = False
         self._pings = asyncio.get_running_loop().call_later(PING_S, self._ping)
 
     @property
@@ -189,10 +190,19 @@ class Http2Target(Multiplexed):
             self.let_go()
 
     def _ping(self) -> None:
-        """Show those on the way, and the target, that a silent connection is still wanted."""
-        if self.flows and self.moved == self._heard:
+        """Show those on the way, and the target, that a silent connection is still wanted.
+
+        One that says nothing to that either is dead, without a word: all agents' requests to the target would go there.
+        """
+        if not self.flows or self.received != self._heard:
+            self._pinged = False
+        elif self._pinged:
+            self.stream.abort()
+            return
+        else:
             self.ping()
-        self._heard = self.moved
+            self._pinged = True
+        self._heard = self.received
         self._pings = asyncio.get_running_loop().call_later(PING_S, self._ping)
 
     def forget(self, asked: Http2Asked) -> None:

@@ -13,6 +13,7 @@ from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError
 
+from proxy.fast.bodies import Turns
 from proxy.fast.relaying import both
 from proxy.fast.streams import Stream
 from proxy.messages import POLICY_VIOLATION, Word
@@ -87,10 +88,12 @@ class _Conversation:
             side.stream.close()
 
     async def _listen(self, side: _Side, other: _Side) -> None:
+        turns = Turns()
         try:
             while data := await side.stream.read():
                 side.frames.receive_data(data)
                 for event in side.frames.events():
+                    await turns.give_way()
                     await self._on_event(side, other, event)
                 await other.stream.drain()
         except OSError:
@@ -135,6 +138,7 @@ class _Conversation:
             self._target.send(_message(message))
         elif answer is not None:
             self._agent.send(TextMessage(answer))
+            await self._agent.stream.drain()  # else who reads none of them would fill the memory
         else:
             self._close(POLICY_VIOLATION, reason)
 

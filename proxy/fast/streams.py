@@ -202,7 +202,8 @@ class Tcp(asyncio.Protocol):
     def write(self, data: bytes) -> None:
         """Send."""
         self.moved += 1
-        self.transport.write(data)
+        if not self.transport.is_closing():  # uvloop's raises where it is closed, and whoever writes is not at fault
+            self.transport.write(data)
 
     async def drain(self) -> None:
         """Wait until not too much is unsent."""
@@ -304,7 +305,9 @@ class Secure:
             except TlsError as error:
                 raise ConnectionError(f"TLS failed: {error}") from None
             finally:
-                self._flush()
+                answered = self._flush()
+            if answered:
+                await self._below.drain()  # a key update, of which whoever reads no answer may ask for any number
         data, self._unread = self._unread, b""
         return data
 
@@ -321,9 +324,11 @@ class Secure:
             return
         self._flush()
 
-    def _flush(self) -> None:
-        if pending := self.tls.pending():
+    def _flush(self) -> bool:
+        pending = self.tls.pending()
+        if pending:
             self._below.write(pending)
+        return bool(pending)
 
     async def drain(self) -> None:
         """Wait until not too much is unsent."""

@@ -24,7 +24,7 @@ _BURST_S = 10
 class FrameMeter:
     """What one agent's frames have cost."""
 
-    __slots__ = ("_allowance", "_block_bytes", "_head", "_head_bytes", "_in_block", "_skip")
+    __slots__ = ("_allowance", "_block_bytes", "_head", "_head_bytes", "_in_block", "_in_body", "_skip")
 
     def __init__(self, per_s: float, head_bytes: int, at: float) -> None:
         self._allowance = Bucket(per_s * _BURST_S, per_s, at)
@@ -32,12 +32,13 @@ class FrameMeter:
         self._skip = _PREFACE_BYTES
         self._head = b""
         self._in_block = False
+        self._in_body = False
         self._block_bytes = 0
 
     @property
     def unfinished(self) -> bool:
-        """Whether a frame or a head has begun and has not ended."""
-        return self._in_block or self._skip > 0 or bool(self._head)
+        """Whether a frame or a head has begun and has not ended; a piece of a body has its own time to come."""
+        return self._in_block or (self._skip > 0 and not self._in_body) or bool(self._head)
 
     def sent(self, count: int) -> None:
         """The agent was sent so many bytes."""
@@ -64,6 +65,7 @@ class FrameMeter:
                 break
             self._head = b""
             self._skip = int.from_bytes(head[:3])
+            self._in_body = head[3] == _DATA
             cost += self._cost(head[3], head[4], self._skip)
             if self._block_bytes > self._head_bytes:
                 return "wire.head-too-long"

@@ -116,7 +116,8 @@ class SecuredStream:
             try:
                 return self._tls.recv(most)
             except SSL.WantReadError:
-                self._send()  # an answer to a key update
+                if self._send():  # an answer to a key update, of which whoever reads none may ask for any number
+                    await self.drain()
             except SSL.ZeroReturnError:
                 return b""
             except SSL.Error as error:
@@ -169,10 +170,14 @@ class SecuredStream:
         """Send bytes as they are, to an agent that spoke no TLS."""
         self._writer.write(answer)
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
+        """Send what is to be sent; whether there was anything."""
+        sent = False
         with contextlib.suppress(SSL.WantReadError):
             while True:
                 self._writer.write(self._tls.bio_read(65_536))
+                sent = True
+        return sent
 
 
 def _no_tls(error: SSL.Error) -> NoTls:

@@ -89,7 +89,8 @@ class Pieces:
 def run[T](coroutine: Coroutine[Any, Any, T]) -> T:
     """What a coroutine returns that never waits for anything."""
     try:
-        coroutine.send(None)
+        while coroutine.send(None) is None:
+            pass  # others may have their turn
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     coroutine.close()

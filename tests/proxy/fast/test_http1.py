@@ -1,6 +1,8 @@
 """Both sides of HTTP/1, as dialogues without sockets."""
 
+import asyncio
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -408,6 +410,33 @@ def test_what_chunks_say_beside_what_they_carry_counts_as_well() -> None:
     assert (call.complete, call.persists) == (False, False)
     left_bytes = len(run(_rest(pieces)))
     assert 3 * 2**20 < left_bytes < 5 * 2**20  # of 8 MiB, half is read: no more than of a body without extensions
+
+
+@pytest.mark.parametrize("what", ["chunks", "requests"])
+async def test_many_that_come_at_once_are_not_read_at_once(what: str) -> None:
+    """In what a socket gives at once there are forty thousand chunks, or thousands of requests; others wait."""
+    read = 0
+    chunks = POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 1000
+    stream = Pieces([chunks if what == "chunks" else GET * 1000])
+
+    async def reading() -> None:
+        nonlocal read
+        agent = Http1Agent(stream, HEAD_BYTES)
+        while (call := await agent.next()) is not None:
+            read += 1
+            while what == "chunks" and await call.read():
+                read += 1
+
+    task = asyncio.ensure_future(reading())
+    most = 0
+    while not task.done():
+        before = read
+        await asyncio.sleep(0)
+        most = max(most, read - before)
+    assert 0 < most < 100
+    with suppress(Gone):
+        await task
+    assert read >= 1000
 
 
 async def _rest(stream: Pieces) -> bytes:

@@ -21,7 +21,7 @@ import pytest
 import trustme
 from hpack import Decoder, Encoder
 
-from proxy.fast import http2heads, lenient
+from proxy.fast import http2heads, lenient, multiplexing
 from proxy.fast.calls import Broken, Gone
 from proxy.fast.flows import WINDOW_BYTES, Flow
 from proxy.fast.heads import NotHttp
@@ -316,9 +316,10 @@ async def test_the_head_of_an_answer_does_not_wait_for_its_body() -> None:
         assert peer.body(number) == b"event"
 
 
-async def test_bytes_of_which_nothing_is_said_end_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["_take", "take_in_turns"])
+async def test_bytes_of_which_nothing_is_said_end_the_connection(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who takes them says that nothing is wrong with them, in so many words."""
-    monkeypatch.setattr(Http2Agent, "take", lambda *_: None)
+    monkeypatch.setattr(Http2Agent, name, AsyncMock(return_value=None) if name == "take_in_turns" else lambda *_: None)
     async with Served(echo) as served:
         served.peer.start()
         await asyncio.wait_for(served.running, TIMEOUT_S)
@@ -919,6 +920,70 @@ async def test_a_flood_ends_the_connection(name: str) -> None:
         assert goodbye.error_code == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
 
 
+OVER: dict[str, Callable[[int], frames.Frame]] = {
+    "data": lambda number: frames.DataFrame(number, data=b"x"),
+    "heads": lambda number: frames.HeadersFrame(number, data=b"\x82", flags=["END_HEADERS"]),
+}
+
+
+@pytest.mark.parametrize("what", OVER)
+async def test_what_comes_on_a_request_that_is_over_waits_for_who_reads_its_answers(what: str) -> None:
+    """h2 answers each such frame with a reset: unread they would fill the memory (CVE-2019-9514)."""
+
+    async def refused(call: Http2Call) -> None:
+        call.flow.reset(h2.errors.ErrorCodes.NO_ERROR, lambda: Gone("refused"))
+
+    async with Served(refused) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        await peer.until(h2.events.StreamReset, number)
+        served.end.flowing.clear()  # from here on the agent reads nothing
+        for _ in range(20):
+            peer.stream.write(OVER[what](number).serialize() * 400)
+            await turns()
+        assert len(peer.stream.take()) < 40_000
+        assert len(served.end.take()) > 60_000
+        served.end.flowing.set()
+
+
+async def test_many_frames_that_come_at_once_are_not_read_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In what a socket gives at once there are some ten thousand; other connections wait meanwhile."""
+    monkeypatch.setattr(multiplexing, "_TURN_S", 0.0)
+    most = 0
+
+    async def count(call: Http2Call) -> None:
+        nonlocal most
+        while call.flow.came_bytes < 20_000:
+            before = call.flow.came_bytes
+            await asyncio.sleep(0)
+            most = max(most, call.flow.came_bytes - before)
+
+    async with Served(count) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        await settled(lambda: served.calls)
+        peer.stream.write(frames.DataFrame(number, data=b"x").serialize() * 20_000)
+        await settled(lambda: not served.agent.calls)
+    assert 0 < most < 1000
+
+
+async def test_a_body_that_comes_slowly_is_no_head_that_does_not_come() -> None:
+    """The middle of a piece of a body is not what the time for heads is for."""
+    async with Served(echo) as served:
+        peer = served.peer.start()
+        number = peer.ask(end=False)
+        await settled(lambda: served.calls)
+        piece = frames.DataFrame(number, data=b"slow", flags=["END_STREAM"]).serialize()
+        for part, begun in ((piece[:5], True), (piece[5:11], False), (piece[11:], False)):
+            peer.stream.write(part)
+            await turns()
+            assert served.agent.beginning is begun
+        await peer.until(h2.events.StreamEnded, number)
+        peer.stream.write(frames.HeadersFrame(number + 2, data=b"\x82").serialize()[:-1])
+        await turns()
+        assert served.agent.beginning
+
+
 async def test_requests_that_are_taken_back_are_a_flood() -> None:
     """CVE-2023-44487; and those that are answered earn as many again."""
 
@@ -1189,6 +1254,16 @@ async def test_a_silent_target_is_pinged_while_its_answer_is_waited_for(monkeypa
         asked = asking.ask()
         await asking.peer.until(h2.events.PingReceived)
         asked.abort()
+
+
+async def test_a_target_that_says_nothing_to_a_ping_either_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection is dead, and whatever is asked of it by anybody would be asked there."""
+    monkeypatch.setattr("proxy.fast.http2targets.PING_S", 0.01)
+    async with Asking() as asking:
+        asked = asking.ask()
+        with pytest.raises(Broken, match="server closed connection"):
+            await asyncio.wait_for(asked.answer(), TIMEOUT_S)
+        assert not asking.target.available
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,15 @@ async def test_what_has_ended_may_be_broken_off() -> None:
         here.abort()
 
 
+async def test_what_is_written_to_what_is_over_is_dropped() -> None:
+    """And raises nothing: uvloop's transport would."""
+    async with _connected() as (here, _):
+        here.abort()
+        for _ in range(3):
+            here.write(b"late")
+            await asyncio.sleep(0.01)
+
+
 async def test_what_was_broken_off_here_is_not_whole() -> None:
     """A body that lasts until its connection ends would else end where we ended it."""
     async with _connected() as (here, _):
