@@ -15,9 +15,12 @@ def main() -> None:
     """Run the command line and exit with its code."""
     if (_HERE / "proxy").is_dir():
         sys.path.insert(0, str(_HERE))
-    from proxy.cli.main import main as run
+    try:
+        from proxy.cli.main import main as run
 
-    run()
+        run()
+    except KeyboardInterrupt:  # while modules are read; from then on click says that it stopped
+        raise SystemExit(130) from None
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ get that shape, so that the reason reaches the person or the model behind the to
     others          JSON                  `proxy.shapes`
     LOCK            423, lock info        terraform prints it, and of any other refusal of its state nothing
 
+On a host that is bound to none of these, git and kubectl are known by what they call themselves: else the first thing
+that they say of a gate is "unknown", without a reason.
+
 What each caller prints, and which of them print nothing, is in docs/denials.md, which a test holds to this table.
 A request that waits for a person is answered 202 in the plain form and as an error in every other one.
 
@@ -45,6 +48,10 @@ _IDIOMS: Mapping[str, Callable[[Refusal, Request], Answer]] = {
 }
 """By family: what takes a look at the request as well."""
 
+_CALLERS = re.compile(r"(?P<git>git(?:-lfs)?/)|[^ /]+/[^ ]+ \([^ ]*\) (?P<kubernetes>kubernetes/)")
+"""By User-Agent, which decides on words alone: git's (git, version.c), and that of all that is built on client-go
+(k8s.io/client-go, rest/config.go, DefaultKubernetesUserAgent)."""
+
 FAMILIES = frozenset(_IDIOMS) | frozenset(SHAPES)
 """The families of callers that get a shape of their own."""
 
@@ -62,6 +69,8 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
         # is a POST (PROTOCOL-HTTP2, "Requests"): who sends anything else reads the status, and 200 would be success.
         media = media if _MEDIA.fullmatch(media) else _GRPC  # what a malformed head has must not come back in ours
         return made(refusal, 200, media, b"", grpc_fields(refusal.status, refusal.sentence))
+    if family not in FAMILIES and refusal.status != 407:  # that one has a field of its own, which git answers to
+        family = _calling_itself(request)
     if idiom := _IDIOMS.get(family):
         return idiom(refusal, request)
     if shape := SHAPES.get(family):
@@ -70,6 +79,11 @@ def answer(refusal: Refusal, request: Request | None = None, family: str = "") -
     if request.method == "LOCK" and (request.header("content-type") or "").startswith("application/json"):
         return _locked(refusal)
     return problem(refusal)
+
+
+def _calling_itself(request: Request) -> str:
+    known = _CALLERS.match(request.header("user-agent") or "")
+    return known.lastgroup or "" if known else ""
 
 
 def problem(refusal: Refusal, status: int | None = None) -> Answer:

@@ -11,6 +11,7 @@ from chron import ChronError
 from mappings import DocumentError
 from mappings.catalogues import age, shipped
 from mappings.loading import catalogues_in_use
+from proxy.api import MOST_CONNECTIONS
 from proxy.config import Config
 
 _log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ _FILES_BESIDE = 256
 def open_files(connections: int) -> None:
     """Let the process open as many sockets as its limit of connections needs, as far as the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES_BESIDE + 2 * connections  # the agent's and one to a target
+    wanted = _FILES_BESIDE + MOST_CONNECTIONS + 2 * connections  # the agent's and one to a target
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if most > soft:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -37,6 +37,8 @@ def problem(status: int, code: str, reason: str) -> web.HTTPException:
 
 async def read_body[M: pydantic.BaseModel](request: web.Request, model: type[M], code: str) -> M:
     """The body as a `model`; raises a 400 with code `code` that names what is wrong in it."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise problem(400, code, "send the body as it is, without Content-Encoding")
     try:
         return model.model_validate_json(await request.read())
     except pydantic.ValidationError as error:

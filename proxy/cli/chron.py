@@ -256,7 +256,7 @@ def _as_json(shown: Shown) -> Mapping[str, object]:
 
 def for_people() -> bool:
     """Whether somebody looks at what is printed."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()  # none: it was closed
 
 
 def colour() -> bool:

@@ -4,9 +4,15 @@ A command's module is imported only when it is called, so that look-ups answer a
 `serve` needs a whole proxy engine.
 """
 
+import errno
+import os
+import sys
+from typing import Any
+
 import click
 
 from proxy.cli.lazy import LazyGroup
+from proxy.cli.options import EXIT_USAGE, fail
 
 COMMANDS = {
     "rehearse": (
@@ -44,6 +50,29 @@ COMMANDS = {
 
 class _Commands(LazyGroup):
     table = COMMANDS
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run; what no command can foresee ends in one line, and not in the code that means a denial."""
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            what = error.filename or "the output"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it is not tried again at the end
+            fail(f"{what}: cannot write: {os.strerror(error.errno).lower()}; make room", EXIT_USAGE)
+        except UnicodeEncodeError:
+            named = [ascii(argument) for argument in sys.argv[1:] if _not_text(argument)]
+            # By its name alone: it may be a token.
+            named += [name for name, value in os.environ.items() if name.startswith("CLAIIM_") and _not_text(value)]
+            if not named:
+                raise
+            fail(f"{named[0]}: not UTF-8; give it as UTF-8", EXIT_USAGE)
+
+
+def _not_text(argument: str) -> bool:
+    """Whether it had bytes that are no text to this locale (PEP 383)."""
+    return any("\udc80" <= character <= "\udcff" for character in argument)
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -84,7 +84,8 @@ def refuse_gated_caller(verb: str) -> None:
     """
     if os.environ.get("CLAIIM_RUN_ID"):
         fail(
-            f'"{verb}" is refused inside "claiim run": a gated agent cannot change what governs it',
+            f'"{verb}" is refused inside "claiim run", and in a shell that has evaluated "claiim env": '
+            "a gated agent cannot change what governs it",
             EXIT_USAGE,
         )
 

@@ -86,11 +86,19 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("NODE_USE_ENV_PROXY", Value.OWN, "nodejs.org/api/cli.html", "`1`: Node 22.21, 24 and newer read the common ones"),
     Variable("NODE_OPTIONS", Value.OWN, "nodejs.org/api/cli.html", "yours, and `preload.cjs` for a Node that does not"),
     Variable("JAVA_TOOL_OPTIONS", Value.OWN, "JVM Tool Interface", "yours, proxy, `trust.p12`, and `credentials.jar`"),
+    *(
+        Variable(name, Value.OWN, source, "only where you have one: yours, proxy and `trust.p12`, as it is read after the other")
+        for name, source in (("JDK_JAVA_OPTIONS", "java(1), JDK_JAVA_OPTIONS"), ("_JAVA_OPTIONS", "HotSpot, arguments.cpp"))
+    ),
     # git tries without credentials first and would be refused (and recorded) once per connection.
     Variable("GIT_HTTP_PROXY_AUTHMETHOD", Value.OWN, "git-config(1), http.proxyAuthMethod", "`basic`"),
     Variable("GIT_CONFIG_COUNT", Value.OWN, "git(1), GIT_CONFIG_COUNT", "yours and one more"),
     Variable("GIT_CONFIG_KEY_n", Value.OWN, "git(1), GIT_CONFIG_COUNT", "`http.proxy`, which a ~/.gitconfig would win with"),
     Variable("GIT_CONFIG_VALUE_n", Value.OWN, "git(1), GIT_CONFIG_COUNT", "the proxy"),
+    Variable(
+        "GIT_CONFIG_PARAMETERS", Value.OWN, "git, config.c",
+        "only where you have one, as under `git -c`: yours and `http.proxy`, as it wins over the three above",
+    ),
     Variable(
         "GIT_PROXY_SSL_CAINFO", Value.OWN, "git-config(1), http.proxySSLCAInfo", "the bundle, where the gate speaks TLS"
     ),

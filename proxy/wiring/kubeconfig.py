@@ -7,7 +7,9 @@ nothing secret of theirs is copied. The proxy's URL is in it, so the file is its
 
     KUBECONFIG=/tmp/claiim-run-x/kubeconfig:/home/ann/.kube/config
 
-A file that cannot be read, or is no kubeconfig, is left to the tool to complain about.
+kubectl reads the first document of a file and no other, and takes what it does not know (`!tag`, a date) for text. A
+cluster that only it could read would go around the gate, so it is read the same way here. A file that cannot be read,
+or is no kubeconfig, is left to the tool to complain about.
 """
 
 import os
@@ -43,11 +45,29 @@ def through(clusters: Iterable[Any], proxy_url: str, bundle: Path) -> list[dict[
     return [{"name": name, "cluster": cluster} for name, cluster in seen.items()]
 
 
+def _untagged(loader: "_AsText", node: yaml.Node) -> Any:
+    match node:
+        case yaml.MappingNode():
+            return loader.construct_mapping(node, deep=True)
+        case yaml.SequenceNode():
+            return loader.construct_sequence(node, deep=True)
+        case _:
+            return node.value
+
+
+class _AsText(yaml.SafeLoader):
+    """Every scalar is text, whatever it looks like or says it is."""
+
+    yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # noqa: RUF012 -- merges alone
+    yaml_constructors = {None: _untagged}  # noqa: RUF012
+
+
 def _clusters(paths: Iterable[str]) -> Iterable[Any]:
     for path in paths:
         try:
-            config = yaml.safe_load(Path(path).read_bytes())
-        except (OSError, yaml.YAMLError):
+            # Of several documents the first: the others are not even looked at.
+            config = next(yaml.load_all(Path(path).read_bytes(), _AsText), None)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError):  # a ValueError: not UTF-8
             continue
         if isinstance(config, dict) and isinstance(config.get("clusters"), list):
             yield from config["clusters"]

@@ -50,8 +50,9 @@ TOOLS: tuple[Tool, ...] = (
     ),
     Tool(
         "git over https", Works.UNATTENDED, "2.39",
-        ("GIT_CONFIG_COUNT", "GIT_SSL_CAINFO", "GIT_HTTP_PROXY_AUTHMETHOD", "GIT_PROXY_SSL_CAINFO"), ("git",),
-        note="`http.proxy` of your configuration does not win; `http.URL.proxy` and `remote.NAME.proxy` do.",
+        ("GIT_CONFIG_COUNT", "GIT_CONFIG_PARAMETERS", "GIT_SSL_CAINFO", "GIT_HTTP_PROXY_AUTHMETHOD", "GIT_PROXY_SSL_CAINFO"), ("git",),
+        note="`http.proxy` of your configuration does not win; `http.URL.proxy` and `remote.NAME.proxy` do. `git://` is no HTTP and "
+        "goes around the gate.",
     ),
     Tool(
         "git over ssh", Works.CANNOT, "2.39, 9.2", (), ("ssh.test",),
@@ -79,7 +80,10 @@ TOOLS: tuple[Tool, ...] = (
         hand="Install PySocks. Without it, it goes around the gate.",
     ),
     Tool("Python: the SDKs of OpenAI and Anthropic", Works.UNATTENDED, "3.54, 2.12", ("*_PROXY", "SSL_CERT_FILE"), ("openai", "anthropic")),
-    Tool("pip", Works.UNATTENDED, "26.3", ("PIP_PROXY", "PIP_CERT"), ("pip",)),
+    Tool(
+        "pip", Works.UNATTENDED, "26.3", ("PIP_PROXY", "PIP_CERT"), ("pip",),
+        note="uv (0.13) goes by `*_PROXY`; `http-proxy` and `https-proxy` of a `uv.toml` or `pyproject.toml` win: `UV_NO_CONFIG=1`.",
+    ),
     Tool(
         "Node: fetch, http, https", Works.UNATTENDED, "20.20, 24.21",
         ("*_PROXY", "NODE_EXTRA_CA_CERTS", "NODE_USE_ENV_PROXY", "NODE_OPTIONS"),
@@ -97,13 +101,17 @@ TOOLS: tuple[Tool, ...] = (
         "go", Works.UNATTENDED, "1.19", ("*_PROXY", "SSL_CERT_FILE"), ("go",),
         note="Go programs never proxy `localhost` and addresses of loopback. That is so of all of them: gh, terraform, docker.",
     ),
-    Tool("gh", Works.UNATTENDED, "2.23", ("*_PROXY", "SSL_CERT_FILE"), ("gh",)),
+    Tool(
+        "gh", Works.UNATTENDED, "2.23", ("*_PROXY", "SSL_CERT_FILE"), ("gh",),
+        note="`http_unix_socket` of its `config.yml` wins, and goes around the gate.",
+    ),
     Tool(
         "kubectl", Works.BY_HAND, "1.32", ("*_PROXY", "SSL_CERT_FILE"), ("kubectl", "kubectl by hand"),
         hand="Behind `claiim run` nothing: a kubeconfig that it writes goes before yours, with the same clusters, the gate as "
         'their proxy and its CA. With `claiim env`: `--certificate-authority="$SSL_CERT_FILE"` where the kubeconfig names a CA '
         "(else it refuses the gate's certificate), and no `proxy-url` in it.",
-        note="A client certificate ends at the gate. A cluster added during a run is gone after it.",
+        note="A client certificate ends at the gate. A cluster added during a run is gone after it. "
+        "`--kubeconfig FILE` reads that one alone, with the `proxy-url` and the CA that it names.",
     ),
     Tool(
         "terraform", Works.UNATTENDED, "1.11, HTTP backend", ("*_PROXY", "SSL_CERT_FILE"), ("terraform",),
@@ -114,7 +122,10 @@ TOOLS: tuple[Tool, ...] = (
         note="A daemon by its socket is not gated, and what the daemon pulls goes by the daemon's own settings. `exec` and "
         "`attach` dial by themselves, past every proxy: give them a reverse listener as their `-H`.",
     ),
-    Tool("aws", Works.UNATTENDED, "1.45", ("*_PROXY", "AWS_CA_BUNDLE"), ("aws",)),
+    Tool(
+        "aws", Works.UNATTENDED, "1.45", ("*_PROXY", "AWS_CA_BUNDLE"), ("aws",),
+        note="What `AWS_CONTAINER_CREDENTIALS_FULL_URI` or `_RELATIVE_URI` names is asked for credentials around the gate, by boto3, too.",
+    ),
     Tool(
         "gcloud", Works.UNATTENDED, "528",
         (
@@ -124,9 +135,10 @@ TOOLS: tuple[Tool, ...] = (
         ("gcloud",),
     ),
     Tool(
-        "Java: java.net.URL and what is built on it", Works.UNATTENDED, "17", ("JAVA_TOOL_OPTIONS", "HTTPS_PROXY"), ("java",),
+        "Java: java.net.URL and what is built on it", Works.UNATTENDED, "17", ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "HTTPS_PROXY"), ("java",),
         note="`credentials.jar` gives the token as the default Authenticator and as `https.proxyUser`. It needs a Java with "
-        "`java.instrument`: one that was built without (jlink) does not start, so unset JAVA_TOOL_OPTIONS there.",
+        "`java.instrument`: one that was built without (jlink) does not start, so unset JAVA_TOOL_OPTIONS there. A proxy on its "
+        "command line wins, so also one in MAVEN_OPTS or gradle.properties.",
     ),
     Tool(
         "Java: java.net.http.HttpClient", Works.BY_HAND, "17", ("JAVA_TOOL_OPTIONS",), ("java HttpClient",),

@@ -6,6 +6,7 @@
 What no environment can do, tool by tool, is in `proxy.wiring.tools`.
 """
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
@@ -15,6 +16,7 @@ from proxy.wiring.stores import JAVA_STORE_PASSWORD, Files
 
 UNSET: tuple[str, ...] = tuple(REMOVED)
 
+_SHELL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # POSIX, Base Definitions, 3.216 "Name"
 _NOWHERE = "none.invalid"  # RFC 6761, section 6.4: it exists nowhere
 
 
@@ -32,8 +34,8 @@ def environment(
 
     `proxy_url` is `http://AGENT:TOKEN@HOST:PORT`, or https:// where the listener speaks TLS; without a user where
     reaching the listener is proof enough; empty where connections are led to the gate and trust alone is needed.
-    `inherited` is read for NODE_OPTIONS, JAVA_TOOL_OPTIONS and
-    GIT_CONFIG_COUNT, which go on. An empty `run_id` leaves CLAIIM_RUN_ID out. CLAIIM_TOKEN is the caller's to give.
+    `inherited` is read for NODE_OPTIONS, GIT_CONFIG_COUNT, and JAVA_TOOL_OPTIONS
+    and those like it, which go on. An empty `run_id` leaves CLAIIM_RUN_ID out. CLAIIM_TOKEN is the caller's to give.
     """
     inherited = inherited or {}
     shared = {
@@ -55,8 +57,7 @@ def environment(
         wired |= _git(inherited, proxy_url, files)
         wired |= _gcloud(proxy_url)
         wired["npm_config_noproxy"] = no_proxy or _NOWHERE
-    options = _java_options(proxy_url, files, no_proxy)
-    wired["JAVA_TOOL_OPTIONS"] = " ".join(filter(None, [inherited.get("JAVA_TOOL_OPTIONS", ""), *options]))
+    wired |= _java(inherited, proxy_url, files, no_proxy)
     wired |= {"CLAIIM_URL": api_url, "CLAIIM_AGENT": agent}
     return wired | ({"CLAIIM_RUN_ID": run_id} if run_id else {})
 
@@ -82,6 +83,8 @@ def _git(inherited: Mapping[str, str], proxy_url: str, files: Files) -> dict[str
         f"GIT_CONFIG_KEY_{at}": "http.proxy",
         f"GIT_CONFIG_VALUE_{at}": proxy_url,
     }
+    if own := inherited.get("GIT_CONFIG_PARAMETERS", "").strip():
+        wired["GIT_CONFIG_PARAMETERS"] = _with(own, f"'http.proxy={proxy_url}'")  # what `git -c` hands on wins
     return wired | ({"GIT_PROXY_SSL_CAINFO": str(files.bundle)} if proxy_url.startswith("https:") else {})
 
 
@@ -94,8 +97,27 @@ def _gcloud(proxy_url: str) -> dict[str, str]:
     return {f"CLOUDSDK_PROXY_{name}": value for name, value in properties.items()}
 
 
-def _java_options(proxy_url: str, files: Files, no_proxy: str) -> list[str]:
-    """System properties of docs.oracle.com "Java Networking and Proxies" and the JSSE reference guide.
+def _with(own: str, ours: str) -> str:
+    """Ours at the end, once: `own` may be of a shell that this one is inside of."""
+    return own if own.endswith(ours) else f"{own} {ours}".strip()
+
+
+def _java(inherited: Mapping[str, str], proxy_url: str, files: Files, no_proxy: str) -> dict[str, str]:
+    """Ours behind what is there already, as the last of a property counts.
+
+    JDK_JAVA_OPTIONS and _JAVA_OPTIONS are read after JAVA_TOOL_OPTIONS: where there is one, ours stand in it, too.
+    """
+    properties, agents = _java_options(proxy_url, files, no_proxy)
+    ours = " ".join((*properties, *agents))
+    wired = {"JAVA_TOOL_OPTIONS": _with(inherited.get("JAVA_TOOL_OPTIONS", ""), ours)}
+    for name in ("JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"):
+        if own := inherited.get(name, "").strip():
+            wired[name] = _with(own, " ".join(properties))
+    return wired
+
+
+def _java_options(proxy_url: str, files: Files, no_proxy: str) -> tuple[list[str], list[str]]:
+    """System properties of docs.oracle.com "Java Networking and Proxies" and the JSSE reference guide; and an agent.
 
     No token is among them, because every JVM prints JAVA_TOOL_OPTIONS on stderr: the agent in credentials.jar reads
     it from HTTPS_PROXY.
@@ -115,7 +137,7 @@ def _java_options(proxy_url: str, files: Files, no_proxy: str) -> list[str]:
         # Basic is off for tunnels since 8u111, and a program that does bring credentials would be refused.
         properties.append(("jdk.http.auth.tunneling.disabledSchemes", ""))
         agents.append(f"-javaagent:{files.java_agent}")
-    return [_java_quoted(option) for option in (*(f"-D{name}={value}" for name, value in properties), *agents)]
+    return [_java_quoted(f"-D{name}={value}") for name, value in properties], [_java_quoted(each) for each in agents]
 
 
 def _java_exceptions(no_proxy: str) -> str:
@@ -141,7 +163,11 @@ def _java_quoted(option: str) -> str:
 
 
 def shell_lines(wired: Mapping[str, str], unset: Iterable[str] = UNSET) -> str:
-    """Lines for a POSIX shell to evaluate: one `unset`, then an `export` per variable, sorted."""
+    """Lines for a POSIX shell to evaluate: one `unset`, then an `export` per variable, sorted.
+
+    What the environment has under a name that is none to a shell (`my.app_PROXY`) is left: unquoted, such a name could
+    be a command, and no shell can unset it.
+    """
     exports = [f"export {name}={shlex.quote(value)}\n" for name, value in sorted(wired.items())]
-    names = " ".join(sorted(set(unset) - set(wired)))
+    names = " ".join(sorted(name for name in set(unset) - set(wired) if _SHELL_NAME.fullmatch(name)))
     return (f"unset {names}\n" if names else "") + "".join(exports)

@@ -132,6 +132,26 @@ def test_what_kubectl_looks_around_with_is_answered_in_text(path: str) -> None:
     assert (media(written) == "application/json") == ("/openapi" not in path)
 
 
+@pytest.mark.parametrize("family", ["", "http", "nobodys"])
+@pytest.mark.parametrize(
+    ("agent", "media_type"),
+    [
+        ("kubectl/v1.32.4 (linux/amd64) kubernetes/59526cd", "application/json"),
+        ("manager/v0.0.0 (linux/arm64) kubernetes/$Format", "application/json"),
+        ("git/2.39.5", "text/plain; charset=utf-8"),
+        ("kubernetes/1", "application/problem+json"),
+        ("curl/8 git/2", "application/problem+json"),
+    ],
+)
+def test_where_a_host_is_bound_to_nothing_git_and_kubectl_are_known(family: str, agent: str, media_type: str) -> None:
+    """They print "unknown", or nothing, of a problem document; what a host is bound to goes before."""
+    asked = request(user_agent=agent)
+    assert media(answer(DENIED, asked, family)) == media_type
+    assert media(answer(DENIED, asked, "github")) == "application/json"
+    wanted = answer(replace(DENIED, code="agent.no-credentials"), asked, family)
+    assert b"Proxy-Authenticate" in dict(wanted.fields)
+
+
 def test_github_clients_read_a_message() -> None:
     """gh and octokit print `message`."""
     said = json.loads(answer(DENIED, request(), "github").body)

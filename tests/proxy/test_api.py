@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 import stat
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+import proxy.api
 from chron import ChronError
 from policies import Policies
 from support.gate import AGENTS, OTHER_TOKEN, TOKEN, LiveGate
@@ -364,3 +366,51 @@ def test_an_answer_that_cannot_be_recorded_is_503(
     assert (response.status_code, response.json()["code"]) == (503, "gate.audit-unavailable")
     assert response.headers["content-type"].startswith(PROBLEM)
     assert "outcome" not in response.json()
+
+
+# --- bytes that are no request --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "x"])
+def test_a_packed_body_is_bad_input(asking: httpx.Client, coding: str, caplog: pytest.LogCaptureFixture) -> None:
+    """It is said what is wrong, to whoever has a token, and nothing is logged: aiohttp made it a 500 and two traces."""
+    sent = b'{"action": "deploy:staging"}'
+    answer = asking.post("/v1/check", content=sent, headers=bearer() | {"Content-Encoding": coding})
+    assert (answer.status_code, answer.json()["code"]) == (400, "check.body")
+    assert asking.post("/v1/check", content=sent, headers={"Content-Encoding": coding}).status_code == 401
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET http://[::1/x HTTP/1.1\r\nHost: x\r\n\r\n", b"GET / HTTP/1.1\r\na b: c\r\n\r\n"]
+)
+def test_no_request_is_not_logged(idle: LiveGate, sent: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever knows no token could fill the log with traces."""
+    with socket.create_connection((idle.service.api_address.host, idle.service.api_address.port), 10) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " in connection.recv(4096)
+        connection.sendall(sent)
+        assert b" 400 " in connection.recv(4096)
+    assert not caplog.records
+
+
+# --- who is connected ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /health HTTP/1.1\r\nX: "], ids=["nothing", "half a head"])
+def test_who_only_waits_gives_way(idle: LiveGate, said: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API's connections take no more than their share of the files; the longest silence ends for the new one."""
+    monkeypatch.setattr(proxy.api, "MOST_CONNECTIONS", 20)
+    at = (idle.service.api_address.host, idle.service.api_address.port)
+    silent = []
+    try:
+        for _ in range(40):
+            silent.append(socket.create_connection(at, 10))
+            silent[-1].sendall(said)
+        for each in silent[:20]:
+            assert each.recv(1) == b""
+        with httpx.Client(base_url=idle.api, trust_env=False, timeout=30) as client:
+            assert client.get("/health").json() == {"status": "ok"}
+    finally:
+        for each in silent:
+            each.close()

@@ -135,5 +135,37 @@ def test_a_gated_agent_cannot_govern_itself(arguments: list[str], monkeypatch: p
     assert said.exit_code == 2
     assert (
         said.stderr
-        == f'"claiim {arguments[0]}" is refused inside "claiim run": a gated agent cannot change what governs it\n'
+        == f'"claiim {arguments[0]}" is refused inside "claiim run", and in a shell that has evaluated "claiim env": '
+        "a gated agent cannot change what governs it\n"
     )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["help", "exit-codes"], ["mappings", "list"]])
+def test_output_that_cannot_be_written_is_said(tmp_path: Path, arguments: list[str]) -> None:
+    """A full disk is no denial and no tampered log, whose exit code is 1, and no trace."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "claiim_gate", *arguments], cwd=tmp_path, env=clean_environment(tmp_path),
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "the output: cannot write: no space left on device; make room\n"
+
+
+def test_bytes_that_are_no_text_are_said(tmp_path: Path) -> None:
+    """An argument by itself, a variable by its name: it may be a token."""
+    assert claiim("init", cwd=tmp_path).returncode == 0
+    (tmp_path / "chron.db").touch()
+    for arguments, more, named in (
+        (["env", "--agent", "a"], {"CLAIIM_TOKEN": "s3cret\udcff"}, "CLAIIM_TOKEN"),
+        (["env", "--agent", "\udcff"], {}, "'\\udcff'"),
+    ):
+        environ = clean_environment(tmp_path) | more
+        (tmp_path / "state").mkdir(exist_ok=True)
+        (tmp_path / "state" / "ca.pem").write_text("")
+        done = subprocess.run(
+            [sys.executable, "-m", "claiim_gate", *arguments], cwd=tmp_path, env=environ, capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert done.stderr.splitlines()[-1] == f"{named}: not UTF-8; give it as UTF-8"
+        assert "s3cret" not in done.stderr

@@ -116,7 +116,26 @@ def test_options_of_the_user_are_continued() -> None:
     assert once["NODE_OPTIONS"] == "--max-old-space-size=512 --require=/s/preload.cjs"
     assert once["JAVA_TOOL_OPTIONS"].startswith("-Xmx1g -D")
     assert " -Dhttps.proxyHost=127.0.0.1 " in once["JAVA_TOOL_OPTIONS"]
-    assert wired(inherited=once)["NODE_OPTIONS"] == once["NODE_OPTIONS"]
+    assert wired(inherited=once) == once
+
+
+@pytest.mark.parametrize("name", ["JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"])
+def test_what_java_reads_after_ours_has_ours_at_its_end(name: str) -> None:
+    """The last of a property counts; a company's proxy in one of these led around the gate."""
+    assert name not in wired()
+    once = wired(inherited={name: "-Xmx1g -Dhttps.proxyHost=corp.test"})
+    assert once[name].startswith("-Xmx1g -Dhttps.proxyHost=corp.test -D")
+    assert " -Dhttps.proxyHost=127.0.0.1 " in once[name]
+    assert "-javaagent" not in once[name]
+    assert wired(inherited=once) == once
+
+
+def test_what_git_hands_on_has_ours_at_its_end() -> None:
+    """`git -c http.proxy= alias` hands that to what the alias starts, and it wins over what comes by the count."""
+    assert "GIT_CONFIG_PARAMETERS" not in wired()
+    once = wired("http://a:t@127.0.0.1:1", inherited={"GIT_CONFIG_PARAMETERS": "'http.proxy='"})
+    assert once["GIT_CONFIG_PARAMETERS"] == "'http.proxy=' 'http.proxy=http://a:t@127.0.0.1:1'"
+    assert wired("http://a:t@127.0.0.1:1", inherited=once)["GIT_CONFIG_PARAMETERS"] == once["GIT_CONFIG_PARAMETERS"]
 
 
 def test_git_s_own_settings_go_on() -> None:
@@ -153,6 +172,13 @@ def test_a_shell_reads_back_what_was_written(tmp_path: Path) -> None:
     script += 'printf "%s|%s|%s|%s" "$A" "$B" "$C" "${SSL_CERT_DIR-gone}"'
     done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, env={"SSL_CERT_DIR": "/x"})
     assert done.stdout == 'it\'s $HOME `x` \\ "q"||two\nlines|gone'
+
+
+@pytest.mark.parametrize("name", ["a;echo hit;_PROXY", "a b_PROXY", "my.app_proxy", "1_PROXY", "$(echo hit)_PROXY"])
+def test_the_name_of_a_variable_is_no_command(name: str) -> None:
+    """Names come from an environment that anybody may have filled; what no shell could unset is not printed."""
+    script = shell_lines({"A": "1"}, {name, "B"})
+    assert script == "unset B\nexport A=1\n"
 
 
 # The trust stores.

@@ -63,6 +63,34 @@ def test_the_file_goes_before_the_user_s_own(tmp_path: Path) -> None:
     assert "s3cret" not in (tmp_path / "kubeconfig").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        pytest.param("a", "---\n", id="a second document"),
+        pytest.param("a", "---\nx: [\n", id="a second one that is none"),
+        pytest.param("a", "x: !their own\n", id="a tag"),
+        pytest.param("a", "x: =\n", id="a default value"),
+        pytest.param("a", "x: 2024-13-45\n", id="no date"),
+        pytest.param("2024-01-01", "", id="a date for a name"),
+    ],
+)
+def test_what_kubectl_can_read_is_read(tmp_path: Path, name: str, more: str) -> None:
+    """Each of these led kubectl 1.32 around the gate, or ended `claiim run`, while it was read as other YAML is."""
+    own = tmp_path / "own"
+    own.write_text(f"clusters: [{{name: {name}, cluster: {{server: 'https://a.test'}}}}]\n{more}")
+    assert write_kubeconfig(tmp_path, PROXY, BUNDLE, {"KUBECONFIG": str(own)})
+    written = yaml.safe_load((tmp_path / "kubeconfig").read_text())
+    assert written["clusters"] == [
+        named(name, server="https://a.test", **{"certificate-authority": str(BUNDLE), "proxy-url": PROXY})
+    ]
+
+
+def test_what_nests_too_deep_is_left_to_kubectl(tmp_path: Path) -> None:
+    """As is all else that cannot be read: no file, and no trace."""
+    (tmp_path / "own").write_text("x: " + "[" * 3000 + "]" * 3000)
+    assert write_kubeconfig(tmp_path, PROXY, BUNDLE, {"KUBECONFIG": str(tmp_path / "own")}) == {}
+
+
 @pytest.mark.parametrize("text", [None, "", "[", "clusters: 7", "clusters: [{name: a}]"])
 def test_without_clusters_there_is_no_file(tmp_path: Path, text: str | None) -> None:
     """Nothing is set, so that a tool says itself what is wrong."""

@@ -38,7 +38,8 @@ def test_the_page_is_current() -> None:
 def test_what_is_set_is_what_the_table_says() -> None:
     """No variable is set that is not in the table, and none is in it that is not set."""
     files = Files.of(Path("/s"))
-    wired = environment("https://a:t@gate.test:1", files, agent="a", api_url="http://x", run_id="r")
+    given = dict.fromkeys(("JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "GIT_CONFIG_PARAMETERS"), "x")
+    wired = environment("https://a:t@gate.test:1", files, agent="a", api_url="http://x", run_id="r", inherited=given)
     named = {re.sub(r"^(GIT_CONFIG_(?:KEY|VALUE))_\d+$", r"\1_n", name) for name in wired}
     ours = {"CLAIIM_URL", "CLAIIM_AGENT", "CLAIIM_RUN_ID"}
     assert named - ours == {variable.name for variable in VARIABLES}
