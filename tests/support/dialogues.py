@@ -5,6 +5,7 @@ A request is `("request", method, target, version, fields, scheme, authority, ma
 ended the reading: `("end",)`, `("gone",)`, `("too long",)`, `("no http",)`, `("broken",)`, `("malformed",)`.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
@@ -84,6 +85,24 @@ class Pieces:
     def get_extra_info(self, _name: str, default: Any = None) -> Any:
         """Nothing is known."""
         return default
+
+
+class Unread(Pieces):
+    """A stream to somebody who reads nothing: nothing that was written leaves."""
+
+    async def drain(self) -> None:
+        """Wait for ever, once there is anything."""
+        if self.sent:
+            await asyncio.Event().wait()
+
+
+class Silent(Pieces):
+    """A stream on which nothing ever comes."""
+
+    async def read(self, _most: int = 2**20, /) -> bytes:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+        return b""
 
 
 def run[T](coroutine: Coroutine[Any, Any, T]) -> T:

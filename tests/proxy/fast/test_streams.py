@@ -13,6 +13,8 @@ import pytest
 
 from proxy.fast.streams import Secure, Stream, Tcp, dial
 from proxy.fast.tls import Tls
+from proxy.loops import fast_runner
+from support.dialogues import Unread
 
 TIMEOUT_S = 60
 LARGE = 48 * 2**20
@@ -112,13 +114,37 @@ async def test_what_has_ended_may_be_broken_off() -> None:
         here.abort()
 
 
-async def test_what_is_written_to_what_is_over_is_dropped() -> None:
+def test_what_is_written_to_what_is_over_is_dropped() -> None:
     """And raises nothing: uvloop's transport would."""
-    async with _connected() as (here, _):
-        here.abort()
-        for _ in range(3):
+
+    async def late() -> None:
+        async with _connected() as (here, _):
+            over = asyncio.Event()
+            here.on_lost = over.set
+            here.abort()
             here.write(b"late")
-            await asyncio.sleep(0.01)
+            await over.wait()
+            here.write(b"later")
+
+    fast_runner()(late())
+
+
+async def test_who_reads_no_answers_of_tls_is_not_read_on() -> None:
+    """A key update asks for one (RFC 8446, 4.6.3): unread, those to one connection would fill the memory."""
+    asked = 0
+
+    def receive(_: bytes) -> bytes:
+        nonlocal asked
+        asked += 1
+        return b""
+
+    tls = SimpleNamespace(ended=False, failed=False, receive=receive, pending=lambda: b"updated")
+    below = Unread([b"update"] * 1000)
+    reading = asyncio.ensure_future(Secure(below, cast(Tls, tls)).read())
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert (asked, below.sent) == (1, b"updated")
+    reading.cancel()
 
 
 async def test_what_was_broken_off_here_is_not_whole() -> None:
