@@ -135,10 +135,17 @@ class Quotas:
         if self._too_many(agent, in_use, _REQUESTS, in_use.most.requests):
             self.end(agent)
             return REQUESTS
-        if in_use.bucket is not None and not self._take(agent, in_use.most.requests_per_s, in_use.bucket):
+        if too_fast := self.pace(agent):
             self.end(agent)
-            return TOO_FAST
+            return too_fast
         return None
+
+    def pace(self, agent: str) -> Problem | None:
+        """Take one of the agent's rate, for a request or for a message that is one; a problem if there is none."""
+        in_use = self._of(agent)
+        if in_use.bucket is None or self._take(agent, in_use.most.requests_per_s, in_use.bucket):
+            return None
+        return TOO_FAST
 
     def end(self, agent: str) -> None:
         """A request that was counted has ended."""

@@ -158,8 +158,8 @@ class Requests:
         gate, who, inbound = self._gate, self.who(exchange.presented), as_post(exchange.head.inbound)
         if isinstance(who, Problem):
             head = gate.malformed_head(inbound, NOBODY, who)
-        elif read.problem is not None:
-            head = gate.malformed_head(inbound, who, read.problem)
+        elif problem := gate.quotas.pace(who.agent) or read.problem:
+            head = gate.malformed_head(inbound, who, problem)
         else:
             head = gate.read_head(inbound, who)
         verdict = await gate.judge(head, read.body)

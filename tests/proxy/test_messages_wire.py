@@ -16,6 +16,7 @@ from mappings import Resolution
 from support.gate import LiveGate, running
 from support.talks import talk_at
 from support.targets import Origin
+from support.timed import TimedGate
 
 MAPPINGS: dict[str, Any] = {
     "version": 1,
@@ -247,6 +248,22 @@ def test_where_another_proxy_carries_messages_it_is_to_be_said_that_none_is_deci
     monkeypatch.setattr(proxy.upgrades, "judging", lambda _: packs)
     found = proxy.upgrades.uncovered("websocket", Resolution((), None, ""), delegated=True)
     assert (found is not None) is refused
+
+
+@pytest.mark.engines
+def test_messages_come_only_as_fast_as_requests(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
+    """Each that is decided on takes one of the agent's rate, as its upgrade has."""
+    live = TimedGate(
+        tmp_path / "gate", origin, target_ca=target_ca_pem, mappings=MAPPINGS, skills=SKILLS,
+        limits={"agents": {"deploy-bot": {"requests_per_s": 3}}},
+    )  # fmt: skip
+    with running(live):
+        heard, (code, _) = talk(live, origin, "origin.test/mcp", [LIST, LIST, LIST, TOLD])
+        denied = live.records(outcome="DENY")
+    assert heard[:2] == [json.loads(LIST)] * 2
+    assert (heard[2]["id"], heard[2]["error"]["data"]["chron_id"]) == (1, denied[0]["id"])
+    assert ({record["code"] for record in denied}, code) == ({"limit.requests-per-s"}, 1008)
+    assert origin.heard == [LIST] * 2
 
 
 def test_a_message_that_is_too_long_is_not_kept(tmp_path: Path, origin: Origin, target_ca_pem: Path) -> None:
