@@ -133,8 +133,8 @@ def _safe(value: str | int | bool) -> str | int | bool:
 def is_canonical(data: bytes) -> bool:
     """Whether stored bytes are what `canonical` would write for their own value."""
     try:
-        value = json.loads(data)
-        return isinstance(value, dict) and set(map(type, value.values())) <= _TYPES and canonical(value)[1] == data
+        value = read_body(data)
+        return None not in value.values() and canonical(dict(value))[1] == data  # type: ignore[arg-type]
     except (ValueError, RecursionError, ChronError):
         return False
 
