@@ -25,7 +25,7 @@ Grammar (gitprotocol-http and gitprotocol-pack manual pages, https://git-scm.com
     option    = pkt-line(text), there when a command's capabilities say "push-options"
     pkt-line  = 4HEXDIG payload, the length counting its own four bytes; flush = "0000"
 
-    old all zero: create; new all zero: delete; else update.
+    new all zero: delete, also with an old that is; old all zero: create; else update.
 
     a body that was not read, is packed, or ends before the flush     unreadable; the first bytes of a longer
                                                                       one will do, up to the flush

@@ -38,9 +38,10 @@ class Command:
     @property
     def change(self) -> str:
         """ "create", "delete" or "update", as the all-zero object name says."""
-        if not self.old.strip("0"):
-            return "create"
-        return "update" if self.new.strip("0") else "delete"
+        # Of two of them receive-pack obeys the new one, and deletes whatever the ref then points to.
+        if not self.new.strip("0"):
+            return "delete"
+        return "update" if self.old.strip("0") else "create"
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,8 +268,7 @@ class Serving:
             raise RuntimeError("a body ended before it was whole")
 
     def _body_is_overdue(self) -> None:
-        if self._overdue is not None:
-            self._overdue.reschedule(asyncio.get_running_loop().time())
+        _run_out(self._overdue)
 
     def _expected(self) -> None:
         """Ask for the body of a client that waits to be asked (RFC 9110, 10.1.1)."""
@@ -471,8 +470,7 @@ class Serving:
         """End what goes on with the target."""
         if self._sending is not None:
             self._sending.cancel()
-        if self._dialling is not None:
-            self._dialling.reschedule(asyncio.get_running_loop().time())
+        _run_out(self._dialling)
         if self._asked is not None:
             self._asked.abort()
         if self._carried is not None:
@@ -486,3 +484,9 @@ class Serving:
     def _end(self) -> None:
         """It is under way no more; said twice, it has ended once."""
         self.connection.requests.end(self.key)
+
+
+def _run_out(time: asyncio.Timeout | None) -> None:
+    """End what has this time, if it still goes on; one that has run out already would raise."""
+    if time is not None and not time.expired():
+        time.reschedule(asyncio.get_running_loop().time())

@@ -1,13 +1,17 @@
 """Requests of the fast engine of which something fails: no part of one passes for it, and none is left behind."""
 
+import asyncio
 import socket
 from contextlib import suppress
 from pathlib import Path
 from time import sleep
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
 
+from proxy.fast.calls import Broken
 from proxy.fast.exchanging import Serving
 from proxy.fast.http1 import Http1Call
 from proxy.fast.http2agents import Http2Call
@@ -98,3 +102,20 @@ def test_the_time_for_an_answer_also_ends_what_is_dialled(tmp_path: Path, target
             (outcome,) = gate.records("outcome")
     assert (answered.status_code, answered.json()["code"]) == (504, "upstream.timeout")
     assert (outcome["result"], outcome["error"]) == ("failed", "connect timeout")
+
+
+async def test_what_is_dialled_may_be_given_up_again_before_it_is_seen_to_be() -> None:
+    """Its time runs out, and its agent is revoked: an error there would leave the other connections as they were."""
+    serving: Any = object.__new__(Serving)
+    serving._sending = serving._asked = serving._carried = serving._dialling = None
+    serving.exchange = SimpleNamespace(timed_out=True)
+    dialling = asyncio.ensure_future(serving._in_time(asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    serving.break_off()
+    while not serving._dialling.expired():
+        await asyncio.sleep(0)
+        serving.break_off()  # whenever it comes
+        if serving._dialling is None:
+            break
+    with pytest.raises(Broken, match="connect timeout"):
+        await dialling
