@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from chron.emptied import why_gone, why_needed
     from chron.kept import kept_text
     from chron.log import Chron
-    from chron.notes import last_note, parse_note, parse_vkey
+    from chron.notes import NewestNotes, last_note, parse_note, parse_vkey
     from chron.persons import people
     from chron.proofs import Proven, check, prove
     from chron.reading import Record, Shown, find, follow, is_there, open_reader, seen, show, tail
@@ -54,6 +54,7 @@ _HOMES = {
     "follow": "chron.reading",
     "kept_texts": "chron.scanning",
     "kept_text": "chron.kept",
+    "NewestNotes": "chron.notes",
     "last_note": "chron.notes",
     "make_key": "chron.signing",
     "parse_note": "chron.notes",
@@ -82,6 +83,7 @@ __all__ = [
     "FilterError",
     "Head",
     "Known",
+    "NewestNotes",
     "Proven",
     "Receipt",
     "Record",

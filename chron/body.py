@@ -150,7 +150,7 @@ def read_body(data: str | bytes) -> dict[str, Value]:
     if not isinstance(fields, dict):
         raise NotOursError("its body is not a JSON object")
     if not all(map(_is_ours, fields.values())) or (
-        "\\ud" in text and _SURROGATE.search("".join(map(str, fields.values())))
+        "\\u" in text and _SURROGATE.search("".join(map(str, fields.values())))
     ):
         raise NotOursError("its body holds what no body of ours does")
     return fields

@@ -166,29 +166,52 @@ def _signature(line: str) -> Signature:
     return Signature(name, data[:4], data[4:])
 
 
-def last_note(text: str) -> str | None:
-    """The newest checkpoint of a text that holds one after the other; one that was torn does not count.
+class NewestNotes:
+    """Of texts that hold one checkpoint after the other, the one over most records of each log; torn ones do not count.
 
-    That is, of those of the log that the last one is of, the one over most records. Not the last: who can do no more
-    than append to an anchor would hide what was cut off by an old one.
+    Not the last: who can do no more than append to an anchor would hide what was cut off by an old one.
     """
-    parts, newest, found = text.split("\n\n"), None, ""
-    for end in range(len(parts) - 2, 0, -1):
-        if newest is not None and not _may_be_newer(parts[end - 1], newest):
-            continue
-        note = f"{parts[end - 1]}\n\n{parts[end]}\n"
-        try:
-            newest, found = parse_note(note).checkpoint(), note
-        except ChronError:
-            continue
-    return found or None
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[int, str]] = {}
+        self._last = ""
+
+    def add(self, text: str) -> None:
+        """Look through a text; of two that follow each other the end of the first may be the second's beginning."""
+        parts, last = text.split("\n\n"), ""
+        for end in range(len(parts) - 2, 0, -1):
+            if last and not self._may_be_newer(parts[end - 1]):
+                continue
+            note = f"{parts[end - 1]}\n\n{parts[end]}\n"
+            try:
+                said = parse_note(note).checkpoint()
+            except ChronError:
+                continue
+            last = last or said.name
+            if said.size > self._size(said.name):
+                self._found[said.name] = said.size, note
+        self._last = last or self._last
+
+    @property
+    def note(self) -> str | None:
+        """The newest of the log that the last one is of; None when there was none."""
+        return self._found[self._last][1] if self._last else None
+
+    def _size(self, name: str) -> int:
+        return self._found[name][0] if name in self._found else -1
+
+    def _may_be_newer(self, text: str) -> bool:
+        """Whether a text could be that of a checkpoint over more records; asked of each, so without reading it."""
+        name, _, rest = text.partition("\n")
+        size = rest.partition("\n")[0]
+        return _SIZE.fullmatch(size) is not None and int(size) > self._size(name)
 
 
-def _may_be_newer(text: str, than: Checkpoint) -> bool:
-    """Whether a text could be that of a checkpoint over more records; of each in a file of many, so without reading."""
-    name, _, rest = text.partition("\n")
-    size = rest.partition("\n")[0]
-    return name == than.name and _SIZE.fullmatch(size) is not None and int(size) > than.size
+def last_note(text: str) -> str | None:
+    """The newest checkpoint of a text, as `NewestNotes` finds it."""
+    notes = NewestNotes()
+    notes.add(text)
+    return notes.note
 
 
 def parse_vkey(text: str) -> VerifierKey:

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
-from chron import ChronError, last_note, parse_note
+from chron import ChronError, NewestNotes, parse_note
 from proxy.awssignature import Credentials, read_credentials, signed
 from proxy.checkpointconfig import AnchorConfig
 from proxy.config import ConfigError, why
@@ -112,18 +112,13 @@ class FileAnchor:
 
     def _newest(self) -> tuple[str | None, int]:
         """That note, and how large the file is; all of it, because old notes may be appended to hide a newer one."""
-        newest: dict[str, tuple[int, str]] = {}
-        last, before, size = "", b"", 0
+        notes, before, size = NewestNotes(), b"", 0
         with self._path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 size += len(block)
-                data = before + block
-                if note := last_note(data.decode("utf-8", "replace")):
-                    said = parse_note(note).checkpoint()
-                    last = said.name
-                    newest[last] = max(newest.get(last, (0, note)), (said.size, note), key=lambda each: each[0])
-                before = data[-_MAX_NOTE_BYTES:]
-        return newest[last][1] if last else None, size
+                notes.add((before + block).decode("utf-8", "replace"))
+                before = block[-_MAX_NOTE_BYTES:]
+        return notes.note, size
 
 
 class SyslogAnchor:

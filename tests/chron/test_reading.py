@@ -200,7 +200,7 @@ def test_a_version_that_is_no_number_of_ours_is_left_out(log, path, harm, versio
     assert seen(path) == before
 
 
-@pytest.mark.parametrize("value", ["1.5", "[]", "{}", "9007199254740993", "9" * 5000, '"\\ud800"'])
+@pytest.mark.parametrize("value", ["1.5", "[]", "{}", "9007199254740993", "9" * 5000, '"\\ud800"', '"\\uD800"'])
 def test_a_body_that_holds_what_none_of_ours_does_is_told(log, path, rehash, value):
     """It is no body of a gate, and is not handed on to what reads texts and numbers."""
     rehash(lambda seq, body: body.replace('"v":1', f'"v":{value}') if seq == 4 else body)

@@ -258,12 +258,13 @@ async def test_a_place_is_tried_again_after_a_pause() -> None:
     assert (anchoring.states[0].at, anchoring.states[0].fault) == (clock.at, "")
 
 
-async def test_old_checkpoints_behind_it_hide_no_newer_one(tmp_path: Path) -> None:
-    """An append-only file keeps what it has seen, however much somebody appends who cannot do more."""
+@pytest.mark.parametrize("behind", ["log/chr_1", "other/chr_2"])
+async def test_old_checkpoints_behind_it_hide_no_newer_one(tmp_path: Path, behind: str) -> None:
+    """An append-only file keeps what it has seen, however much somebody appends who cannot do more, of whatever log."""
     signer = Signer(Ed25519PrivateKey.generate())
     notes = [signer.checkpoint(Checkpoint("log/chr_1", size, bytes(32)), 0) + "\n" for size in (1, 30, 4)]
     file = tmp_path / "notes"
-    file.write_text("".join(notes) + notes[0] * 20_000)
+    file.write_text("".join(notes) + notes[0].replace("log/chr_1", behind, 1) * 20_000 + notes[0])
     newest = await FileAnchor(file).read()
     assert newest is not None
     assert parse_note(newest).checkpoint().size == 30
